@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+include(platform/base/component.cmake)
+include(platform/host/component.cmake)
+include(platform/isolate/component.cmake)
+include(platform/trap/component.cmake)

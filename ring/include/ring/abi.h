@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * abi.h - layout of the lane: the memory shared by one guest thread and the Sentry.
+ *
+ * Read by C and by the assembler. A lane is a page of message lines followed by the alternate
+ * signal stack of its thread. Every line has one writer at a time:
+ *
+ *   call   slot of synchronous calls: the guest writes it and sets state = POSTED; the Sentry
+ *          overwrites it with the reply and sets state = FREE
+ *   event  the same for what the signal handler posts (trapped call, fault, interrupt)
+ *   guest  words the guest writes and the Sentry reads: parked flags, doorbell
+ *   sentry words the Sentry writes (demoted, SQ credit): a copy for the guest's eyes, never read back
+ *   priv   private to the guest thread
+ *
+ * The Sentry copies a slot once, checks the copy and uses the copy.
+ */
+#ifndef RING_ABI_H
+#define RING_ABI_H
+
+#define RING_ABI_VERSION 1
+/* Reserved call number: ENOSYS natively; inside a sandbox arg0 = a RING_CTL_* command. */
+#define RING_CTL_NR 4095
+#define RING_CTL_VERSION 0 /* returns RING_ABI_VERSION */
+#define RING_CTL_SETUP 1   /* arg1 = struct ring_setup *: creates and maps SQ and CQ */
+
+/* One region, the same in every stub, sharing its upper 32 address bits below (seccomp compares
+ * one high word and a range of low words). Guests may use addresses below STUB_REGION. */
+#define STUB_REGION 0x7e0000000000
+#define STUB_TEXT STUB_REGION /* read, execute */
+#define STUB_TEXT_SIZE 0x10000
+#define STUB_REQ 0x7e0000010000 /* mapper lists and filters; read-only to the guest */
+#define STUB_REQ_SIZE 0x10000
+#define STUB_RO 0x7e0000020000 /* read-only page of the process; poller words */
+#define STUB_RO_SIZE 0x10000
+#define STUB_LANES 0x7e0000100000
+#define LANE_SIZE 0x8000 /* lane and alternate stack */
+#define LANE_COUNT 4096
+#define STUB_LANES_END (STUB_LANES + LANE_COUNT * LANE_SIZE)
+#define STUB_RINGS 0x7e0010000000 /* SQ and CQ of lanes that asked */
+#define STUB_REGION_END 0x7e0080000000
+
+/* Offsets in a lane */
+#define LANE_CALL 0
+#define LANE_EVENT 64
+#define LANE_GUEST 128
+#define LANE_SENTRY 192
+#define LANE_PRIV 256
+#define LANE_PRIV_SIZE 256
+#define LANE_TID 512    /* cleared by the host when the thread is gone */
+#define LANE_STACK 4096 /* alternate stack to the end of the lane */
+
+/* slot.state */
+#define SLOT_FREE 0
+#define SLOT_POSTED 1 /* event slot: the host signal number instead */
+
+/* call slot reply, in slot.nr */
+#define CALL_DONE 0 /* arg[0] is the result */
+#define CALL_SLOW 1 /* not taken: make the call again by trap */
+
+/* event slot reply, in slot.nr */
+#define EVENT_RET 0    /* rax = arg[0] */
+#define EVENT_RESUME 1 /* frame edited or unchanged */
+#define EVENT_EXIT 2   /* end this thread */
+/* or-ed to the above: first execute syscall arg[1] with arguments arg[2..4] (munmap, mprotect,
+ * madvise: what the filter allows) */
+#define EVENT_SELF 0x100
+#define EVENT_SET_FS 0x200 /* first arch_prctl(ARCH_SET_FS, arg[5]) */
+#define EVENT_SET_GS 0x400 /* first point GS base at the lane */
+
+#ifndef __ASSEMBLER__
+#include <assert.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct lane_slot {
+    _Atomic(uint32_t) state;
+    uint32_t nr;
+    uint64_t arg[6];
+    uint64_t aux; /* events: guest address of the ucontext */
+};
+
+/* Written by the guest. */
+struct lane_guest {
+    _Atomic(uint32_t) call_parked;  /* about to sleep on call.state */
+    _Atomic(uint32_t) event_parked; /* about to sleep on event.state */
+    _Atomic(uint32_t) doorbell;     /* set when the poller sleeps */
+    _Atomic(uint32_t) cq_parked;    /* about to sleep on sentry.cq_seq */
+    uint64_t fs_base;               /* read by the handler where rdfsbase exists */
+    uint64_t reserved[5];
+};
+
+/* Written by the Sentry. */
+struct lane_sentry {
+    _Atomic(uint32_t) demoted; /* this lane is not polled: ring the bell */
+    _Atomic(uint32_t) poller;  /* index of the owner's word in the read-only page */
+    _Atomic(uint32_t) sq_taken;
+    _Atomic(uint32_t) cq_seq;
+    uint64_t reserved[6];
+};
+
+struct lane {
+    struct lane_slot call;
+    struct lane_slot event;
+    struct lane_guest guest;
+    struct lane_sentry sentry;
+    uint64_t priv[LANE_PRIV_SIZE / 8];
+    _Atomic(uint32_t) tid;
+};
+
+/* Sentry-written, mapped read-only at STUB_RO in every stub. One word a poller: 0 = awake,
+ * 1 = asleep (or about to): FUTEX_WAKE it. Each on its own line. */
+#define RO_POLLERS 64
+struct ring_poller_word {
+    _Atomic(uint32_t) asleep;
+    uint32_t pad[15];
+};
+
+/* Submission entry and completion. tag = lap number of the ring, stored last with release; the
+ * consumer looks at the entry itself. Lap 0 is never used (zeroed memory is empty). */
+struct ring_sqe {
+    _Atomic(uint32_t) tag;
+    uint16_t nr;
+    uint16_t flags; /* SQE_* */
+    uint64_t args[6];
+    uint64_t user_data;
+};
+#define SQE_LINK 1u  /* the next entry starts when this one has succeeded, else -ECANCELED */
+#define SQE_DRAIN 2u /* starts when all earlier entries have completed */
+
+struct ring_cqe {
+    uint64_t user_data;
+    int64_t result;
+    uint32_t flags;
+    uint32_t sq_taken; /* entries taken so far: credit for the producer */
+    uint32_t reserved;
+    _Atomic(uint32_t) tag;
+};
+
+struct ring_setup {
+    uint32_t sq_entries, cq_entries; /* in: powers of two, 1..RING_MAX_ENTRIES; cq >= sq */
+    uint64_t sq_addr, cq_addr;       /* out */
+    uint64_t lane_addr;              /* out */
+};
+#define RING_MAX_ENTRIES 4096u
+
+static_assert(sizeof(struct lane_slot) == 64, "one line");
+static_assert(sizeof(struct lane_guest) == 64, "one line");
+static_assert(sizeof(struct lane_sentry) == 64, "one line");
+static_assert(sizeof(struct ring_sqe) == 64, "one line");
+static_assert(sizeof(struct ring_cqe) == 32, "half a line");
+static_assert(sizeof(struct ring_poller_word) == 64, "one line");
+static_assert(offsetof(struct lane, call) == LANE_CALL, "ABI");
+static_assert(offsetof(struct lane, event) == LANE_EVENT, "ABI");
+static_assert(offsetof(struct lane, guest) == LANE_GUEST, "ABI");
+static_assert(offsetof(struct lane, sentry) == LANE_SENTRY, "ABI");
+static_assert(offsetof(struct lane, priv) == LANE_PRIV, "ABI");
+static_assert(offsetof(struct lane, tid) == LANE_TID, "ABI");
+#endif
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * fs.h - constructors of the file systems. Each returns a superblock with one reference or ERR_PTR. */
+#ifndef FS_FS_H
+#define FS_FS_H
+
+#include <vfs/vfs.h>
+
+struct memfile;
+
+/* tmpfs: @limit_bytes of file data (0: bounded by the memory file only), @mode of the root. */
+struct superblock *tmpfs_new(uint64_t limit_bytes, uint32_t mode, uint32_t uid, uint32_t gid);
+
+/* Overlay: @lower (reference taken over) read-only, writes go to a memory upper. st_ino and st_dev
+ * stable across copy-up; readdir offsets stable. */
+struct superblock *overlay_new(struct superblock *lower, uint64_t upper_limit_bytes);
+
+/* 9P over a connected stream socket (taken over). @exclusive: cache for ever. @aname: attach name.
+ * Host I/O through host/io.h. EIO and a closed connection when the server lies or dies. */
+struct superblock *p9fs_new(int sock, const char *aname, bool exclusive, bool read_only,
+                            const char *source);
+
+struct superblock *procfs_new(void);
+struct superblock *sysfs_new(void);
+/* /dev: null zero full random urandom tty stdin stdout stderr fd ptmx(later) shm/ pts/ */
+struct superblock *devfs_new(void);
+
+#endif

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * task.h - guest threads (struct task) and processes (struct process), their tree and life.
+ *
+ * A task is one guest thread: one lane, one host thread, one poller that owns it. A process is a
+ * thread group. vfork and CLONE_VM children are processes of their own that share the mm (their
+ * threads are host threads of the same stub).
+ *
+ * Life of a task: task_new (no host thread) -> task_start -> runs -> task_exit (state ZOMBIE once
+ * its host thread is told to leave) -> released when reaped (leader) or at once. Process 1 is the
+ * Sentry itself: it has no task, adopts orphans and reaps them.
+ *
+ * Locks: g_pids (RANK_PIDS) guards the pid table, parent/children/group/session links.
+ * process->lock (RANK_PROCESS) guards its thread list, signals, exit state. What only the owning
+ * task touches needs none and says so.
+ */
+#ifndef KERNEL_TASK_H
+#define KERNEL_TASK_H
+
+#include <signal.h>
+#include <sys/resource.h>
+
+#include <abi/types.h>
+#include <base/list.h>
+#include <base/lock.h>
+#include <base/platform.h>
+#include <base/refcount.h>
+#include <kernel/signal.h>
+#include <kernel/timer.h>
+#include <kernel/wait.h>
+
+struct mm;
+struct fdtable;   /* vfs/fdtable.h */
+struct fs_struct; /* vfs/vfs.h: root, cwd, umask */
+struct file;
+struct poller;    /* service/ */
+
+#define NGROUPS_LIMIT 1024 /* as many as a guest may set; Linux allows 65536 */
+
+struct cred { /* immutable once published; replaced as a whole */
+    struct refcount ref;
+    uint32_t uid, euid, suid, fsuid;
+    uint32_t gid, egid, sgid, fsgid;
+    uint64_t cap_permitted, cap_effective, cap_inheritable, cap_bounding, cap_ambient;
+    uint32_t securebits;
+    uint32_t group_count;
+    uint32_t groups[]; /* sorted */
+};
+struct cred *cred_new(uint32_t uid, uint32_t gid, const uint32_t *groups, uint32_t count);
+struct cred *cred_dup(const struct cred *c); /* writable copy; NULL no memory */
+struct cred *cred_get(struct cred *c);
+void cred_put(struct cred *c);
+bool cred_in_group(const struct cred *c, uint32_t gid);
+bool cred_capable(const struct cred *c, int cap); /* CAP_* in effective set */
+
+struct pgroup { /* process group; session leader's is the session's */
+    struct refcount ref;
+    int32_t pgid, sid;
+    struct list_head members; /* process.group_link; g_pids */
+};
+
+enum process_state { PROCESS_RUNNING, PROCESS_ZOMBIE, PROCESS_DEAD };
+
+struct process {
+    struct refcount ref;
+    int32_t pid;
+    /* --- g_pids --- */
+    struct process *parent; /* holds no reference while alive: reparented before parent dies */
+    struct list_head children, sibling;
+    struct pgroup *group;
+    struct list_head group_link;
+    struct list_head pid_link;
+    struct wait_queue child_wait; /* a child changed state */
+
+    struct spin lock; /* RANK_PROCESS; below it: */
+    enum process_state state;
+    struct list_head threads; /* task.thread_link */
+    uint32_t thread_count;
+    struct task *leader;      /* NULL once it has exited and been released */
+    struct sig_pending shared_pending;
+    bool group_exiting;
+    int32_t exit_status;      /* as wait4 reports it */
+    bool stopped, continued_unreported, stop_unreported;
+    int32_t stop_signal;
+    struct task *execing;     /* task that waits for the others to leave */
+    struct wait_queue exec_wait; /* fires when thread_count becomes 1 */
+
+    struct sighand *sighand; /* shared by CLONE_SIGHAND; own lock */
+    struct rlimit rlimits[RLIM_NLIMITS];
+    int32_t exit_signal; /* sent to the parent */
+    bool vfork_child;    /* parent's task waits in vfork_wait */
+    struct wait_queue vfork_wait;
+    bool did_exec;
+    bool dumpable;
+    bool child_subreaper;
+    int32_t oom_score_adj;
+    struct rusage children_usage; /* reaped children */
+    struct rusage own_usage;      /* exited threads */
+    int64_t start_ns;             /* monotonic */
+    struct itimers *itimers;      /* kernel/itimer.c */
+    void *posix_timers;
+    void *controlling_tty;
+    char *cmdline; /* unused: /proc reads the stack */
+};
+
+enum task_state { TASK_NEW, TASK_RUNNING, TASK_EXITING, TASK_ZOMBIE };
+
+struct task {
+    struct refcount ref;
+    int32_t tid;
+    struct list_head pid_link;    /* g_pids */
+    struct list_head thread_link; /* process->lock */
+    struct process *process;      /* holds a reference */
+
+    /* owner only (the task's own calls); readers elsewhere take task_*_get() */
+    struct mm *mm;
+    struct fdtable *fds;
+    struct fs_struct *fs;
+    struct cred *cred; /* replaced under process->lock */
+
+    struct poller *owner;
+    struct pf_thread *thread;
+    struct lane *lane;
+    struct list_head poll_link; /* service/ */
+    void *service;              /* service/'s own state of this task */
+
+    /* --- process->lock --- */
+    enum task_state state;
+    sigset_t_abi blocked, saved_blocked;
+    bool restore_blocked; /* sigsuspend, ppoll...: put saved_blocked back after delivery */
+    struct sig_pending pending;
+    bool exit_requested; /* leave at the next chance: group exit or exec */
+
+    /* owner only */
+    struct call call; /* the slot call in progress */
+    bool in_call;
+    stack_abi altstack;
+    uint64_t fs_base;
+    uint64_t clear_child_tid, set_child_tid;
+    uint64_t robust_list;
+    uint64_t rseq_addr;
+    int32_t pdeath_signal;
+    int32_t exit_code;
+    bool no_new_privs;
+    uint64_t timer_slack_ns;
+    int32_t nice;
+    char comm[TASK_COMM_LEN]; /* process->lock for other readers */
+    int64_t start_ns;
+    uint64_t syscalls; /* served */
+    int64_t restart_ns; /* restart_syscall: remaining deadline of nanosleep, poll, futex */
+    uint64_t restart_args[6];
+    uint32_t restart_nr;
+};
+
+/* --- table --- */
+
+struct kernel_config {
+    uint32_t pid_max;       /* most processes + threads at once (--pids) */
+    uint32_t uid, gid;
+    const char *hostname;
+};
+int kernel_init(const struct kernel_config *cfg);
+
+struct process *process_init(void); /* pid 1; borrowed */
+/* References; NULL if there is none (a zombie is found). */
+struct process *process_find(int32_t pid);
+struct task *task_find(int32_t tid);
+struct process *process_get(struct process *p);
+void process_put(struct process *p);
+struct task *task_get(struct task *t);
+void task_put(struct task *t);
+DEFINE_AUTO_PUT(process)
+DEFINE_AUTO_PUT(task)
+/* Iterate: the process with the lowest pid > after; reference, or NULL. For /proc and kill(-1). */
+struct process *process_next(int32_t after);
+/* Same for the threads of a process. */
+struct task *process_task_next(struct process *p, int32_t after_tid);
+/* A reference to what another task's owner may replace; NULL when it has none any more. */
+struct mm *task_mm_get(struct task *t);
+uint32_t kernel_task_count(void);
+
+extern struct spin g_pids;
+extern struct kernel_state {
+    char hostname[65], domainname[65];
+    uint32_t pid_max;
+    int64_t boot_monotonic_ns;
+} g_kernel;
+
+/* The task whose call runs on this poller now; NULL outside one. */
+struct task *task_current(void);
+void task_set_current(struct task *t);
+
+/* --- creation (clone.c) --- */
+
+struct clone_args_k { /* decoded clone, clone3, fork, vfork */
+    uint64_t flags;
+    int32_t exit_signal;
+    uint64_t stack; /* top; 0 = parent's */
+    uint64_t tls, parent_tid, child_tid, pidfd;
+};
+/* Child of @parent as asked; regs are the parent's at the call. Returns the child's tid or -errno
+ * (-EINVAL flag combinations, -EAGAIN limits, -ENOMEM). */
+int64_t task_clone(struct task *parent, const struct clone_args_k *a, const struct pf_regs *regs);
+
+/* First process. Steals mm, fds, fs, cred. */
+int process_create_first(struct mm *mm, struct fdtable *fds, struct fs_struct *fs,
+                         struct cred *cred, const struct pf_regs *regs, struct process **ret);
+
+/* --- end (exit.c) --- */
+
+/* Ends the calling task. May park. After it the task does not run again; the dispatcher must not
+ * touch its lane any more: it returns SYS_NORETURN. */
+void task_exit(struct task *t, int32_t status);
+/* Whole group: marks it, makes the other threads leave; caller still calls task_exit for itself. */
+void process_exit_group(struct process *p, int32_t status);
+/* From any context, e.g. the stub died, protocol violation, OOM: as by a fatal signal. */
+void process_kill(struct process *p, int32_t signo);
+
+/* wait4/waitid: see exit.c */
+struct wait_result {
+    int32_t pid, status, uid;
+    int32_t code, si_status; /* CLD_* */
+    struct rusage usage;
+};
+#define WAIT_ANY 0
+#define WAIT_PID 1
+#define WAIT_PGID 2
+/* > 0 pid with *ret filled; 0 nothing yet (WNOHANG or park); -ECHILD. @options: WNOHANG WEXITED ... */
+int64_t process_wait(struct process *p, int kind, int32_t id, int options, struct wait_result *ret);
+
+/* Hooks into higher layers (set once at boot; vfs, files and service are above the kernel). */
+struct kernel_hooks {
+    /* references for a child: share or copy */
+    int (*fds_clone)(struct fdtable *from, bool share, struct fdtable **ret);
+    void (*fds_put)(struct fdtable *f);
+    int (*fs_clone)(struct fs_struct *from, bool share, struct fs_struct **ret);
+    void (*fs_put)(struct fs_struct *f);
+    /* service/ */
+    int (*task_attach)(struct task *t, struct task *near_or_null); /* choose an owner, begin polling its lane */
+    void (*task_detach)(struct task *t);  /* stop polling; releases the host thread (reply EXIT) */
+    void (*task_kick)(struct task *t);    /* something is pending: its owner must look (any thread) */
+    void (*init_exited)(struct process *first, int32_t status); /* the sandbox's command has ended */
+    /* robust futex list and clear_child_tid at exit: kernel/futex.c, same layer */
+};
+extern struct kernel_hooks g_kernel_hooks;
+
+/* Backend in use; set by kernel_init's caller before the first task. Handlers that need registers
+ * (rows with SQ_NO) find them through it: the call came by trap. */
+extern const struct platform_ops *g_platform;
+
+#endif

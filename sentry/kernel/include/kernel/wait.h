@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * wait.h - wait queues, and the one place where system calls wait, time out, are interrupted and
+ * run again.
+ *
+ * A handler never sleeps in a loop. It tries; if it got -EAGAIN it arms waiters with call_wait*()
+ * and returns what that returned (SYS_PARK). When a waiter fires, the deadline passes or a signal
+ * comes, the dispatcher runs the same handler again with the same arguments. So until it commits a
+ * handler must be safe to run again; what it must remember it keeps in call->progress.
+ *
+ *      r = pipe_read(...);
+ *      if (r != -EAGAIN || nonblock)
+ *          return r;
+ *      return call_wait(c, &pipe->readers, POLLIN);
+ *
+ * Lost wakes: call_wait() arms first; the caller then must be certain that the condition is
+ * re-examined: either arm under the object's lock under which the condition was tested, or use
+ * call_wait_recheck().
+ */
+#ifndef KERNEL_WAIT_H
+#define KERNEL_WAIT_H
+
+#include <base/list.h>
+#include <base/lock.h>
+
+#include <abi/types.h>
+#include <mm/mm.h>
+
+struct task;
+struct call;
+struct waiter;
+
+struct wait_queue {
+    struct spin lock; /* RANK_WAITQ */
+    struct list_head waiters;
+};
+
+/* fire() is called with the queue's lock held, any thread; it must only take inner locks. */
+struct waiter {
+    struct list_head link;
+    struct wait_queue *queue; /* NULL: not armed */
+    uint32_t mask;            /* POLL* bits wanted; 0 = any */
+    bool exclusive;           /* wake_one stops after it */
+    void (*fire)(struct waiter *w, uint32_t events);
+};
+
+void wait_queue_init(struct wait_queue *q);
+void waiter_init(struct waiter *w, void (*fire)(struct waiter *, uint32_t));
+void waiter_arm(struct waiter *w, struct wait_queue *q, uint32_t mask);
+void waiter_disarm(struct waiter *w); /* after it, fire() is not running and will not */
+
+/* Fire waiters whose mask meets @events. Returns how many (counted exclusive ones). */
+unsigned wait_queue_wake(struct wait_queue *q, uint32_t events, unsigned max_exclusive);
+static inline void wake_all(struct wait_queue *q, uint32_t events)
+{
+    (void)wait_queue_wake(q, events, ~0u);
+}
+
+#define CALL_WAITERS 2
+struct call_waiter {
+    struct waiter w;
+    struct call *call;
+};
+
+/* One system call from entry to reply. Slot calls embed it in their task. */
+struct call {
+    struct task *task;
+    uint32_t nr;
+    uint8_t how;       /* CALL_BY_* */
+    bool started;      /* set by the dispatcher after the first run */
+    bool timed_out;    /* the deadline has passed */
+    bool interrupted;  /* a signal is pending, or an SQ call is cancelled: finish now */
+    bool has_deadline;
+    uint64_t args[6];
+    int64_t deadline_ns; /* CLOCK_MONOTONIC */
+    uint64_t progress;   /* handler's memory across runs; 0 at first */
+    void *state;         /* handler's allocation across runs, released by state_free */
+    void (*state_free)(void *);
+    uint64_t user_data; /* SQ */
+    struct mm_self self; /* trapped calls: what the thread does itself before it goes on */
+    bool set_fs;         /* load task->fs_base on return */
+
+    /* service's and wait.c's */
+    struct call_waiter waiters[CALL_WAITERS];
+    unsigned armed;
+    struct call_waiter *more; /* poll with many descriptors */
+    unsigned more_count;
+    _Atomic(uint32_t) state_word; /* wait.c: RUNNING, PARKED, FIRED */
+    struct list_head ready_link;  /* poller's run-again list */
+    struct timer *timer;
+    int64_t entered_ns;
+};
+#define CALL_BY_SLOT 0
+#define CALL_BY_SQ 1
+#define CALL_BY_TRAP 2
+
+/**
+ * call_wait - wait on @q for @mask (POLL* or 0).
+ * Return: SYS_PARK; -ETIMEDOUT if the deadline has passed; -ERESTARTSYS if interrupted. Handlers
+ * with other answers (-EINTR, 0 for poll, partial counts) look at c->timed_out and c->interrupted.
+ */
+sysret_t call_wait(struct call *c, struct wait_queue *q, uint32_t mask);
+
+/* Several queues: arm each, then return call_wait_armed(c). Errors: -ENOMEM. */
+int call_arm(struct call *c, struct wait_queue *q, uint32_t mask);
+sysret_t call_wait_armed(struct call *c);
+/* Wait for deadline or signal only. */
+sysret_t call_wait_none(struct call *c);
+/* Run the handler again at once (a re-check after arming found the condition true). */
+sysret_t call_run_again(struct call *c);
+
+/* Deadline; only the first run's call counts. INT64_MAX = none. */
+void call_deadline(struct call *c, int64_t monotonic_ns);
+
+/* Dispatcher side (service/): disarm everything after a wake and before running again or ending. */
+void call_disarm(struct call *c);
+/* Wake a parked call from outside (signal, cancel): the handler runs again with interrupted set. */
+void call_interrupt(struct call *c);
+/* Set by service/: queue a fired call on its owner poller. */
+extern void (*call_ready_hook)(struct call *c);
+
+#endif

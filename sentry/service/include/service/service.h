@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * service.h - pollers: the loop that takes what lanes offer, runs handlers and replies. */
+#ifndef SERVICE_SERVICE_H
+#define SERVICE_SERVICE_H
+
+#include <base/platform.h>
+
+struct memfile;
+struct task;
+
+struct service_config {
+    unsigned pollers;          /* 1..RO_POLLERS */
+    const int *poller_cpus;    /* one each, or NULL: not pinned */
+    const struct platform_ops *platform;
+    struct ring_poller_word *poller_words; /* in the page the stubs map read-only */
+    int io_engine;             /* enum io_engine */
+    bool trace;
+    int trace_fd;
+    bool stats;
+};
+
+/* Creates pollers and their I/O engines (before confinement). */
+int service_init(const struct service_config *cfg);
+/* Run poller 0 on the calling thread and the others on threads of their own, until
+ * service_stop(). First runs fn(arg) on a fiber of poller 0 (boot: mounts, first process). */
+int service_run(void (*fn)(void *arg), void *arg);
+void service_stop(int exit_status);
+int service_exit_status(void);
+
+const struct platform_ops *service_platform(void);
+/* Statistics as text or JSON lines to fd. */
+void service_stats_print(int fd, bool json);
+
+#endif

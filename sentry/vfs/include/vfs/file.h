@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * file.h - open files. A new kind of file is one .c file with one static const struct file_ops.
+ *
+ * Operations never wait for events: they return -EAGAIN and signal readiness through the file's
+ * wait queue (vfs_read() and friends turn that into waiting, O_NONBLOCK or an error). They may park
+ * for host I/O and 9P. NULL members mean the default given beside them.
+ */
+#ifndef VFS_FILE_H
+#define VFS_FILE_H
+
+#include <sys/stat.h>
+
+#include <abi/types.h>
+#include <base/lock.h>
+#include <base/refcount.h>
+#include <kernel/wait.h>
+#include <mm/mm.h>
+
+struct file;
+struct task;
+struct inode;
+struct dentry;
+struct mount;
+struct getdents_ctx;
+
+struct path {
+    struct mount *mnt;
+    struct dentry *dentry;
+};
+
+struct file_ops {
+    const char *name; /* for /proc/PID/fd of files without a path: "pipe:[%ino]" is made from it */
+    /* @pos: NULL for streams; else in/out. Count, 0 at end, -EAGAIN, -errno. Default -EINVAL. */
+    ssize_t (*read)(struct file *f, struct uio *u, int64_t *pos, unsigned flags);
+    ssize_t (*write)(struct file *f, struct uio *u, int64_t *pos, unsigned flags);
+    /* POLL* bits that hold now. Default: POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM. */
+    uint32_t (*readiness)(struct file *f);
+    /* Where readiness changes are signalled; NULL: always ready. */
+    struct wait_queue *(*wait_queue)(struct file *f);
+    int64_t (*seek)(struct file *f, int64_t off, int whence); /* default -ESPIPE */
+    int (*readdir)(struct file *f, struct getdents_ctx *ctx); /* default -ENOTDIR */
+    sysret_t (*ioctl)(struct file *f, struct task *t, uint32_t cmd, uint64_t arg); /* default -ENOTTY */
+    int (*fsync)(struct file *f, bool data_only);                                 /* default 0/-EINVAL */
+    int (*fallocate)(struct file *f, int mode, int64_t off, int64_t len);
+    /* Object to map, borrowed; ERR_PTR(-ENODEV) by default. */
+    struct mappable *(*mappable)(struct file *f);
+    /* F_SETFL, FIONBIO, FIOASYNC changed f->flags; may refuse. */
+    int (*flags_changed)(struct file *f, uint32_t old_flags);
+    int (*flush)(struct file *f, struct task *t); /* each close() of a descriptor */
+    void (*release)(struct file *f);              /* last reference; frees private */
+    int (*getattr)(struct file *f, struct stat *ret); /* files without an inode; default anon inode */
+};
+
+struct file {
+    struct refcount ref;
+    const struct file_ops *ops;
+    uint32_t flags; /* O_ACCMODE | O_APPEND | O_NONBLOCK | O_PATH ... (not O_CLOEXEC); atomic word */
+    struct path path;   /* empty for anonymous files */
+    struct inode *inode; /* reference; NULL for anonymous files */
+    struct fmutex pos_lock; /* RANK_FILE: read/write/seek/getdents on a shared position */
+    int64_t pos;
+    void *private_data;
+    uint64_t ino; /* of anonymous files */
+    struct list_head epitems; /* files/epoll.c: watchers, under its lock */
+    struct cred *cred;        /* opener's */
+    int32_t owner_pid;        /* F_SETOWN */
+    int32_t owner_sig;
+};
+#define FILE_STREAM 1u /* no position */
+
+/* New file with one reference; takes no inode. ERR_PTR(-ENOMEM), -ENFILE (limit). */
+struct file *file_new(const struct file_ops *ops, void *private_data, uint32_t flags);
+struct file *file_get(struct file *f);
+void file_put(struct file *f); /* ignores NULL and ERR_PTR; may park */
+DEFINE_AUTO_PUT(file)
+uint64_t anon_ino_next(void);
+uint64_t file_count(void);
+#define FILES_MAX 100000u /* open files of a sandbox */
+
+uint32_t file_readiness(struct file *f);
+/* Wait inside a handler until one of @mask holds (arms, re-checks). SYS_PARK or an error; 0-cost when
+ * file is always ready: call_run_again. */
+sysret_t call_wait_file(struct call *c, struct file *f, uint32_t mask);
+
+/* Reads and writes with position, O_NONBLOCK, waiting and SIGPIPE done: what handlers return. @pos
+ * < 0 = file's own position (locked). */
+sysret_t vfs_read(struct call *c, struct file *f, struct uio *u, int64_t pos);
+sysret_t vfs_write(struct call *c, struct file *f, struct uio *u, int64_t pos);
+/* In-kernel read of a regular file (loader): count or -errno; may park. */
+ssize_t file_pread_kernel(struct file *f, void *buf, size_t n, int64_t off);
+
+/* readdir: emit one entry; @next_off = position behind it. false: buffer full, stop. */
+bool getdents_emit(struct getdents_ctx *ctx, const char *name, size_t len, uint64_t ino, uint8_t type,
+                   int64_t next_off);
+
+#endif
