@@ -18,6 +18,7 @@ struct fiber {
     void *sp;
     void *stack;
     size_t stack_size;
+    void *local;
     void *tsan, *asan_fake;
     /* lock ranks of the fiber mutexes held, RINGBOX_LOCKDEP only */
     uint16_t held[FIBER_HELD_MAX];

@@ -92,6 +92,16 @@ struct fiber *fiber_self(void)
     return s && s->current ? s->current : &tls_thread_fiber;
 }
 
+void *fiber_local(void)
+{
+    return fiber_self()->local;
+}
+
+void fiber_set_local(void *p)
+{
+    fiber_self()->local = p;
+}
+
 #ifdef HAVE_ASAN
 void __sanitizer_start_switch_fiber(void **fake_stack_save, const void *bottom, size_t size);
 void __sanitizer_finish_switch_fiber(void *fake_stack_save, const void **bottom_old,

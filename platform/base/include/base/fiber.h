@@ -42,6 +42,10 @@ void fiber_unpark(struct fiber *f);
  */
 void fiber_yield(void);
 
+/* One pointer of the fiber's user that follows it across parks (the Sentry: the current task). */
+void *fiber_local(void);
+void fiber_set_local(void *p);
+
 /**
  * fiber_spawn - run fn(arg) on scheduler @s soon, on a stack where it may park. Any thread.
  * Return: 0, -ENOMEM.

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * poller.c - the loop of one poller thread.
+ *
+ * A round: calls that fired, tasks that need attention, lanes that are busy, some of those that
+ * are quiet, fibers, host completions, timers. With nothing to do for SPIN_NS the poller announces
+ * that it sleeps (its word in the read-only page), looks at every lane once more, and waits for a
+ * guest's FUTEX_WAKE, a host completion, a timer or a kick. Handlers run on the loop's stack and
+ * may park: then this stack is left behind and the loop goes on with another one, so no round keeps
+ * anything on the stack across a served lane (base/fiber.h).
+ *
+ * Quiet lanes: a lane that had nothing for QUIET_ROUNDS rounds is looked at only in rotation, so
+ * that a thousand idle threads cost a busy one little. Nothing of this is known to the guest.
+ *
+ * Host: sched_setaffinity, futex [sentry] */
+#include <linux/futex.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <base/err.h>
+#include <base/log.h>
+
+#include "private.h"
+
+#define SPIN_NS 60000   /* about what a sleep and a wake cost where IPIs are dear */
+#define QUIET_ROUNDS 64 /* empty looks until a lane is quiet */
+#define QUIET_BATCH 2   /* quiet lanes looked at in a round */
+#define CLOCK_ROUNDS 8  /* rounds between looks at clock, timers and completions */
+
+struct service g_service;
+static _Thread_local struct poller *tls_poller;
+
+static NOINLINE struct poller *self(void)
+{
+    return tls_poller;
+}
+
+struct poller *poller_self(void)
+{
+    return self();
+}
+
+/* Any thread: make the poller look at its inboxes. */
+void poller_kick(void *arg)
+{
+    struct poller *p = arg;
+
+    if (p == self())
+        return;
+    atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence in poller_sleep() */
+    if (atomic_load_explicit(&p->word->asleep, memory_order_relaxed)) {
+        atomic_store_explicit(&p->word->asleep, 0, memory_order_release);
+        syscall(SYS_futex, &p->word->asleep, FUTEX_WAKE, 1, NULL, NULL, 0);
+    }
+}
+
+static void call_ready(struct call *c)
+{
+    struct served *s = c->task->service;
+    struct poller *p = s->poller;
+
+    spin_lock(&p->lock);
+    list_add_tail(&c->ready_link, &p->again);
+    atomic_store_explicit(&p->inbox_full, true, memory_order_release);
+    spin_unlock(&p->lock);
+    poller_kick(p);
+}
+
+/* One thing out of the inbox; NULLs when it is empty. */
+static bool inbox_take(struct poller *p, struct call **ret_call, struct served **ret_served)
+{
+    *ret_call = NULL;
+    *ret_served = NULL;
+    if (!atomic_load_explicit(&p->inbox_full, memory_order_acquire))
+        return false;
+    spin_lock(&p->lock);
+    while (!list_empty(&p->arriving)) {
+        struct served *s = list_first_entry(&p->arriving, struct served, link);
+        list_del(&s->link);
+        served_add(p, s);
+    }
+    if (!list_empty(&p->again)) {
+        *ret_call = list_first_entry(&p->again, struct call, ready_link);
+        list_del(&(*ret_call)->ready_link);
+    } else if (!list_empty(&p->attention)) {
+        *ret_served = list_first_entry(&p->attention, struct served, attention_link);
+        list_del(&(*ret_served)->attention_link);
+        atomic_store_explicit(&(*ret_served)->attention, false, memory_order_relaxed);
+    } else {
+        atomic_store_explicit(&p->inbox_full, false, memory_order_relaxed);
+    }
+    spin_unlock(&p->lock);
+    return *ret_call || *ret_served;
+}
+
+static bool inbox_run(struct poller *p)
+{
+    struct call *c;
+    struct served *s;
+    bool any = false;
+
+    while (inbox_take(p, &c, &s)) {
+        any = true;
+        if (c)
+            served_run_again(c);
+        else
+            served_attend(s);
+        if (fiber_loop_check())
+            return true;
+    }
+    return any;
+}
+
+/* Look at the busy lanes once, each at most. A served lane moves to the end of the list, so a stack
+ * that took over mid-way goes on with the others. */
+static bool busy_run(struct poller *p)
+{
+    bool any = false;
+    struct served *s, *tmp;
+
+    list_for_each_entry_safe (s, tmp, &p->busy, link) {
+        if (served_has_work(s)) {
+            s->idle_rounds = 0;
+            list_del(&s->link);
+            list_add_tail(&s->link, &p->busy);
+            served_poll(s);
+            (void)fiber_loop_check();
+            return true; /* the list may be another one now */
+        }
+        if (++s->idle_rounds > QUIET_ROUNDS && !list_empty(&p->busy) &&
+            (p->busy.next != &s->link || p->busy.prev != &s->link)) {
+            list_del(&s->link);
+            list_add_tail(&s->link, &p->quiet);
+        }
+    }
+    return any;
+}
+
+static bool quiet_run(struct poller *p, unsigned most)
+{
+    for (unsigned i = 0; i < most && !list_empty(&p->quiet); i++) {
+        struct served *s = list_first_entry(&p->quiet, struct served, link);
+        bool work = served_has_work(s);
+
+        list_del(&s->link);
+        list_add_tail(&s->link, work ? &p->busy : &p->quiet);
+        if (work) {
+            s->idle_rounds = 0;
+            served_poll(s);
+            (void)fiber_loop_check();
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool any_lane_has_work(struct poller *p)
+{
+    struct served *s;
+
+    list_for_each_entry (s, &p->busy, link) {
+        if (served_has_work(s))
+            return true;
+    }
+    list_for_each_entry (s, &p->quiet, link) {
+        if (served_has_work(s)) {
+            list_del(&s->link);
+            list_add(&s->link, &p->busy);
+            s->idle_rounds = 0;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void poller_sleep(struct poller *p, int64_t until_timer_ns)
+{
+    atomic_store_explicit(&p->word->asleep, 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst); /* pairs with the posters' and poller_kick()'s */
+    if (!any_lane_has_work(p) && !fiber_any_ready() && !atomic_load(&p->inbox_full) &&
+        !atomic_load(&p->stop)) {
+        p->stats->sleeps++;
+        io_sleep(p->io, &p->word->asleep, 1, until_timer_ns);
+    }
+    atomic_store_explicit(&p->word->asleep, 0, memory_order_release);
+    (void)any_lane_has_work(p); /* who rang becomes busy */
+    p->last_work_ns = clock_now_ns(CLOCK_MONOTONIC);
+}
+
+static void poller_loop(void *arg)
+{
+    struct poller *p = arg;
+    uint64_t rounds = 0;
+
+    while (!atomic_load_explicit(&p->stop, memory_order_relaxed)) {
+        bool work = false;
+
+        rounds++;
+        if (unlikely(atomic_load_explicit(&p->inbox_full, memory_order_relaxed)))
+            work |= inbox_run(p);
+        work |= busy_run(p);
+        if (fiber_any_ready())
+            work |= fiber_run_ready() > 0;
+        (void)fiber_loop_check();
+        if (work && rounds % CLOCK_ROUNDS) {
+            p->last_work_ns = 0; /* looked up when it matters */
+            continue;
+        }
+        work |= quiet_run(p, QUIET_BATCH);
+        work |= io_round(p->io) > 0;
+        int64_t next = timer_run(p->timers);
+        int64_t now = clock_now_ns(CLOCK_MONOTONIC);
+        if (work || p->last_work_ns == 0) {
+            p->last_work_ns = now;
+            continue;
+        }
+        if (now - p->last_work_ns > SPIN_NS)
+            poller_sleep(p, next == INT64_MAX ? -1 : next);
+        else
+            __builtin_ia32_pause();
+    }
+}
+
+static void kick_fiber_sched(void *arg)
+{
+    poller_kick(arg);
+}
+
+static int poller_init(struct poller *p, unsigned index, const struct service_config *cfg)
+{
+    p->index = index;
+    p->cpu = cfg->poller_cpus ? cfg->poller_cpus[index] : -1;
+    p->word = &cfg->poller_words[index];
+    list_init(&p->busy);
+    list_init(&p->quiet);
+    list_init(&p->rest);
+    list_init(&p->watches);
+    list_init(&p->again);
+    list_init(&p->attention);
+    list_init(&p->arriving);
+    spin_init(&p->lock, RANK_SCHED);
+    p->stats = calloc(1, sizeof *p->stats);
+    p->sched = fiber_sched_new(poller_loop, kick_fiber_sched, p);
+    p->timers = timer_base_new(kick_fiber_sched, p);
+    if (!p->stats || !p->sched || !p->timers)
+        return -ENOMEM;
+    return io_create((enum io_engine)cfg->io_engine, &p->io);
+}
+
+static void *poller_main(void *arg)
+{
+    struct poller *p = arg;
+    cpu_set_t set;
+
+    tls_poller = p;
+    if (p->cpu >= 0) {
+        CPU_ZERO(&set);
+        CPU_SET((unsigned)p->cpu, &set);
+        if (sched_setaffinity(0, sizeof set, &set))
+            log_warn("service", "poller=%u cannot be pinned to cpu=%d", p->index, p->cpu);
+    }
+    io_bind(p->io);
+    timer_base_bind(p->timers);
+    fiber_sched_run(p->sched);
+    return NULL;
+}
+
+int service_init(const struct service_config *cfg)
+{
+    BUG_ON(cfg->pollers == 0 || cfg->pollers > RO_POLLERS);
+    g_service.cfg = *cfg;
+    g_kernel_hooks.task_attach = served_attach;
+    g_kernel_hooks.task_detach = served_detach;
+    g_kernel_hooks.task_kick = served_kick;
+    call_ready_hook = call_ready;
+    for (unsigned i = 0; i < cfg->pollers; i++) {
+        int r = poller_init(&g_service.pollers[i], i, cfg);
+        if (r)
+            return r;
+    }
+    return 0;
+}
+
+int service_start_threads(void)
+{
+    for (unsigned i = 1; i < g_service.cfg.pollers; i++)
+        if (pthread_create(&g_service.pollers[i].thread, NULL, poller_main, &g_service.pollers[i]))
+            return -EAGAIN;
+    return 0;
+}
+
+int service_run(void (*fn)(void *arg), void *arg)
+{
+    int r = fiber_spawn(g_service.pollers[0].sched, fn, arg);
+
+    if (r)
+        return r;
+    poller_main(&g_service.pollers[0]);
+    for (unsigned i = 1; i < g_service.cfg.pollers; i++)
+        pthread_join(g_service.pollers[i].thread, NULL);
+    return 0;
+}
+
+void service_stop(int exit_status)
+{
+    g_service.exit_status = exit_status;
+    for (unsigned i = 0; i < g_service.cfg.pollers; i++) {
+        atomic_store(&g_service.pollers[i].stop, true);
+        poller_kick(&g_service.pollers[i]);
+    }
+}
+
+int service_exit_status(void)
+{
+    return g_service.exit_status;
+}
+
+const struct platform_ops *service_platform(void)
+{
+    return g_service.cfg.platform;
+}

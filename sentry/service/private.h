@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * private.h - pollers and the tasks they serve; shared by the files of this folder. */
+#ifndef SERVICE_PRIVATE_H
+#define SERVICE_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <base/fiber.h>
+#include <base/list.h>
+#include <base/lock.h>
+#include <host/io.h>
+#include <kernel/task.h>
+#include <ring/abi.h>
+#include <service/service.h>
+#include <syscall/sys.h>
+
+enum served_state {
+    SERVED_GUEST,   /* runs guest code: its slots are polled */
+    SERVED_CALL,    /* a call or fault is being worked on; nothing to take */
+    SERVED_PARKED,  /* its call waits in wait queues */
+    SERVED_STOPPED, /* by a stop signal, on the way back to the guest */
+    SERVED_GONE,    /* host thread released */
+};
+
+/* One task as its poller sees it. Only the owner's thread touches it, but for `attention`. */
+struct served {
+    struct task *task; /* reference */
+    struct poller *poller;
+    struct lane *lane; /* shared with the guest */
+    enum served_state state;
+    bool by_trap; /* the call in work came as an event, which is still open */
+    bool event_open;
+    bool interrupt_sent;
+    unsigned users; /* frames of this poller that still look at it */
+    uint32_t idle_rounds;
+    struct list_head link; /* poller's busy, quiet or other list */
+    struct list_head attention_link;
+    _Atomic(bool) attention;
+    struct timer deadline; /* of an interrupt that is not answered */
+    struct as_watch *watch;
+    int64_t call_start_ns; /* --trace and --stats */
+};
+
+/* Notices the death of a host process. */
+struct as_watch {
+    struct io_poll poll;
+    struct pf_as *as;
+    struct poller *poller;
+    unsigned refs;
+    bool dead;
+    struct list_head link; /* poller->watches */
+};
+
+struct poller_stats {
+    uint64_t rounds, sleeps, spins_ns, events, faults, interrupts, parks, again;
+    uint64_t calls[SYS_NR_MAX][2]; /* by call slot, by trap */
+    uint64_t call_ns[SYS_NR_MAX];
+};
+
+struct poller {
+    unsigned index;
+    int cpu; /* -1: not pinned */
+    pthread_t thread;
+    struct fiber_sched *sched;
+    struct timer_base *timers;
+    struct io *io;
+    struct ring_poller_word *word;
+
+    struct list_head busy;  /* polled every round */
+    struct list_head quiet; /* polled a few a round; all before and after sleep */
+    struct list_head rest;  /* in a call, parked, stopped: nothing to poll */
+    struct list_head watches;
+    unsigned quiet_count;
+    int64_t last_work_ns;
+
+    /* Inbox: filled by anybody, emptied by the owner. */
+    _Alignas(CACHE_LINE) struct spin lock;
+    struct list_head again;     /* calls that fired: call.ready_link; GUARDED_BY(lock) */
+    struct list_head attention; /* served.attention_link; GUARDED_BY(lock) */
+    struct list_head arriving;  /* served.link; GUARDED_BY(lock) */
+    _Atomic(bool) inbox_full;
+    _Atomic(bool) stop;
+
+    struct poller_stats *stats;
+};
+
+struct service {
+    struct service_config cfg;
+    struct poller pollers[RO_POLLERS];
+    _Atomic(unsigned) next; /* round robin of new processes */
+    int exit_status;
+    void (*boot)(void *arg);
+    void *boot_arg;
+};
+extern struct service g_service;
+
+struct poller *poller_self(void);
+void poller_kick(void *poller);
+
+/* served.c */
+void served_poll(struct served *s); /* take what the lane offers; may park */
+bool served_has_work(const struct served *s);
+void served_run_again(struct call *c); /* fired call; may park */
+void served_attend(struct served *s);  /* signals or exit pending; may park */
+void served_add(struct poller *p, struct served *s);
+int served_attach(struct task *t, struct task *near);
+void served_detach(struct task *t);
+void served_kick(struct task *t);
+
+/* trace.c */
+void trace_call(struct call *c, sysret_t result);
+void trace_event(struct task *t, const char *what, uint64_t a, int64_t b);
+
+#endif

@@ -1,0 +1,517 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * served.c - one guest task as its poller sees it: takes its calls, faults and signals, runs them,
+ * replies.
+ *
+ * GUEST -> (slot or event taken) -> CALL -> reply -> GUEST
+ *                                   CALL -> SYS_PARK -> PARKED -> fired -> CALL
+ *                                   CALL -> stop signal -> STOPPED -> continued -> CALL
+ * A task that exits or dies becomes GONE; the last frame that looks at it frees it.
+ *
+ * The guest may write its lane at any time: a slot is copied once (ring/slot.h, the platform), the
+ * copy is used, and the reply is written without looking at what stands there. A thread that does
+ * not answer an interrupt in time loses its process: it can block the host's signal.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include <base/err.h>
+#include <base/log.h>
+#include <mm/mm.h>
+#include <ring/slot.h>
+
+#include "private.h"
+
+#define INTERRUPT_DEADLINE_NS 2000000000LL
+
+static void call_execute(struct served *s);
+
+static void served_release(struct served *s)
+{
+    if (--s->users || s->state != SERVED_GONE)
+        return;
+    task_put(s->task);
+    free(s);
+}
+
+static void set_state(struct served *s, enum served_state state)
+{
+    struct poller *p = s->poller;
+
+    s->state = state;
+    list_del(&s->link);
+    s->idle_rounds = 0;
+    list_add_tail(&s->link, state == SERVED_GUEST ? &p->busy : &p->rest);
+}
+
+/* --- death of the host process --- */
+
+static void watch_fired(struct io_poll *poll, uint32_t revents)
+{
+    struct as_watch *w = container_of(poll, struct as_watch, poll);
+    struct poller *p = w->poller;
+    struct served *s;
+
+    (void)revents;
+    w->dead = true;
+    struct list_head *lists[] = {&p->busy, &p->quiet, &p->rest};
+    for (unsigned i = 0; i < ARRAY_SIZE(lists); i++)
+        list_for_each_entry (s, lists[i], link) {
+            if (s->watch == w)
+                served_kick(s->task);
+        }
+}
+
+static void watch_get(struct served *s)
+{
+    struct poller *p = s->poller;
+    struct pf_as *as = mm_as(s->task->mm);
+    struct as_watch *w;
+    int fd = g_service.cfg.platform->as_pidfd(as);
+
+    if (fd < 0)
+        return;
+    list_for_each_entry (w, &p->watches, link) {
+        if (w->as == as) {
+            w->refs++;
+            s->watch = w;
+            return;
+        }
+    }
+    w = calloc(1, sizeof *w);
+    if (!w)
+        return; /* its death is noticed at the next operation */
+    w->as = as;
+    w->poller = p;
+    w->refs = 1;
+    if (io_poll_arm(&w->poll, fd, 1 /* POLLIN */, watch_fired)) {
+        free(w);
+        return;
+    }
+    list_add(&w->link, &p->watches);
+    s->watch = w;
+}
+
+static void watch_put(struct served *s)
+{
+    struct as_watch *w = s->watch;
+
+    s->watch = NULL;
+    if (!w || --w->refs)
+        return;
+    io_poll_cancel(&w->poll);
+    list_del(&w->link);
+    free(w);
+}
+
+/* --- arrival and departure --- */
+
+static void interrupt_late(struct timer *t)
+{
+    struct served *s = container_of(t, struct served, deadline);
+
+    log_info("service", "tid=%d does not answer its interrupt: killed", s->task->tid);
+    mm_kill(s->task->mm);
+}
+
+/* Owner only. */
+void served_add(struct poller *p, struct served *s)
+{
+    s->poller = p;
+    set_state(s, SERVED_GUEST);
+}
+
+int served_attach(struct task *t, struct task *near)
+{
+    struct served *s = calloc(1, sizeof *s);
+
+    if (!s)
+        return -ENOMEM;
+    struct poller *p = near && near->service ? ((struct served *)near->service)->poller : NULL;
+    if (!p || g_service.cfg.pollers > 1)
+        p = &g_service.pollers[atomic_fetch_add_explicit(&g_service.next, 1, memory_order_relaxed) %
+                               g_service.cfg.pollers];
+    if (near == t && near->owner) /* exec: the call in progress stays where it is */
+        p = near->owner;
+    *s = (struct served){.task = task_get(t), .poller = p, .users = 1};
+    list_init(&s->link);
+    list_init(&s->attention_link);
+    timer_init(&s->deadline, interrupt_late);
+    s->lane = g_service.cfg.platform->thread_lane(t->thread);
+    t->lane = s->lane;
+    t->owner = p;
+    t->service = s;
+    g_service.cfg.platform->thread_set_owner(t->thread, p->index);
+    if (p == poller_self()) {
+        served_add(p, s);
+    } else {
+        spin_lock(&p->lock);
+        list_add_tail(&s->link, &p->arriving);
+        atomic_store_explicit(&p->inbox_full, true, memory_order_release);
+        spin_unlock(&p->lock);
+        poller_kick(p);
+    }
+    return 0;
+}
+
+/* Owner, in the task's own exit or exec. */
+void served_detach(struct task *t)
+{
+    struct served *s = t->service;
+    struct poller *p = s->poller;
+
+    BUG_ON(p != poller_self());
+    timer_cancel(&s->deadline);
+    watch_put(s);
+    spin_lock(&p->lock);
+    list_del(&s->attention_link);
+    spin_unlock(&p->lock);
+    list_del(&s->link);
+    s->state = SERVED_GONE;
+    t->service = NULL;
+    t->lane = NULL;
+    g_service.cfg.platform->thread_reply(t->thread, &(struct pf_reply){.kind = PF_REPLY_EXIT});
+    g_service.cfg.platform->thread_destroy(t->thread);
+    t->thread = NULL;
+    s->users++;
+    s->users--; /* the frame that runs the call holds it: see served_poll() */
+    served_release(s);
+}
+
+/* Any thread: signals, exit or death to look at. */
+void served_kick(struct task *t)
+{
+    struct served *s = t->service;
+
+    if (!s || atomic_exchange_explicit(&s->attention, true, memory_order_acq_rel))
+        return;
+    struct poller *p = s->poller;
+    spin_lock(&p->lock);
+    list_add_tail(&s->attention_link, &p->attention);
+    atomic_store_explicit(&p->inbox_full, true, memory_order_release);
+    spin_unlock(&p->lock);
+    poller_kick(p);
+}
+
+/* --- back to the guest --- */
+
+static void reply_event(struct served *s, struct pf_reply *r)
+{
+    struct call *c = &s->task->call;
+
+    if (c->set_fs) {
+        r->set_fs = true;
+        r->fs_base = s->task->fs_base;
+        c->set_fs = false;
+    }
+    if (c->self.op) {
+        r->self_op = c->self.op;
+        r->self_addr = c->self.addr;
+        r->self_len = c->self.len;
+        c->self = (struct mm_self){0};
+    }
+    s->event_open = false;
+    g_service.cfg.platform->thread_reply(s->task->thread, r);
+    set_state(s, SERVED_GUEST);
+}
+
+/* The task leaves for good. */
+static void served_exit(struct served *s, int32_t status)
+{
+    task_exit(s->task, status);
+}
+
+static bool host_died(struct served *s)
+{
+    return s->watch && s->watch->dead;
+}
+
+/* Registers so that the guest makes the call again. */
+static void restart_call(struct served *s, uint32_t nr)
+{
+    struct pf_regs regs;
+
+    g_service.cfg.platform->thread_get_regs(s->task->thread, &regs);
+    regs.rip -= 2;
+    regs.rax = nr;
+    g_service.cfg.platform->thread_set_regs(s->task->thread, &regs);
+}
+
+/* An open event ends: signals first. @in_call: @result and @nr count. */
+static void event_finish(struct served *s, bool in_call, uint32_t nr, sysret_t result)
+{
+    struct task *t = s->task;
+    struct pf_reply reply = {.kind = in_call ? PF_REPLY_RET : PF_REPLY_RESUME};
+    int32_t status = 0;
+
+    for (unsigned rounds = 0; signal_pending(t) || t->exit_requested; rounds++) {
+        enum signal_outcome o = signal_deliver(t, in_call, nr, &result, &status);
+
+        if (o == SIGNAL_EXIT) {
+            served_exit(s, status);
+            return;
+        }
+        if (o == SIGNAL_STOP) {
+            t->call.nr = nr;
+            t->call.args[0] = (uint64_t)result; /* kept until continued */
+            t->call.how = in_call ? CALL_BY_TRAP : UINT8_MAX;
+            set_state(s, SERVED_STOPPED);
+            return;
+        }
+        if (o == SIGNAL_REGS) {
+            in_call = false; /* the result is in the frame; further signals nest */
+            reply.kind = PF_REPLY_RESUME;
+        }
+        if (o == SIGNAL_NONE || rounds > NSIGNALS)
+            break;
+    }
+    if (in_call && result <= -ERESTARTSYS && result >= -ERESTART_RESTARTBLOCK) {
+        restart_call(s, result == -ERESTART_RESTARTBLOCK ? 219 /* restart_syscall */ : nr);
+        reply.kind = PF_REPLY_RESUME;
+    }
+    reply.val = (uint64_t)result;
+    reply_event(s, &reply);
+}
+
+static void slot_finish(struct served *s, sysret_t result)
+{
+    bool slow = result <= -ERESTARTSYS && result >= -ERESTART_RESTARTBLOCK;
+
+    set_state(s, SERVED_GUEST);
+    if (slot_reply(&s->lane->call, &s->lane->guest.call_parked, slow ? CALL_SLOW : CALL_DONE,
+                   (uint64_t)result))
+        slot_wake(&s->lane->call);
+    if (signal_pending(s->task) || s->task->exit_requested)
+        served_kick(s->task);
+}
+
+static void call_finish(struct served *s, sysret_t result)
+{
+    struct call *c = &s->task->call;
+
+    call_disarm(c);
+    if (c->state_free && c->state) {
+        c->state_free(c->state);
+        c->state = NULL;
+    }
+    s->task->in_call = false;
+    s->task->syscalls++;
+    if (unlikely(g_service.cfg.trace))
+        trace_call(c, result);
+    if (unlikely(g_service.cfg.stats) && c->nr < SYS_NR_MAX) {
+        s->poller->stats->call_ns[c->nr] +=
+            (uint64_t)(clock_now_ns(CLOCK_MONOTONIC) - s->call_start_ns);
+    }
+    if (s->by_trap)
+        event_finish(s, true, c->nr, result);
+    else
+        slot_finish(s, result);
+}
+
+/* --- calls --- */
+
+/* Runs on the loop's stack, or on a fiber when it has parked. s->users is held by the caller. */
+static void call_execute(struct served *s)
+{
+    struct task *t = s->task;
+    struct call *c = &t->call;
+    sysret_t r;
+
+    for (;;) {
+        fiber_set_local(t);
+        if (unlikely(signal_pending(t)))
+            c->interrupted = c->interrupted || c->started;
+        r = sys_dispatch(c);
+        fiber_set_local(NULL);
+        if (unlikely(s->state == SERVED_GONE)) /* exit, or exec with a new thread */
+            return;
+        c->started = true;
+        if (likely(r != SYS_PARK))
+            break;
+        s->poller->stats->parks++;
+        set_state(s, SERVED_PARKED);
+        if (signal_pending(t) && !c->interrupted)
+            c->interrupted = true;
+        else if (call_park_commit(c))
+            return;
+        set_state(s, SERVED_CALL);
+        call_disarm(c);
+        s->poller->stats->again++;
+    }
+    if (r == SYS_NORETURN) { /* the registers are set */
+        t->in_call = false;
+        event_finish(s, false, c->nr, 0);
+        return;
+    }
+    call_finish(s, r);
+}
+
+static void call_start(struct served *s, const uint64_t *args, uint32_t nr, uint8_t how)
+{
+    struct task *t = s->task;
+    struct call *c = &t->call;
+
+    set_state(s, SERVED_CALL);
+    s->by_trap = how == CALL_BY_TRAP;
+    call_begin(c, t, nr, args, how);
+    t->in_call = true;
+    if (nr < SYS_NR_MAX)
+        s->poller->stats->calls[nr][s->by_trap]++;
+    if (unlikely(g_service.cfg.trace || g_service.cfg.stats))
+        s->call_start_ns = clock_now_ns(CLOCK_MONOTONIC);
+    call_execute(s);
+}
+
+void served_run_again(struct call *c)
+{
+    struct served *s = c->task->service;
+
+    if (!s || s->state != SERVED_PARKED)
+        return;
+    s->users++;
+    set_state(s, SERVED_CALL);
+    call_disarm(c);
+    call_execute(s);
+    served_release(s);
+}
+
+/* --- events --- */
+
+static void event_fault(struct served *s, const struct pf_event *e)
+{
+    struct task *t = s->task;
+    struct pf_regs regs;
+    int signo = SIGSEGV, code = SEGV_MAPERR;
+
+    s->poller->stats->faults++;
+    g_service.cfg.platform->thread_get_regs(t->thread, &regs);
+    int r = mm_fault(t->mm, e->addr, e->access, regs.rsp, &signo, &code);
+    if (unlikely(g_service.cfg.trace))
+        trace_event(t, "fault", e->addr, r);
+    if (r == -ENOMEM) {
+        log_warn("service", "pid=%d out of sandbox memory: killed", t->process->pid);
+        process_kill(t->process, SIGKILL);
+    } else if (r) {
+        siginfo_t si = {.si_signo = signo, .si_code = code};
+        si.si_addr = (void *)(uintptr_t)e->addr;
+        signal_force(t, &si);
+    }
+    event_finish(s, false, 0, 0);
+}
+
+static void event_run(struct served *s, const struct pf_event *e)
+{
+    struct task *t = s->task;
+
+    s->event_open = true;
+    s->poller->stats->events++;
+    if (s->interrupt_sent && e->kind == PF_EVENT_INTERRUPTED) {
+        s->interrupt_sent = false;
+        timer_cancel(&s->deadline);
+    }
+    switch ((enum pf_event_kind)e->kind) {
+    case PF_EVENT_SYSCALL:
+        call_start(s, e->args, e->nr, CALL_BY_TRAP);
+        return;
+    case PF_EVENT_FAULT:
+        set_state(s, SERVED_CALL);
+        event_fault(s, e);
+        return;
+    case PF_EVENT_EXCEPTION: {
+        siginfo_t si = {.si_signo = e->signo, .si_code = e->si_code};
+        si.si_addr = (void *)(uintptr_t)e->addr;
+        set_state(s, SERVED_CALL);
+        signal_force(t, &si);
+        event_finish(s, false, 0, 0);
+        return;
+    }
+    case PF_EVENT_INTERRUPTED:
+    case PF_EVENT_NONE:
+        set_state(s, SERVED_CALL);
+        event_finish(s, false, 0, 0);
+        return;
+    case PF_EVENT_VIOLATION:
+        log_info("service", "pid=%d tid=%d lane protocol violation: killed", t->process->pid,
+                 t->tid);
+        FALLTHROUGH;
+    case PF_EVENT_DIED:
+        set_state(s, SERVED_CALL);
+        process_kill(t->process, SIGKILL);
+        event_finish(s, false, 0, 0);
+        return;
+    }
+}
+
+bool served_has_work(const struct served *s)
+{
+    return ring_load_relaxed(&s->lane->call.state) == SLOT_POSTED ||
+           ring_load_relaxed(&s->lane->event.state) != SLOT_FREE;
+}
+
+static void slot_take(struct served *s)
+{
+    struct lane_slot copy;
+
+    slot_copy(&copy, &s->lane->call);
+    if (sys_row(copy.nr)->sq == SQ_NO && sys_row(copy.nr)->run) {
+        if (slot_reply(&s->lane->call, &s->lane->guest.call_parked, CALL_SLOW, 0))
+            slot_wake(&s->lane->call);
+        return;
+    }
+    call_start(s, copy.arg, copy.nr, CALL_BY_SLOT);
+}
+
+/* The lane has something. May park. */
+void served_poll(struct served *s)
+{
+    struct pf_event e;
+
+    s->users++;
+    if (unlikely(!s->watch))
+        watch_get(s);
+    if (ring_load_acquire(&s->lane->event.state) != SLOT_FREE) {
+        if (g_service.cfg.platform->thread_event(s->task->thread, &e))
+            event_run(s, &e);
+    } else {
+        slot_take(s);
+    }
+    served_release(s);
+}
+
+/* --- attention --- */
+
+static void stopped_continue(struct served *s)
+{
+    struct call *c = &s->task->call;
+
+    set_state(s, SERVED_CALL);
+    event_finish(s, c->how != UINT8_MAX, c->nr, (sysret_t)c->args[0]);
+}
+
+void served_attend(struct served *s)
+{
+    struct task *t = s->task;
+
+    if (s->state == SERVED_GONE)
+        return;
+    s->users++;
+    if (host_died(s)) {
+        process_kill(t->process, SIGKILL);
+        if (s->state == SERVED_GUEST) {
+            set_state(s, SERVED_CALL);
+            event_finish(s, false, 0, 0);
+        }
+    }
+    if (s->state == SERVED_STOPPED) {
+        stopped_continue(s);
+    } else if (s->state == SERVED_PARKED && (signal_pending(t) || t->exit_requested)) {
+        call_interrupt(&t->call);
+    } else if (s->state == SERVED_GUEST && (signal_pending(t) || t->exit_requested) &&
+               !s->interrupt_sent) {
+        s->interrupt_sent = true;
+        s->poller->stats->interrupts++;
+        if (timer_arm(&s->deadline, NULL, clock_now_ns(CLOCK_MONOTONIC) + INTERRUPT_DEADLINE_NS))
+            log_warn("service", "no deadline for an interrupt: no memory");
+        g_service.cfg.platform->thread_interrupt(t->thread);
+    }
+    served_release(s);
+}
