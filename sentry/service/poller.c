@@ -87,7 +87,6 @@ static bool inbox_take(struct poller *p, struct call **ret_call, struct served *
     } else if (!list_empty(&p->attention)) {
         *ret_served = list_first_entry(&p->attention, struct served, attention_link);
         list_del(&(*ret_served)->attention_link);
-        atomic_store_explicit(&(*ret_served)->attention, false, memory_order_relaxed);
     } else {
         atomic_store_explicit(&p->inbox_full, false, memory_order_relaxed);
     }

@@ -23,9 +23,10 @@ enum served_state {
     SERVED_GONE,    /* host thread released */
 };
 
-/* One task as its poller sees it. Only the owner's thread touches it, but for `attention`. */
+/* One task as its poller sees it; freed with the task. Only the owner's thread touches it, but for
+ * attention_link and the change to SERVED_GONE (poller->lock). */
 struct served {
-    struct task *task; /* reference */
+    struct task *task; /* a reference while attached */
     struct poller *poller;
     struct lane *lane; /* shared with the guest */
     enum served_state state;
@@ -36,7 +37,8 @@ struct served {
     uint32_t idle_rounds;
     struct list_head link; /* poller's busy, quiet or other list */
     struct list_head attention_link;
-    _Atomic(bool) attention;
+    bool attached;
+    uint32_t epoch;        /* attachments so far: a change during a call means exec */
     struct timer deadline; /* of an interrupt that is not answered */
     struct as_watch *watch;
     int64_t call_start_ns; /* --trace and --stats */

@@ -25,12 +25,14 @@
 
 static void call_execute(struct served *s);
 
+/* A frame of this poller is done with @s; the last one after detach drops the attachment's task
+ * reference, and with it perhaps @s itself. */
 static void served_release(struct served *s)
 {
-    if (--s->users || s->state != SERVED_GONE)
-        return;
-    task_put(s->task);
-    free(s);
+    if (--s->users == 0 && s->state == SERVED_GONE && s->attached) {
+        s->attached = false;
+        task_put(s->task);
+    }
 }
 
 static void set_state(struct served *s, enum served_state state)
@@ -122,24 +124,32 @@ void served_add(struct poller *p, struct served *s)
 
 int served_attach(struct task *t, struct task *near)
 {
-    struct served *s = calloc(1, sizeof *s);
-
-    if (!s)
-        return -ENOMEM;
+    struct served *s = t->service;
     struct poller *p = near && near->service ? ((struct served *)near->service)->poller : NULL;
-    if (!p || g_service.cfg.pollers > 1)
+
+    if (!p || (g_service.cfg.pollers > 1 && near != t))
         p = &g_service.pollers[atomic_fetch_add_explicit(&g_service.next, 1, memory_order_relaxed) %
                                g_service.cfg.pollers];
-    if (near == t && near->owner) /* exec: the call in progress stays where it is */
-        p = near->owner;
-    *s = (struct served){.task = task_get(t), .poller = p, .users = 1};
-    list_init(&s->link);
-    list_init(&s->attention_link);
-    timer_init(&s->deadline, interrupt_late);
+    if (!s) {
+        s = calloc(1, sizeof *s);
+        if (!s)
+            return -ENOMEM;
+        s->task = t;
+        list_init(&s->link);
+        list_init(&s->attention_link);
+        timer_init(&s->deadline, interrupt_late);
+        t->service = s; /* freed with the task */
+    }
+    if (!s->attached)
+        task_get(t);
+    s->attached = true;
+    s->epoch++;
+    s->poller = p;
+    s->state = SERVED_GUEST;
+    s->interrupt_sent = false;
     s->lane = g_service.cfg.platform->thread_lane(t->thread);
     t->lane = s->lane;
     t->owner = p;
-    t->service = s;
     g_service.cfg.platform->thread_set_owner(t->thread, p->index);
     if (p == poller_self()) {
         served_add(p, s);
@@ -164,17 +174,17 @@ void served_detach(struct task *t)
     watch_put(s);
     spin_lock(&p->lock);
     list_del(&s->attention_link);
+    s->state = SERVED_GONE;
     spin_unlock(&p->lock);
     list_del(&s->link);
-    s->state = SERVED_GONE;
-    t->service = NULL;
     t->lane = NULL;
     g_service.cfg.platform->thread_reply(t->thread, &(struct pf_reply){.kind = PF_REPLY_EXIT});
     g_service.cfg.platform->thread_destroy(t->thread);
     t->thread = NULL;
-    s->users++;
-    s->users--; /* the frame that runs the call holds it: see served_poll() */
-    served_release(s);
+    if (!s->users) {
+        s->users = 1;
+        served_release(s);
+    }
 }
 
 /* Any thread: signals, exit or death to look at. */
@@ -182,12 +192,14 @@ void served_kick(struct task *t)
 {
     struct served *s = t->service;
 
-    if (!s || atomic_exchange_explicit(&s->attention, true, memory_order_acq_rel))
+    if (!s)
         return;
     struct poller *p = s->poller;
     spin_lock(&p->lock);
-    list_add_tail(&s->attention_link, &p->attention);
-    atomic_store_explicit(&p->inbox_full, true, memory_order_release);
+    if (s->state != SERVED_GONE && list_empty(&s->attention_link)) {
+        list_add_tail(&s->attention_link, &p->attention);
+        atomic_store_explicit(&p->inbox_full, true, memory_order_release);
+    }
     spin_unlock(&p->lock);
     poller_kick(p);
 }
@@ -289,7 +301,7 @@ static void call_finish(struct served *s, sysret_t result)
     struct call *c = &s->task->call;
 
     call_disarm(c);
-    if (c->state_free && c->state) {
+    if (c->state && c->state_free) {
         c->state_free(c->state);
         c->state = NULL;
     }
@@ -314,6 +326,7 @@ static void call_execute(struct served *s)
 {
     struct task *t = s->task;
     struct call *c = &t->call;
+    uint32_t epoch = s->epoch;
     sysret_t r;
 
     for (;;) {
@@ -322,7 +335,7 @@ static void call_execute(struct served *s)
             c->interrupted = c->interrupted || c->started;
         r = sys_dispatch(c);
         fiber_set_local(NULL);
-        if (unlikely(s->state == SERVED_GONE)) /* exit, or exec with a new thread */
+        if (unlikely(s->state == SERVED_GONE || s->epoch != epoch)) /* exit; exec: a new thread */
             return;
         c->started = true;
         if (likely(r != SYS_PARK))

@@ -121,7 +121,7 @@ struct task {
     struct pf_thread *thread;
     struct lane *lane;
     struct list_head poll_link; /* service/ */
-    void *service;              /* service/'s own state of this task */
+    void *service;              /* service/'s own state of this task; free()d with the task */
 
     /* --- process->lock --- */
     enum task_state state;

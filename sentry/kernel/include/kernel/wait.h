@@ -65,17 +65,17 @@ struct call_waiter {
 struct call {
     struct task *task;
     uint32_t nr;
-    uint8_t how;       /* CALL_BY_* */
-    bool started;      /* set by the dispatcher after the first run */
-    bool timed_out;    /* the deadline has passed */
-    bool interrupted;  /* a signal is pending, or an SQ call is cancelled: finish now */
+    uint8_t how;      /* CALL_BY_* */
+    bool started;     /* set by the dispatcher after the first run */
+    bool timed_out;   /* the deadline has passed */
+    bool interrupted; /* a signal is pending, or an SQ call is cancelled: finish now */
     bool has_deadline;
     uint64_t args[6];
     int64_t deadline_ns; /* CLOCK_MONOTONIC */
     uint64_t progress;   /* handler's memory across runs; 0 at first */
     void *state;         /* handler's allocation across runs, released by state_free */
     void (*state_free)(void *);
-    uint64_t user_data; /* SQ */
+    uint64_t user_data;  /* SQ */
     struct mm_self self; /* trapped calls: what the thread does itself before it goes on */
     bool set_fs;         /* load task->fs_base on return */
 
@@ -111,7 +111,11 @@ sysret_t call_run_again(struct call *c);
 /* Deadline; only the first run's call counts. INT64_MAX = none. */
 void call_deadline(struct call *c, int64_t monotonic_ns);
 
-/* Dispatcher side (service/): disarm everything after a wake and before running again or ending. */
+/* Dispatcher side (service/): a new call; everything zero but these. */
+void call_begin(struct call *c, struct task *t, uint32_t nr, const uint64_t args[6], uint8_t how);
+/* After SYS_PARK: true: parked now, a waiter will run it again; false: one has fired already. */
+bool call_park_commit(struct call *c);
+/* Dispatcher side: disarm everything after a wake and before running again or ending. */
 void call_disarm(struct call *c);
 /* Wake a parked call from outside (signal, cancel): the handler runs again with interrupted set. */
 void call_interrupt(struct call *c);
