@@ -1,2 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-# the ringbox binary
+add_component(cmd sentry/cmd SOURCES options.c run.c syscalls.c doctor.c USES service trap isolate)
+add_executable(ringbox sentry/cmd/main.c)
+target_include_directories(ringbox PRIVATE sentry/cmd)
+target_compile_definitions(ringbox PRIVATE RINGBOX_VERSION="${PROJECT_VERSION}")
+target_link_libraries(ringbox PRIVATE cmd gofer_server ringbox_options Threads::Threads)
+set_target_properties(ringbox PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+install(TARGETS ringbox)

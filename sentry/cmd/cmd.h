@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * cmd.h - verbs of the command line; one file each. Only this folder builds messages for people. */
+#ifndef CMD_CMD_H
+#define CMD_CMD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <base/compiler.h>
+
+#define EXIT_FAILED 125 /* ringbox itself failed */
+
+/* The gofer process' body; set by main.c, which alone links the server. Never returns. */
+extern int (*cmd_gofer)(int sock, int root_fd);
+
+int cmd_run(int argc, char **argv);
+int cmd_syscalls(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
+
+/* "ringbox: <text>" on stderr; returns EXIT_FAILED. */
+PRINTF_LIKE(1, 2) int cmd_error(const char *fmt, ...);
+
+/* --- run's options (options.c) --- */
+
+struct run_options {
+    const char *rootfs, *cwd, *hostname;
+    char **env; /* caller's environment with --env applied */
+    uint32_t uid, gid;
+    bool user_given;
+    uint64_t memory_bytes;
+    uint32_t pids;
+    double timeout_s; /* 0: none */
+    int pollers;      /* 0: auto */
+    int sentry_cpus[64];
+    int sentry_cpu_count; /* 0: chosen */
+    const char *guest_cpus;
+    int io_engine;
+    const char *trace_file; /* "" = stderr, NULL = off */
+    bool stats, stats_json;
+    const char *stats_file; /* NULL: stderr */
+    char **command;
+};
+/* 0, or an exit status after one line on stderr; *ret_done: help was printed, exit with the result.
+ */
+int run_options_parse(int argc, char **argv, struct run_options *ret, bool *ret_done);
+
+#endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * main.c - the ringbox command: finds the verb. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <base/hash.h>
+#include <base/log.h>
+#include <gofer/gofer.h>
+
+#include "cmd.h"
+
+int (*cmd_gofer)(int sock, int root_fd);
+
+static int gofer_main(int sock, int root_fd)
+{
+    struct gofer_export root = {.root_fd = root_fd, .aname = "root", .read_only = true};
+    struct gofer_config cfg = {.sock = sock, .exports = &root, .export_count = 1, .donate = true};
+
+    return gofer_serve(&cfg) ? EXIT_FAILED : 0;
+}
+
+int cmd_error(const char *fmt, ...)
+{
+    va_list ap;
+    char line[1024];
+
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    fprintf(stderr, "ringbox: %s\n", line);
+    return EXIT_FAILED;
+}
+
+static const struct verb {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help;
+} verbs[] = {
+    {"run", cmd_run, "run a command in a sandbox"},
+    {"syscalls", cmd_syscalls, "list system calls and how far they are supported"},
+    {"doctor", cmd_doctor, "say what this host offers and lacks"},
+};
+
+static int usage(FILE *to, int status)
+{
+    fprintf(to, "usage: ringbox VERB [OPTION...]\n\n");
+    for (unsigned i = 0; i < ARRAY_SIZE(verbs); i++)
+        fprintf(to, "  %-10s %s\n", verbs[i].name, verbs[i].help);
+    fprintf(to, "\nringbox VERB --help tells more.\n");
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    log_init_from_env();
+    hash_init();
+    cmd_gofer = gofer_main;
+    if (argc < 2)
+        return usage(stderr, EXIT_FAILED);
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+        return usage(stdout, 0);
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("ringbox %s\n", RINGBOX_VERSION);
+        return 0;
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(verbs); i++)
+        if (strcmp(argv[1], verbs[i].name) == 0)
+            return verbs[i].run(argc - 1, argv + 1);
+    return cmd_error("unknown verb '%s'; see ringbox --help", argv[1]);
+}

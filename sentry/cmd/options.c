@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * options.c - options of `ringbox run`: one table row each. A row without a setter is an option of
+ * the design that has no meaning yet: it is refused, never ignored. */
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <host/io.h>
+
+#include "cmd.h"
+
+#define PIDS_DEFAULT 4096
+#define PIDS_MAX 30000
+
+struct option_row {
+    const char *name, *argument;                          /* NULL: takes none; "[X]": optional */
+    int (*set)(struct run_options *o, const char *value); /* 0, or EXIT_FAILED with a message */
+    const char *help;
+};
+
+static int bad(const char *name, const char *value, const char *want)
+{
+    return cmd_error("--%s: '%s' is not %s", name, value, want);
+}
+
+static int set_platform(struct run_options *o, const char *v)
+{
+    (void)o;
+    if (strcmp(v, "auto") == 0 || strcmp(v, "trap") == 0)
+        return 0;
+    if (strcmp(v, "ptrace") == 0 || strcmp(v, "kvm") == 0)
+        return cmd_error("--platform %s is not built into this version; use trap", v);
+    return bad("platform", v, "auto or trap");
+}
+
+static int set_rootfs(struct run_options *o, const char *v)
+{
+    o->rootfs = v;
+    return 0;
+}
+
+static int set_cwd(struct run_options *o, const char *v)
+{
+    if (v[0] != '/')
+        return bad("cwd", v, "an absolute path");
+    o->cwd = v;
+    return 0;
+}
+
+static int set_hostname(struct run_options *o, const char *v)
+{
+    if (!*v || strlen(v) > 64)
+        return bad("hostname", v, "a name of 1 to 64 bytes");
+    o->hostname = v;
+    return 0;
+}
+
+static int set_env(struct run_options *o, const char *v)
+{
+    size_t n = 0, key = strcspn(v, "=");
+
+    if (v[key] != '=' || key == 0)
+        return bad("env", v, "NAME=VALUE");
+    for (; o->env[n]; n++)
+        if (strncmp(o->env[n], v, key + 1) == 0) {
+            o->env[n] = (char *)(uintptr_t)v;
+            return 0;
+        }
+    char **grown = calloc(n + 2, sizeof *grown);
+    if (!grown)
+        return cmd_error("out of memory");
+    memcpy(grown, o->env, n * sizeof *grown);
+    grown[n] = (char *)(uintptr_t)v;
+    o->env = grown;
+    return 0;
+}
+
+static bool parse_number(const char *s, uint64_t max, uint64_t *ret)
+{
+    char *end;
+
+    errno = 0;
+    unsigned long long v = strtoull(s, &end, 10);
+    if (errno || end == s || *end || !isdigit((unsigned char)*s) || v > max)
+        return false;
+    *ret = v;
+    return true;
+}
+
+static int set_user(struct run_options *o, const char *v)
+{
+    uint64_t uid, gid;
+    char part[32];
+    size_t n = strcspn(v, ":");
+
+    if (n >= sizeof part)
+        return bad("user", v, "UID[:GID]");
+    memcpy(part, v, n);
+    part[n] = 0;
+    if (!parse_number(part, UINT32_MAX - 1, &uid) ||
+        (v[n] && !parse_number(v + n + 1, UINT32_MAX - 1, &gid)))
+        return bad("user", v, "UID[:GID] in numbers");
+    o->uid = (uint32_t)uid;
+    o->gid = v[n] ? (uint32_t)gid : (uint32_t)uid;
+    o->user_given = true;
+    return 0;
+}
+
+static int set_memory(struct run_options *o, const char *v)
+{
+    char *end;
+    errno = 0;
+    unsigned long long n = strtoull(v, &end, 10);
+    unsigned shift = *end == 'k' || *end == 'K'   ? 10
+                     : *end == 'm' || *end == 'M' ? 20
+                     : *end == 'g' || *end == 'G' ? 30
+                     : *end == 't' || *end == 'T' ? 40
+                                                  : 0;
+
+    if (shift)
+        end++;
+    if (errno || *end || !isdigit((unsigned char)*v) || n > (UINT64_MAX >> shift) ||
+        (n << shift) < (16ULL << 20))
+        return bad("memory", v, "a size of at least 16M, such as 512M or 4G");
+    o->memory_bytes = n << shift;
+    return 0;
+}
+
+static int set_pids(struct run_options *o, const char *v)
+{
+    uint64_t n;
+
+    if (!parse_number(v, PIDS_MAX, &n) || n == 0)
+        return bad("pids", v, "a number from 1 to 30000");
+    o->pids = (uint32_t)n;
+    return 0;
+}
+
+static int set_timeout(struct run_options *o, const char *v)
+{
+    char *end;
+    double s = strtod(v, &end);
+
+    if (end == v || *end || !(s > 0) || s > 1e9)
+        return bad("timeout", v, "a number of seconds above 0");
+    o->timeout_s = s;
+    return 0;
+}
+
+static int set_sentry_cores(struct run_options *o, const char *v)
+{
+    uint64_t n;
+
+    if (strcmp(v, "auto") == 0)
+        return 0;
+    if (!strpbrk(v, ",-") && parse_number(v, 64, &n) && n) {
+        o->pollers = (int)n;
+        return 0;
+    }
+    for (const char *p = v; *p;) {
+        char *end;
+        unsigned long lo = strtoul(p, &end, 10), hi = lo;
+        if (end == p)
+            return bad("sentry-cores", v, "auto, a count, or a list such as 0,2-3");
+        if (*end == '-') {
+            p = end + 1;
+            hi = strtoul(p, &end, 10);
+        }
+        if (end == p || hi < lo || hi > 1023 || (*end && *end != ','))
+            return bad("sentry-cores", v, "auto, a count, or a list such as 0,2-3");
+        for (; lo <= hi && o->sentry_cpu_count < 64; lo++)
+            o->sentry_cpus[o->sentry_cpu_count++] = (int)lo;
+        p = *end ? end + 1 : end;
+    }
+    o->pollers = o->sentry_cpu_count;
+    return o->pollers ? 0 : bad("sentry-cores", v, "auto, a count, or a list such as 0,2-3");
+}
+
+static int set_guest_cores(struct run_options *o, const char *v)
+{
+    if (!*v || strspn(v, "0123456789,-") != strlen(v))
+        return bad("guest-cores", v, "a list such as 1,3-5");
+    o->guest_cpus = v;
+    return 0;
+}
+
+static int set_io(struct run_options *o, const char *v)
+{
+    o->io_engine = strcmp(v, "uring") == 0   ? IO_URING
+                   : strcmp(v, "epoll") == 0 ? IO_EPOLL
+                                             : IO_AUTO;
+    return o->io_engine != IO_AUTO || strcmp(v, "auto") == 0 ? 0
+                                                             : bad("io", v, "auto, uring or epoll");
+}
+
+static int set_trace(struct run_options *o, const char *v)
+{
+    o->trace_file = v ? v : "";
+    return 0;
+}
+
+static int set_stats(struct run_options *o, const char *v)
+{
+    o->stats = true;
+    if (!v)
+        return 0;
+    size_t n = strcspn(v, ",");
+    if (n == 4 && memcmp(v, "json", 4) == 0)
+        o->stats_json = true;
+    else if (n != 4 || memcmp(v, "text", 4) != 0)
+        return bad("stats", v, "text or json, then perhaps ,FILE");
+    o->stats_file = v[n] ? v + n + 1 : NULL;
+    return 0;
+}
+
+static int set_net(struct run_options *o, const char *v)
+{
+    (void)o;
+    return strcmp(v, "none") == 0
+               ? 0
+               : cmd_error("--net %s is not built into this version; only none is", v);
+}
+
+static const struct option_row rows[] = {
+    {"platform", "auto|trap", set_platform, "how system calls are caught"},
+    {"rootfs", "DIR", set_rootfs, "directory that becomes / (default /)"},
+    {"cwd", "DIR", set_cwd, "working directory (default: the caller's)"},
+    {"env", "NAME=VALUE", set_env, "set an environment variable"},
+    {"hostname", "NAME", set_hostname, "host name inside"},
+    {"user", "UID[:GID]", set_user, "identity inside (default: the caller's)"},
+    {"memory", "SIZE", set_memory, "most memory, e.g. 512M (default: 3/4 of the host's)"},
+    {"pids", "N", set_pids, "most processes and threads (default 4096)"},
+    {"timeout", "SECONDS", set_timeout, "kill the sandbox after this time (status 137)"},
+    {"sentry-cores", "auto|N|LIST", set_sentry_cores, "CPUs or number of pollers of the Sentry"},
+    {"guest-cores", "LIST", set_guest_cores, "CPUs of guest threads"},
+    {"io", "auto|uring|epoll", set_io, "engine of host I/O"},
+    {"net", "none", set_net, "network"},
+    {"trace", "[FILE]", set_trace, "print every system call (default: to stderr)"},
+    {"stats", "[text|json][,FILE]", set_stats, "print counters at the end"},
+    {"rw", NULL, NULL, NULL},
+    {"bind", "SRC:DST[:ro|rw]", NULL, NULL},
+    {"tmpfs", "DST", NULL, NULL},
+    {"mount", "9p:SOCKET:DST", NULL, NULL},
+    {"show-view", NULL, NULL, NULL},
+    {"publish", "[ADDR:]HOST:GUEST", NULL, NULL},
+    {"tty", "auto|yes|no", NULL, NULL},
+    {"pledge", "PROMISES", NULL, NULL},
+    {"unveil", "PATH:rwxc", NULL, NULL},
+    {"no-patch", NULL, NULL, NULL},
+};
+
+static void print_help(void)
+{
+    printf("usage: ringbox run [OPTION...] [--] COMMAND [ARGUMENT...]\n\n"
+           "Runs COMMAND inside a user-space kernel. / is the host's, read-only, under an overlay\n"
+           "in memory that ends with the sandbox.\n\n");
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
+        if (rows[i].set) {
+            char left[48];
+            const char *a = rows[i].argument;
+            snprintf(left, sizeof left, "--%s%s%s", rows[i].name,
+                     !a            ? ""
+                     : a[0] == '[' ? ""
+                                   : " ",
+                     a ? a : "");
+            printf("  %-34s %s\n", left, rows[i].help);
+        }
+    printf("\nExit status: the command's; 128+N killed by signal N; 125 ringbox failed;\n"
+           "126 not executable; 127 not found.\n");
+}
+
+static void defaults(struct run_options *o)
+{
+    *o = (struct run_options){
+        .rootfs = "/", .hostname = NULL, .env = environ, .uid = getuid(), .gid = getgid()};
+    o->pids = PIDS_DEFAULT;
+}
+
+int run_options_parse(int argc, char **argv, struct run_options *ret, bool *ret_done)
+{
+    struct option longs[ARRAY_SIZE(rows) + 2] = {0};
+    int c, index = 0, r = 0;
+
+    *ret_done = false;
+    defaults(ret);
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+        const char *a = rows[i].argument;
+        longs[i] = (struct option){rows[i].name,
+                                   !a                               ? no_argument
+                                   : a[0] == '[' && !strchr(a, ':') ? optional_argument
+                                                                    : required_argument,
+                                   NULL, 256};
+    }
+    longs[ARRAY_SIZE(rows)] = (struct option){"help", no_argument, NULL, 'h'};
+    opterr = 0;
+    optind = 1;
+    while (r == 0 && (c = getopt_long(argc, argv, "+:hp:", longs, &index)) != -1) {
+        if (c == 'h') {
+            print_help();
+            *ret_done = true;
+            return 0;
+        }
+        if (c == ':')
+            return cmd_error("%s needs a value; see ringbox run --help", argv[optind - 1]);
+        if (c == 'p')
+            return cmd_error("-p is not built into this version");
+        if (c != 256)
+            return cmd_error("unknown option %s; see ringbox run --help", argv[optind - 1]);
+        if (!rows[index].set)
+            return cmd_error("--%s is not built into this version", rows[index].name);
+        r = rows[index].set(ret, optarg);
+    }
+    if (r)
+        return r;
+    if (optind >= argc)
+        return cmd_error("run: no command given; see ringbox run --help");
+    ret->command = argv + optind;
+    return 0;
+}

@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * run.c - `ringbox run`: starts gofer and Sentry, then only relays signals and the exit status.
+ *
+ *   ringbox (stays, in the caller's namespaces)
+ *     gofer       forked; holds the root directory
+ *     launcher    forked; enters the namespaces, clones the Sentry as our child (CLONE_PARENT),
+ * leaves Sentry      pid 1 of its pid namespace: when it ends, everything below it ends
+ *
+ * When we die, the Sentry sees the end of the control pipe and stops; the gofer sees the end of its
+ * socket. Nothing is left behind however one of us is killed. */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <base/err.h>
+#include <base/log.h>
+#include <host/memfile.h>
+#include <isolate/isolate.h>
+#include <service/boot.h>
+#include <service/service.h>
+#include <trap/trap.h>
+
+#include "cmd.h"
+
+#define HOST_GROUPS_MAX 256
+#define CPUS_LIST_MAX 256
+
+struct run {
+    struct run_options o;
+    int root_fd, gofer_sock[2], control[2], pid_pipe[2], trace_fd, stats_fd;
+    char cwd[PATH_MAX];
+    char guest_cpus[CPUS_LIST_MAX];
+    int poller_cpus[64];
+    bool pin;
+    uint32_t groups[HOST_GROUPS_MAX];
+    uint32_t group_count;
+    pid_t gofer, sentry;
+};
+
+/* --- choices --- */
+
+/* Sentry on the first allowed CPU, guests on the others; with one CPU or explicit counts nothing is
+ * pinned that was not asked for. */
+static void choose_cpus(struct run *r)
+{
+    cpu_set_t set;
+    int allowed[CPU_SETSIZE], n = 0;
+    size_t len = 0;
+
+    if (sched_getaffinity(0, sizeof set, &set))
+        return;
+    for (int i = 0; i < CPU_SETSIZE; i++)
+        if (CPU_ISSET((unsigned)i, &set))
+            allowed[n++] = i;
+    if (r->o.pollers == 0)
+        r->o.pollers = 1;
+    if (r->o.sentry_cpu_count) {
+        r->pin = true;
+        memcpy(r->poller_cpus, r->o.sentry_cpus, sizeof r->poller_cpus);
+    } else if (r->o.pollers < n) {
+        r->pin = true;
+        memcpy(r->poller_cpus, allowed, sizeof(int) * (size_t)r->o.pollers);
+        for (int i = r->o.pollers; i < n && len < sizeof r->guest_cpus - 8; i++)
+            len += (size_t)snprintf(r->guest_cpus + len, sizeof r->guest_cpus - len, "%s%d",
+                                    len ? "," : "", allowed[i]);
+    }
+    if (r->o.guest_cpus)
+        snprintf(r->guest_cpus, sizeof r->guest_cpus, "%s", r->o.guest_cpus);
+}
+
+static int open_output(const char *file, int *ret)
+{
+    *ret = STDERR_FILENO;
+    if (!file || !*file)
+        return 0;
+    *ret = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    return *ret < 0 ? cmd_error("%s: %s", file, strerror(errno)) : 0;
+}
+
+static int prepare(struct run *r)
+{
+    struct run_options *o = &r->o;
+
+    r->root_fd = open(o->rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (r->root_fd < 0)
+        return cmd_error("--rootfs %s: %s", o->rootfs, strerror(errno));
+    if (o->cwd)
+        snprintf(r->cwd, sizeof r->cwd, "%s", o->cwd);
+    else if (strcmp(o->rootfs, "/") != 0 || !getcwd(r->cwd, sizeof r->cwd))
+        strcpy(r->cwd, "/");
+    if (!o->user_given) {
+        gid_t list[HOST_GROUPS_MAX];
+        int n = getgroups(HOST_GROUPS_MAX, list);
+        for (int i = 0; i < n; i++)
+            r->groups[r->group_count++] = list[i];
+    }
+    int e = open_output(o->trace_file, &r->trace_fd);
+    if (e == 0)
+        e = open_output(o->stats_file, &r->stats_fd);
+    if (e)
+        return e;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, r->gofer_sock) ||
+        pipe2(r->control, O_CLOEXEC | O_NONBLOCK) || pipe2(r->pid_pipe, O_CLOEXEC))
+        return cmd_error("cannot create pipes: %s", strerror(errno));
+    choose_cpus(r);
+    return 0;
+}
+
+/* Close everything but stdio and the given descriptors. */
+static void close_others(const int *keep, int n)
+{
+    unsigned from = 3;
+
+    for (;;) {
+        int next = INT_MAX;
+        for (int i = 0; i < n; i++)
+            if (keep[i] >= (int)from && keep[i] < next)
+                next = keep[i];
+        if (next == INT_MAX) {
+            close_range(from, ~0U, 0);
+            return;
+        }
+        if (next > (int)from)
+            close_range(from, (unsigned)next - 1, 0);
+        from = (unsigned)next + 1;
+    }
+}
+
+static void signals_reset(void)
+{
+    sigset_t none;
+
+    for (int s = 1; s < NSIG; s++)
+        signal(s, SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* --- the Sentry --- */
+
+static int sentry_setup(struct run *r, struct boot_config *boot, struct memfile **mf)
+{
+    const struct platform_ops *pf = trap_platform();
+    const char *what = pf->unavailable();
+    int e;
+
+    if (what)
+        return cmd_error("this host cannot run the trap platform: %s", what);
+    e = memfile_create(r->o.memory_bytes, mf);
+    if (e)
+        return cmd_error("memory file: %s", strerror(-e));
+    e = pf->init(*mf, r->guest_cpus[0] ? r->guest_cpus : NULL);
+    if (e)
+        return cmd_error("platform %s: %s", pf->name, strerror(-e));
+    struct service_config sc = {.pollers = (unsigned)r->o.pollers,
+                                .poller_cpus = r->pin ? r->poller_cpus : NULL,
+                                .platform = pf,
+                                .poller_words = trap_poller_words(),
+                                .io_engine = r->o.io_engine,
+                                .trace = r->o.trace_file != NULL,
+                                .trace_fd = r->trace_fd,
+                                .stats = r->o.stats};
+    e = service_init(&sc);
+    if (e)
+        return cmd_error("pollers: %s", strerror(-e));
+    boot->memfile = *mf;
+    e = boot_prepare(boot);
+    if (e)
+        return cmd_error("kernel tables: %s", strerror(-e));
+    e = isolate_sentry(&what);
+    if (e)
+        return cmd_error("cannot confine the Sentry: %s: %s", what, strerror(-e));
+    return 0;
+}
+
+NORETURN static void sentry_main(struct run *r)
+{
+    struct memfile *mf;
+    struct boot_config boot = {.root_sock = r->gofer_sock[1],
+                               .root_source = r->o.rootfs,
+                               .control = r->control[0],
+                               .argv = r->o.command,
+                               .envp = r->o.env,
+                               .cwd = r->cwd,
+                               .uid = r->o.uid,
+                               .gid = r->o.gid,
+                               .groups = r->groups,
+                               .group_count = r->group_count,
+                               .hostname = r->o.hostname,
+                               .pid_max = r->o.pids};
+
+    signals_reset();
+    signal(SIGPIPE, SIG_IGN);
+    setsid();
+    const int keep[] = {r->gofer_sock[1], r->control[0], r->trace_fd, r->stats_fd};
+    close_others(keep, ARRAY_SIZE(keep));
+    for (int i = 0; i < 3; i++)
+        boot.stdio[i] = fcntl(i, F_DUPFD_CLOEXEC, 3);
+    if (sentry_setup(r, &boot, &mf))
+        _exit(EXIT_FAILED);
+    int e = service_run(boot_run, &boot);
+    if (e)
+        _exit(cmd_error("service: %s", strerror(-e)));
+    if (r->o.stats)
+        service_stats_print(r->stats_fd, r->o.stats_json);
+    _exit(service_exit_status());
+}
+
+NORETURN static void launcher_main(struct run *r)
+{
+    const char *what;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    int e = isolate_namespaces(false, &what);
+    if (e)
+        _exit(
+            cmd_error("cannot isolate the Sentry: %s: %s (user namespaces are needed without root)",
+                      what, strerror(-e)));
+    pid_t pid = (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+    if (pid == 0)
+        sentry_main(r);
+    if (pid < 0)
+        _exit(cmd_error("cannot start the Sentry: %s", strerror(errno)));
+    _exit(write(r->pid_pipe[1], &pid, sizeof pid) == sizeof pid ? 0 : EXIT_FAILED);
+}
+
+static int start_gofer(struct run *r)
+{
+    r->gofer = fork();
+    if (r->gofer < 0)
+        return cmd_error("fork: %s", strerror(errno));
+    if (r->gofer)
+        return 0;
+    signals_reset();
+    signal(SIGPIPE, SIG_IGN);
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    setsid();
+    const int keep[] = {r->gofer_sock[0], r->root_fd};
+    close_others(keep, ARRAY_SIZE(keep));
+    _exit(cmd_gofer(r->gofer_sock[0], r->root_fd));
+}
+
+static int start_sentry(struct run *r)
+{
+    int status;
+    pid_t launcher = fork();
+
+    if (launcher < 0)
+        return cmd_error("fork: %s", strerror(errno));
+    if (launcher == 0)
+        launcher_main(r);
+    while (waitpid(launcher, &status, 0) < 0 && errno == EINTR)
+        ;
+    close(r->pid_pipe[1]);
+    if (status || read(r->pid_pipe[0], &r->sentry, sizeof r->sentry) != sizeof r->sentry)
+        return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status)
+                                                        : cmd_error("the launcher died");
+    close(r->gofer_sock[0]);
+    close(r->gofer_sock[1]);
+    close(r->control[0]);
+    return 0;
+}
+
+/* --- we --- */
+
+static void relay(struct run *r, int signo)
+{
+    unsigned char byte = (unsigned char)signo;
+
+    if (write(r->control[1], &byte, 1) < 0 && errno == EAGAIN)
+        kill(r->sentry, SIGKILL); /* it has not read 64 KiB of signals: it hangs */
+}
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Until the Sentry ends. Returns its wait status. */
+static int attend(struct run *r, const sigset_t *set)
+{
+    int64_t end = r->o.timeout_s > 0 ? now_ns() + (int64_t)(r->o.timeout_s * 1e9) : INT64_MAX;
+    int status;
+
+    for (;;) {
+        if (waitpid(r->sentry, &status, WNOHANG) == r->sentry)
+            return status;
+        int64_t left = end == INT64_MAX ? INT64_MAX : end - now_ns();
+        if (left <= 0) {
+            kill(r->sentry, SIGKILL);
+            end = INT64_MAX;
+            continue;
+        }
+        struct timespec ts = {left / 1000000000, left % 1000000000};
+        int signo = sigtimedwait(set, NULL, end == INT64_MAX ? NULL : &ts);
+        if (signo > 0 && signo != SIGCHLD)
+            relay(r, signo);
+    }
+}
+
+static void reap_gofer(struct run *r)
+{
+    const struct timespec step = {0, 1000000};
+
+    for (int i = 0; i < 200; i++) { /* it leaves at the end of its socket */
+        if (waitpid(r->gofer, NULL, WNOHANG))
+            return;
+        nanosleep(&step, NULL);
+    }
+    kill(r->gofer, SIGKILL);
+    waitpid(r->gofer, NULL, 0);
+}
+
+int cmd_run(int argc, char **argv)
+{
+    static const int relayed[] = {SIGINT,  SIGTERM, SIGQUIT, SIGHUP,   SIGUSR1,
+                                  SIGUSR2, SIGALRM, SIGCONT, SIGWINCH, SIGCHLD};
+    static struct run r;
+    sigset_t set;
+    bool done;
+    int e = run_options_parse(argc, argv, &r.o, &done);
+
+    if (e || done)
+        return e;
+    e = prepare(&r);
+    if (e)
+        return e;
+    sigemptyset(&set);
+    for (unsigned i = 0; i < ARRAY_SIZE(relayed); i++)
+        sigaddset(&set, relayed[i]);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    e = start_gofer(&r);
+    if (e == 0)
+        e = start_sentry(&r);
+    if (e) {
+        kill(r.gofer, SIGKILL);
+        return e;
+    }
+    int status = attend(&r, &set);
+    close(r.control[1]);
+    reap_gofer(&r);
+    if (WIFEXITED(status))
+        return WEXITSTATUS(status);
+    if (r.o.timeout_s > 0 && WTERMSIG(status) == SIGKILL)
+        return 128 + SIGKILL;
+    return cmd_error("the Sentry was killed by signal %d (%s)", WTERMSIG(status),
+                     strsignal(WTERMSIG(status)));
+}

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * boot.c - the order in which a sandbox comes up, and the hooks that join the layers.
+ *
+ * boot_prepare() runs before the Sentry confines itself and touches the host; boot_run() after it,
+ * with nothing but the descriptors in boot_config.
+ *
+ * Host: read [sentry] */
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <base/err.h>
+#include <base/log.h>
+#include <files/files.h>
+#include <fs/fs.h>
+#include <host/io.h>
+#include <kernel/futex.h>
+#include <mm/mm.h>
+#include <service/boot.h>
+#include <syscall/exec.h>
+#include <vfs/fdtable.h>
+#include <vfs/vfs.h>
+
+#include "private.h"
+
+#define STATUS_FAILED 125
+#define STATUS_NOEXEC 126
+#define STATUS_NOTFOUND 127
+
+static struct process *g_first;
+static struct io_poll g_control_poll;
+
+static int hook_fds_clone(struct fdtable *from, bool share, struct fdtable **ret)
+{
+    *ret = share ? fdtable_get(from) : fdtable_copy(from);
+    return *ret ? 0 : -ENOMEM;
+}
+
+static int hook_fs_clone(struct fs_struct *from, bool share, struct fs_struct **ret)
+{
+    *ret = share ? fs_struct_get(from) : fs_struct_copy(from);
+    return *ret ? 0 : -ENOMEM;
+}
+
+static void hook_init_exited(struct process *first, int32_t status)
+{
+    if (first != g_first && g_first)
+        return;
+    service_stop((status & 0x7f) ? 128 + (status & 0x7f) : (status >> 8) & 0xff);
+}
+
+int boot_prepare(const struct boot_config *cfg)
+{
+    struct kernel_config k = {cfg->pid_max, cfg->uid, cfg->gid, cfg->hostname};
+    int r;
+
+    g_platform = service_platform();
+    g_kernel_hooks.fds_clone = hook_fds_clone;
+    g_kernel_hooks.fds_put = fdtable_put;
+    g_kernel_hooks.fs_clone = hook_fs_clone;
+    g_kernel_hooks.fs_put = fs_struct_put;
+    g_kernel_hooks.init_exited = hook_init_exited;
+    g_vfs_hooks.fifo_open = fifo_open;
+    g_vfs_hooks.file_gone = epoll_file_gone;
+    procfs_capture_host();
+    exec_capture_host();
+    r = mm_init(g_platform, cfg->memfile);
+    if (r == 0)
+        r = kernel_init(&k);
+    if (r == 0)
+        r = vfs_init();
+    futex_init();
+    return r;
+}
+
+/* Signals that the CLI passes on go to the command, as a terminal or a supervisor would send them.
+ */
+static void control_ready(struct io_poll *p, uint32_t revents)
+{
+    unsigned char signo;
+    ssize_t n;
+    int fd = p->fd;
+
+    (void)revents;
+    while ((n = read(fd, &signo, 1)) == 1)
+        if (signo >= 1 && signo <= NSIGNALS && g_first)
+            signal_send_process(g_first, signo, NULL);
+    if (n == 0 || io_poll_arm(p, fd, POLLIN, control_ready))
+        service_stop(STATUS_FAILED); /* the CLI has gone */
+}
+
+static int mount_at(struct task *t, const char *where, struct superblock *sb, unsigned long flags)
+{
+    struct path at AUTO_PATH = {0};
+
+    if (IS_ERR(sb))
+        return PTR_ERR(sb);
+    int r = path_lookup(t, AT_FDCWD, where, LOOKUP_DIRECTORY, &at);
+    if (r) {
+        superblock_put(sb);
+        return r;
+    }
+    return mount_add(sb, &at, (uint32_t)flags);
+}
+
+/* The fixed mounts. A root file system without the mount point goes without that mount. */
+static void mount_system(struct task *t)
+{
+    static const struct {
+        const char *where;
+        uint32_t mode;
+        struct superblock *(*make)(void);
+    } mounts[] = {{"/proc", 0, procfs_new},
+                  {"/sys", 0, sysfs_new},
+                  {"/dev", 0, devfs_new},
+                  {"/dev/shm", 01777, NULL}};
+
+    for (unsigned i = 0; i < ARRAY_SIZE(mounts); i++) {
+        struct superblock *sb =
+            mounts[i].make ? mounts[i].make() : tmpfs_new(0, mounts[i].mode, 0, 0);
+        int r = mount_at(t, mounts[i].where, sb, MS_NOSUID);
+        if (r)
+            log_info("boot", "%s is not mounted: errno=%d", mounts[i].where, -r);
+    }
+}
+
+static int mount_root_fs(const struct boot_config *cfg, struct path *ret)
+{
+    struct superblock *lower = p9fs_new(cfg->root_sock, "root", true, true, cfg->root_source);
+
+    if (IS_ERR(lower))
+        return PTR_ERR(lower);
+    struct superblock *sb = overlay_new(lower, 0);
+    if (IS_ERR(sb))
+        return PTR_ERR(sb);
+    return mount_root(sb, ret);
+}
+
+static int open_stdio(struct task *t, const struct boot_config *cfg)
+{
+    for (int i = 0; i < 3; i++) {
+        if (cfg->stdio[i] < 0)
+            continue;
+        struct file *f AUTO_PUT(file) = hostfile_new(cfg->stdio[i], i == 0 ? O_RDONLY : O_WRONLY);
+        if (IS_ERR(f))
+            return PTR_ERR(f);
+        struct file *old = NULL;
+        int r = fd_install_at(t, i, f, 0, &old);
+        if (r < 0)
+            return r;
+        file_put(old);
+    }
+    return 0;
+}
+
+static int pack_strings(char **argv, char **envp, struct exec_args *ret)
+{
+    size_t len = 0;
+    char **lists[2] = {argv, envp};
+    uint32_t counts[2] = {0, 0};
+
+    for (int l = 0; l < 2; l++)
+        for (char **s = lists[l]; *s; s++, counts[l]++)
+            len += strlen(*s) + 1;
+    char *buf = malloc(len + 1), *p = buf;
+    if (!buf)
+        return -ENOMEM;
+    for (int l = 0; l < 2; l++)
+        for (char **s = lists[l]; *s; s++)
+            p = stpcpy(p, *s) + 1;
+    *ret = (struct exec_args){buf, len, counts[0], counts[1]};
+    return 0;
+}
+
+static const char *env_get(char **envp, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (; *envp; envp++)
+        if (strncmp(*envp, name, n) == 0 && (*envp)[n] == '=')
+            return *envp + n + 1;
+    return NULL;
+}
+
+static int load_one(struct task *t, const struct boot_config *cfg, const char *path, struct mm **mm,
+                    struct pf_regs *regs)
+{
+    struct exec_args args;
+    int r = pack_strings(cfg->argv, cfg->envp, &args);
+
+    if (r == 0) {
+        r = exec_load(t, AT_FDCWD, path, 0, &args, mm, regs, t->comm);
+        free(args.strings);
+    }
+    return r;
+}
+
+/* As execvp: PATH is searched for names without a slash; -EACCES is remembered. */
+static int load_command(struct task *t, const struct boot_config *cfg, struct mm **mm,
+                        struct pf_regs *regs)
+{
+    const char *name = cfg->argv[0], *dirs = env_get(cfg->envp, "PATH");
+    char path[PATH_LEN_MAX];
+    int best = -ENOENT;
+
+    if (strchr(name, '/'))
+        return load_one(t, cfg, name, mm, regs);
+    if (!*name)
+        return -ENOENT;
+    for (dirs = dirs ? dirs : "/usr/local/bin:/usr/bin:/bin"; dirs;
+         dirs = strchr(dirs, ':') ? strchr(dirs, ':') + 1 : NULL) {
+        size_t n = strcspn(dirs, ":");
+        int len = snprintf(path, sizeof path, "%.*s/%s", n ? (int)n : 1, n ? dirs : ".", name);
+        if (len < 0 || (size_t)len >= sizeof path)
+            continue;
+        int r = load_one(t, cfg, path, mm, regs);
+        if (r != -ENOENT && r != -ENOTDIR && r != -EACCES)
+            return r;
+        if (r == -EACCES)
+            best = r;
+    }
+    return best;
+}
+
+static int start(const struct boot_config *cfg, struct task *t, int *ret_status)
+{
+    struct path root AUTO_PATH = {0}, cwd AUTO_PATH = {0};
+    struct pf_regs regs = {0};
+    struct mm *mm;
+
+    *ret_status = STATUS_FAILED;
+    int r = mount_root_fs(cfg, &root);
+    if (r)
+        return r;
+    t->fs = fs_struct_new(&root, &root, 022);
+    t->fds = fdtable_new();
+    t->cred = cred_new(cfg->uid, cfg->gid, cfg->groups, cfg->group_count);
+    if (!t->fs || !t->fds || !t->cred)
+        return -ENOMEM;
+    mount_system(t);
+    r = path_lookup(t, AT_FDCWD, cfg->cwd, LOOKUP_DIRECTORY, &cwd);
+    if (r) {
+        log_error("boot", "working directory %s: %s", cfg->cwd, strerror(-r));
+        return r;
+    }
+    struct fs_struct *fs = fs_struct_new(&root, &cwd, 022);
+    if (!fs)
+        return -ENOMEM;
+    fs_struct_put(t->fs);
+    t->fs = fs;
+    r = open_stdio(t, cfg);
+    if (r)
+        return r;
+    r = load_command(t, cfg, &mm, &regs);
+    if (r) {
+        *ret_status = r == -ENOENT || r == -ENOTDIR ? STATUS_NOTFOUND : STATUS_NOEXEC;
+        return r;
+    }
+    r = process_create_first(mm, t->fds, t->fs, t->cred, &regs, &g_first);
+    if (r == 0)
+        memcpy(g_first->leader->comm, t->comm, TASK_COMM_LEN);
+    return r;
+}
+
+void boot_run(void *arg)
+{
+    const struct boot_config *cfg = arg;
+    static struct task template; /* carries lookups until there is a first task */
+    int status;
+
+    template.process = process_init();
+    int r = start(cfg, &template, &status);
+    if (r) {
+        log_error("boot", "%s: %s", cfg->argv[0], strerror(-r));
+        service_stop(status);
+        return;
+    }
+    if (cfg->control >= 0 && io_poll_arm(&g_control_poll, cfg->control, POLLIN, control_ready))
+        log_warn("boot", "signals will not be passed on");
+}

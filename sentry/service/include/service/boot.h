@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * boot.h - from a confined process to a running sandbox: mounts, first process. */
+#ifndef SERVICE_BOOT_H
+#define SERVICE_BOOT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct memfile;
+
+/* Everything the Sentry was given; descriptors are taken over. */
+struct boot_config {
+    int root_sock;       /* 9P: the root file system */
+    const char *root_source;
+    int stdio[3];        /* -1: closed */
+    int control;         /* bytes from the CLI: signal numbers to pass on; -1: none */
+    char **argv;         /* NULL-terminated */
+    char **envp;
+    const char *cwd;
+    uint32_t uid, gid;
+    const uint32_t *groups;
+    uint32_t group_count;
+    const char *hostname;
+    uint32_t pid_max;
+    struct memfile *memfile;
+};
+
+/* Before confinement: tables, hooks, host facts. 0 or -errno. */
+int boot_prepare(const struct boot_config *cfg);
+/* On a fiber of poller 0 (service_run's fn; arg = the same boot_config). Failure stops the service
+ * with exit status 125, 126 or 127 and one line on the log descriptor. */
+void boot_run(void *cfg);
+
+#endif
