@@ -12,7 +12,7 @@
 enum fiber_token { FIBER_RUNNING, FIBER_TOKEN, FIBER_PARKED };
 
 struct fiber {
-    struct list_head link; /* ready, inbox or free list of its scheduler */
+    struct list_head link;     /* ready, inbox or free list of its scheduler */
     struct fiber_sched *sched; /* NULL: stands for a plain thread */
     _Atomic(uint32_t) token;   /* enum fiber_token; futex word of plain threads */
     void *sp;

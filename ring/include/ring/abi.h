@@ -8,8 +8,8 @@
  *          overwrites it with the reply and sets state = FREE
  *   event  the same for what the signal handler posts (trapped call, fault, interrupt)
  *   guest  words the guest writes and the Sentry reads: parked flags, doorbell
- *   sentry words the Sentry writes (demoted, SQ credit): a copy for the guest's eyes, never read back
- *   priv   private to the guest thread
+ *   sentry words the Sentry writes (demoted, SQ credit): a copy for the guest's eyes, never read
+ * back priv   private to the guest thread
  *
  * The Sentry copies a slot once, checks the copy and uses the copy.
  */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * fiber_test.c - the scheduler: parking on the loop's stack, unparks from another thread, mutexes. */
+ * fiber_test.c - the scheduler: parking on the loop's stack, unparks from another thread, mutexes.
+ */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>

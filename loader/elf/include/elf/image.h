@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ELF_HEAD_BYTES 4096   /* read this much of the file's start first */
+#define ELF_HEAD_BYTES 4096 /* read this much of the file's start first */
 #define ELF_SEGMENTS_MAX 64
 #define ELF_PHNUM_MAX 128
 #define ELF_INTERP_MAX 256
@@ -28,12 +28,12 @@ struct elf_segment {
 };
 
 struct elf_plan {
-    bool pie;         /* ET_DYN: choose a bias */
-    uint64_t entry;   /* before bias */
-    uint64_t phdr;    /* address of the program headers in memory, before bias; 0 unknown */
+    bool pie;       /* ET_DYN: choose a bias */
+    uint64_t entry; /* before bias */
+    uint64_t phdr;  /* address of the program headers in memory, before bias; 0 unknown */
     uint16_t phnum, phentsize;
-    uint64_t lo, hi;  /* span of all segments, page-aligned */
-    uint64_t align;   /* of the largest PT_LOAD, >= 4096 */
+    uint64_t lo, hi; /* span of all segments, page-aligned */
+    uint64_t align;  /* of the largest PT_LOAD, >= 4096 */
     bool exec_stack;
     char interp[ELF_INTERP_MAX]; /* "" = none */
     uint32_t segment_count;
@@ -44,8 +44,8 @@ struct elf_plan {
 
 /**
  * elf_parse - from the first @head_len bytes and the program headers.
- * @phdrs: bytes of the program header table when it does not lie within the head (see elf_phdrs), or NULL
- * Return: 0, -ENOEXEC not an ELF64 x86-64 executable or malformed, -EINVAL nonsense sizes,
+ * @phdrs: bytes of the program header table when it does not lie within the head (see elf_phdrs),
+ * or NULL Return: 0, -ENOEXEC not an ELF64 x86-64 executable or malformed, -EINVAL nonsense sizes,
  * -ELIBBAD as an interpreter.
  */
 int elf_parse(const void *head, size_t head_len, const void *phdrs, size_t phdrs_len,
@@ -84,7 +84,7 @@ struct elf_stack {
 };
 struct elf_stack_result {
     uint64_t sp, arg_start, arg_end, env_start, env_end, auxv_addr;
-    size_t bytes; /* of the image, ends at top */
+    size_t bytes;      /* of the image, ends at top */
     uint64_t auxv[64]; /* the pairs as written, AT_NULL terminated */
 };
 int elf_stack_build(const struct elf_stack *s, uint8_t *buf, size_t buf_size,

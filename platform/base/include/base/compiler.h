@@ -25,20 +25,20 @@
 #define PAGE_MASK (~(PAGE_SIZE - 1))
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define container_of(ptr, type, member)                                                            \
+#define container_of(ptr, type, member) \
     ((type *)(void *)((char *)(__typeof__(((type *)0)->member) *)(ptr)-offsetof(type, member)))
 
-#define MIN(a, b)                                                                                  \
-    __extension__({                                                                                \
-        __typeof__(a) min_a = (a);                                                                 \
-        __typeof__(b) min_b = (b);                                                                 \
-        min_a < min_b ? min_a : min_b;                                                             \
+#define MIN(a, b)                      \
+    __extension__({                    \
+        __typeof__(a) min_a = (a);     \
+        __typeof__(b) min_b = (b);     \
+        min_a < min_b ? min_a : min_b; \
     })
-#define MAX(a, b)                                                                                  \
-    __extension__({                                                                                \
-        __typeof__(a) max_a = (a);                                                                 \
-        __typeof__(b) max_b = (b);                                                                 \
-        max_a > max_b ? max_a : max_b;                                                             \
+#define MAX(a, b)                      \
+    __extension__({                    \
+        __typeof__(a) max_a = (a);     \
+        __typeof__(b) max_b = (b);     \
+        max_a > max_b ? max_a : max_b; \
     })
 
 /* Round to a power of two. The caller has checked that rounding up does not overflow. */
@@ -54,10 +54,10 @@ ALWAYS_INLINE uint64_t align_down(uint64_t v, uint64_t pow2)
 
 /* An impossible state of our own making: stops the process in every build. Never for what a guest,
  * a 9P peer or a file can cause. */
-#define BUG_ON(cond)                                                                               \
-    do {                                                                                           \
-        if (unlikely(cond))                                                                        \
-            bug(__FILE__, __LINE__, #cond);                                                        \
+#define BUG_ON(cond)                        \
+    do {                                    \
+        if (unlikely(cond))                 \
+            bug(__FILE__, __LINE__, #cond); \
     } while (0)
 NORETURN void bug(const char *file, int line, const char *what);
 
@@ -70,17 +70,17 @@ void autoclose_cleanup(int *fd);
 /* Reference dropped at the end of the scope: `struct file *f AUTO_PUT(file) = ...;` needs
  * DEFINE_AUTO_PUT(file) beside file_put(), which ignores NULL and ERR_PTR. */
 #define AUTO_PUT(type) CLEANUP(type##_auto_put)
-#define DEFINE_AUTO_PUT(type)                                                                      \
-    static inline void type##_auto_put(struct type **p)                                            \
-    {                                                                                              \
-        type##_put(*p);                                                                            \
+#define DEFINE_AUTO_PUT(type)                           \
+    static inline void type##_auto_put(struct type **p) \
+    {                                                   \
+        type##_put(*p);                                 \
     }
 /* Move an owned pointer out of a cleanup variable. */
-#define steal(p)                                                                                   \
-    __extension__({                                                                                \
-        __typeof__(p) stolen = (p);                                                                \
-        (p) = NULL;                                                                                \
-        stolen;                                                                                    \
+#define steal(p)                    \
+    __extension__({                 \
+        __typeof__(p) stolen = (p); \
+        (p) = NULL;                 \
+        stolen;                     \
     })
 
 #endif

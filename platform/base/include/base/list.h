@@ -11,9 +11,9 @@ struct list_head {
     struct list_head *next, *prev;
 };
 
-#define LIST_HEAD_INIT(name)                                                                       \
-    {                                                                                              \
-        &(name), &(name)                                                                           \
+#define LIST_HEAD_INIT(name) \
+    {                        \
+        &(name), &(name)     \
     }
 
 static inline void list_init(struct list_head *h)
@@ -69,13 +69,13 @@ static inline void list_splice_tail(struct list_head *from, struct list_head *to
 #define list_entry(ptr, type, member) container_of(ptr, type, member)
 #define list_first_entry(h, type, member) list_entry((h)->next, type, member)
 #define list_last_entry(h, type, member) list_entry((h)->prev, type, member)
-#define list_for_each_entry(pos, h, member)                                                        \
-    for ((pos) = list_entry((h)->next, __typeof__(*(pos)), member); &(pos)->member != (h);         \
+#define list_for_each_entry(pos, h, member)                                                \
+    for ((pos) = list_entry((h)->next, __typeof__(*(pos)), member); &(pos)->member != (h); \
          (pos) = list_entry((pos)->member.next, __typeof__(*(pos)), member))
-#define list_for_each_entry_safe(pos, tmp, h, member)                                              \
-    for ((pos) = list_entry((h)->next, __typeof__(*(pos)), member),                                \
-        (tmp) = list_entry((pos)->member.next, __typeof__(*(pos)), member);                        \
-         &(pos)->member != (h);                                                                    \
+#define list_for_each_entry_safe(pos, tmp, h, member)                       \
+    for ((pos) = list_entry((h)->next, __typeof__(*(pos)), member),         \
+        (tmp) = list_entry((pos)->member.next, __typeof__(*(pos)), member); \
+         &(pos)->member != (h);                                             \
          (pos) = (tmp), (tmp) = list_entry((tmp)->member.next, __typeof__(*(tmp)), member))
 
 #endif

@@ -52,9 +52,9 @@ struct spin {
     uint16_t rank;
 };
 
-#define SPIN_INIT(r)                                                                               \
-    {                                                                                              \
-        .rank = (r)                                                                                \
+#define SPIN_INIT(r) \
+    {                \
+        .rank = (r)  \
     }
 
 void spin_init(struct spin *l, enum lock_rank rank);

@@ -16,10 +16,10 @@ extern int log_fd;
 void log_init_from_env(void);
 PRINTF_LIKE(3, 4) void log_write(enum log_level level, const char *part, const char *fmt, ...);
 
-#define log_at(level, part, ...)                                                                   \
-    do {                                                                                           \
-        if ((level) <= log_threshold)                                                              \
-            log_write(level, part, __VA_ARGS__);                                                   \
+#define log_at(level, part, ...)                 \
+    do {                                         \
+        if ((level) <= log_threshold)            \
+            log_write(level, part, __VA_ARGS__); \
     } while (0)
 #define log_error(part, ...) log_at(LOG_ERROR, part, __VA_ARGS__)
 #define log_warn(part, ...) log_at(LOG_WARN, part, __VA_ARGS__)

@@ -83,9 +83,9 @@ enum pf_reply_kind {
 struct pf_reply {
     uint32_t kind;
     uint64_t val;
-    bool set_fs;       /* load fs_base first */
+    bool set_fs; /* load fs_base first */
     uint64_t fs_base;
-    uint32_t self_op;  /* 0 or what the thread does to itself first: PF_SELF_* */
+    uint32_t self_op; /* 0 or what the thread does to itself first: PF_SELF_* */
     uint64_t self_addr, self_len;
 };
 #define PF_SELF_UNMAP 1u        /* munmap(addr, len) */
@@ -119,7 +119,8 @@ struct platform_ops {
      * Serialised per address space by the backend. */
     int (*as_run)(struct pf_as *as, const struct pf_memop *ops, size_t n, size_t *ret_done);
 
-    /* Give the address space a duplicate of host descriptor @fd for PF_MAP. Returns slot or -errno. */
+    /* Give the address space a duplicate of host descriptor @fd for PF_MAP. Returns slot or -errno.
+     */
     int (*fd_donate)(struct pf_as *as, int fd);
     void (*fd_drop)(struct pf_as *as, int slot);
 
@@ -129,8 +130,8 @@ struct platform_ops {
                          size_t fpu_len, struct pf_thread **ret);
     /* After PF_REPLY_EXIT or as_destroy: release. */
     void (*thread_destroy)(struct pf_thread *t);
-    struct lane *(*thread_lane)(struct pf_thread *t); /* the Sentry's mapping */
-    uint64_t (*thread_lane_addr)(struct pf_thread *t); /* guest address of the lane */
+    struct lane *(*thread_lane)(struct pf_thread *t);               /* the Sentry's mapping */
+    uint64_t (*thread_lane_addr)(struct pf_thread *t);              /* guest address of the lane */
     void (*thread_set_owner)(struct pf_thread *t, uint32_t poller); /* whose doorbell it rings */
 
     /* Make a running thread report PF_EVENT_INTERRUPTED. Idempotent until answered. The caller

@@ -48,7 +48,8 @@ struct io_poll {
     uint32_t events; /* POLLIN ... */
     bool armed;
 };
-int io_poll_arm(struct io_poll *p, int fd, uint32_t events, void (*ready)(struct io_poll *, uint32_t));
+int io_poll_arm(struct io_poll *p, int fd, uint32_t events,
+                void (*ready)(struct io_poll *, uint32_t));
 void io_poll_cancel(struct io_poll *p); /* after it returns, ready() will not be called */
 
 /* For the poller: submit what was queued, run completions (unparks fibers, calls ready()).

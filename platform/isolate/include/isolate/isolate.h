@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * isolate.h - staged loss of privilege for each process of the sandbox, and its seccomp list.
  *
- * Stages of the Sentry: namespaces (may still mount) -> setup (memory file, io engines, template) ->
- * confined (empty root, unprivileged uid, no capability, no_new_privs, seccomp list "sentry").
+ * Stages of the Sentry: namespaces (may still mount) -> setup (memory file, io engines, template)
+ * -> confined (empty root, unprivileged uid, no capability, no_new_privs, seccomp list "sentry").
  * Lists are generated from `Host: a, b [sentry]` declarations beside the code that makes the calls.
  */
 #ifndef ISOLATE_ISOLATE_H

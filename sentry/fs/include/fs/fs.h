@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * fs.h - constructors of the file systems. Each returns a superblock with one reference or ERR_PTR. */
+ * fs.h - constructors of the file systems. Each returns a superblock with one reference or ERR_PTR.
+ */
 #ifndef FS_FS_H
 #define FS_FS_H
 

@@ -46,7 +46,7 @@ struct sig_pending {
 
 struct sighand {
     struct refcount ref;
-    struct spin lock; /* RANK_PROCESS + taken inside a process lock */
+    struct spin lock;                      /* RANK_PROCESS + taken inside a process lock */
     struct sigaction_abi action[NSIGNALS]; /* [signo-1] */
 };
 struct sighand *sighand_new(void);
@@ -69,7 +69,8 @@ void signal_force(struct task *t, const siginfo_t *info);
 /* May @sender (cred of the current task) signal @p? 0, -EPERM. */
 int signal_permitted(struct task *sender, struct process *p, int signo);
 
-/* Is a deliverable (unblocked, not ignored) signal or an exit request pending? Owner or any thread. */
+/* Is a deliverable (unblocked, not ignored) signal or an exit request pending? Owner or any thread.
+ */
 bool signal_pending(struct task *t);
 /* Pending and unblocked set, for sigpending and sigtimedwait. */
 sigset_t_abi signal_pending_set(struct task *t);
@@ -86,8 +87,8 @@ void signal_set_blocked(struct task *t, sigset_t_abi blocked);
  *           decides restart (rip - 2, rax = nr) or -EINTR
  * @nr: the call's number, for restart
  * Return: SIGNAL_NONE: no change (result stands; an -ERESTART* must have been resolved: see
- * signal_result), SIGNAL_REGS: registers were set by platform thread_set_regs, SIGNAL_EXIT: the task
- * must exit with *ret_status (group), SIGNAL_STOP: stopped; wait until continued, call again.
+ * signal_result), SIGNAL_REGS: registers were set by platform thread_set_regs, SIGNAL_EXIT: the
+ * task must exit with *ret_status (group), SIGNAL_STOP: stopped; wait until continued, call again.
  * Context: may park (writes guest memory).
  */
 enum signal_outcome { SIGNAL_NONE, SIGNAL_REGS, SIGNAL_EXIT, SIGNAL_STOP };

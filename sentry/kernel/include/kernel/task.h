@@ -32,7 +32,7 @@ struct mm;
 struct fdtable;   /* vfs/fdtable.h */
 struct fs_struct; /* vfs/vfs.h: root, cwd, umask */
 struct file;
-struct poller;    /* service/ */
+struct poller; /* service/ */
 
 #define NGROUPS_LIMIT 1024 /* as many as a guest may set; Linux allows 65536 */
 
@@ -75,13 +75,13 @@ struct process {
     enum process_state state;
     struct list_head threads; /* task.thread_link */
     uint32_t thread_count;
-    struct task *leader;      /* NULL once it has exited and been released */
+    struct task *leader; /* NULL once it has exited and been released */
     struct sig_pending shared_pending;
     bool group_exiting;
-    int32_t exit_status;      /* as wait4 reports it */
+    int32_t exit_status; /* as wait4 reports it */
     bool stopped, continued_unreported, stop_unreported;
     int32_t stop_signal;
-    struct task *execing;     /* task that waits for the others to leave */
+    struct task *execing;        /* task that waits for the others to leave */
     struct wait_queue exec_wait; /* fires when thread_count becomes 1 */
 
     struct sighand *sighand; /* shared by CLONE_SIGHAND; own lock */
@@ -145,7 +145,7 @@ struct task {
     int32_t nice;
     char comm[TASK_COMM_LEN]; /* process->lock for other readers */
     int64_t start_ns;
-    uint64_t syscalls; /* served */
+    uint64_t syscalls;  /* served */
     int64_t restart_ns; /* restart_syscall: remaining deadline of nanosleep, poll, futex */
     uint64_t restart_args[6];
     uint32_t restart_nr;
@@ -154,7 +154,7 @@ struct task {
 /* --- table --- */
 
 struct kernel_config {
-    uint32_t pid_max;       /* most processes + threads at once (--pids) */
+    uint32_t pid_max; /* most processes + threads at once (--pids) */
     uint32_t uid, gid;
     const char *hostname;
 };
@@ -224,7 +224,8 @@ struct wait_result {
 #define WAIT_ANY 0
 #define WAIT_PID 1
 #define WAIT_PGID 2
-/* > 0 pid with *ret filled; 0 nothing yet (WNOHANG or park); -ECHILD. @options: WNOHANG WEXITED ... */
+/* > 0 pid with *ret filled; 0 nothing yet (WNOHANG or park); -ECHILD. @options: WNOHANG WEXITED ...
+ */
 int64_t process_wait(struct process *p, int kind, int32_t id, int options, struct wait_result *ret);
 
 /* Hooks into higher layers (set once at boot; vfs, files and service are above the kernel). */
@@ -235,10 +236,12 @@ struct kernel_hooks {
     int (*fs_clone)(struct fs_struct *from, bool share, struct fs_struct **ret);
     void (*fs_put)(struct fs_struct *f);
     /* service/ */
-    int (*task_attach)(struct task *t, struct task *near_or_null); /* choose an owner, begin polling its lane */
-    void (*task_detach)(struct task *t);  /* stop polling; releases the host thread (reply EXIT) */
-    void (*task_kick)(struct task *t);    /* something is pending: its owner must look (any thread) */
-    void (*init_exited)(struct process *first, int32_t status); /* the sandbox's command has ended */
+    int (*task_attach)(struct task *t,
+                       struct task *near_or_null); /* choose an owner, begin polling its lane */
+    void (*task_detach)(struct task *t); /* stop polling; releases the host thread (reply EXIT) */
+    void (*task_kick)(struct task *t); /* something is pending: its owner must look (any thread) */
+    void (*init_exited)(struct process *first,
+                        int32_t status); /* the sandbox's command has ended */
     /* robust futex list and clear_child_tid at exit: kernel/futex.c, same layer */
 };
 extern struct kernel_hooks g_kernel_hooks;

@@ -76,11 +76,11 @@ void mm_kill(struct mm *mm);
 
 struct mm_map_args {
     uint64_t addr, len;
-    uint32_t prot, flags;     /* PROT_*, MAP_* */
-    struct mappable *file;    /* borrowed; NULL = anonymous */
+    uint32_t prot, flags;  /* PROT_*, MAP_* */
+    struct mappable *file; /* borrowed; NULL = anonymous */
     uint64_t offset;
-    bool file_writable;       /* shared mapping may get PROT_WRITE */
-    const char *name;         /* "[heap]", "[stack]" for maps, static, or NULL */
+    bool file_writable; /* shared mapping may get PROT_WRITE */
+    const char *name;   /* "[heap]", "[stack]" for maps, static, or NULL */
 };
 int64_t mm_mmap(struct mm *mm, const struct mm_map_args *a); /* address or -errno */
 
@@ -91,7 +91,8 @@ struct mm_self {
     uint64_t addr, len;
 };
 int mm_munmap(struct mm *mm, uint64_t addr, uint64_t len, struct mm_self *ret_self);
-int mm_mprotect(struct mm *mm, uint64_t addr, uint64_t len, uint32_t prot, struct mm_self *ret_self);
+int mm_mprotect(struct mm *mm, uint64_t addr, uint64_t len, uint32_t prot,
+                struct mm_self *ret_self);
 int64_t mm_mremap(struct mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, uint32_t flags,
                   uint64_t new_addr);
 int64_t mm_brk(struct mm *mm, uint64_t addr);
@@ -160,8 +161,8 @@ int mm_futex_key(struct mm *mm, uaddr_t a, bool shared, struct futex_key *ret);
 
 #define UIO_INLINE 8
 struct uio {
-    struct mm *mm;         /* NULL: iov are kernel addresses */
-    struct iovec *iov;     /* iov_base is a guest address when mm is set */
+    struct mm *mm;     /* NULL: iov are kernel addresses */
+    struct iovec *iov; /* iov_base is a guest address when mm is set */
     struct iovec inline_iov[UIO_INLINE];
     unsigned count, index; /* segments, current */
     size_t seg_done;       /* bytes done in the current segment */
@@ -170,12 +171,14 @@ struct uio {
 /* One segment. Length over INT_MAX & PAGE_MASK is cut to it, as Linux does. -EFAULT if the range
  * is not an address range of a guest. */
 int uio_init_user(struct uio *u, struct mm *mm, uaddr_t base, size_t len);
-/* From a guest iovec array; -EINVAL (count > 1024, negative or overflowing length), -EFAULT, -ENOMEM */
+/* From a guest iovec array; -EINVAL (count > 1024, negative or overflowing length), -EFAULT,
+ * -ENOMEM */
 int uio_init_iovec(struct uio *u, struct mm *mm, uaddr_t iov, uint64_t count);
 void uio_init_kernel(struct uio *u, void *base, size_t len);
 void uio_fini(struct uio *u);
 /* Move bytes and advance. Returns bytes moved (> 0), less than n only at the end of the uio or at a
- * fault; -EFAULT when nothing could be moved. uio_to: into the caller's memory; uio_from: out of it. */
+ * fault; -EFAULT when nothing could be moved. uio_to: into the caller's memory; uio_from: out of
+ * it. */
 ssize_t uio_copy_to_user(struct uio *u, const void *src, size_t n);
 ssize_t uio_copy_from_user(struct uio *u, void *dst, size_t n);
 ssize_t uio_zero_user(struct uio *u, size_t n);

@@ -10,11 +10,11 @@ struct memfile;
 
 /* Everything the Sentry was given; descriptors are taken over. */
 struct boot_config {
-    int root_sock;       /* 9P: the root file system */
+    int root_sock; /* 9P: the root file system */
     const char *root_source;
-    int stdio[3];        /* -1: closed */
-    int control;         /* bytes from the CLI: signal numbers to pass on; -1: none */
-    char **argv;         /* NULL-terminated */
+    int stdio[3]; /* -1: closed */
+    int control;  /* bytes from the CLI: signal numbers to pass on; -1: none */
+    char **argv;  /* NULL-terminated */
     char **envp;
     const char *cwd;
     uint32_t uid, gid;

@@ -9,11 +9,11 @@ struct memfile;
 struct task;
 
 struct service_config {
-    unsigned pollers;          /* 1..RO_POLLERS */
-    const int *poller_cpus;    /* one each, or NULL: not pinned */
+    unsigned pollers;       /* 1..RO_POLLERS */
+    const int *poller_cpus; /* one each, or NULL: not pinned */
     const struct platform_ops *platform;
     struct ring_poller_word *poller_words; /* in the page the stubs map read-only */
-    int io_engine;             /* enum io_engine */
+    int io_engine;                         /* enum io_engine */
     bool trace;
     int trace_fd;
     bool stats;

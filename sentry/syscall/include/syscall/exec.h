@@ -6,7 +6,7 @@
 #include <kernel/task.h>
 
 struct exec_args {
-    char *strings;       /* argv then envp, NUL-terminated, packed; owned */
+    char *strings; /* argv then envp, NUL-terminated, packed; owned */
     size_t strings_len;
     uint32_t argc, envc;
 };

@@ -2,7 +2,8 @@
  * sys.h - the system call table: prototypes, rows, and dispatch, all derived from table.def.
  *
  * A handler is `sysret_t sys_NAME(struct call *c, typed arguments)`. It is the ABI shell: checks
- * flags first, copies in, calls object_verb() functions, copies out. NOW rows never return SYS_PARK.
+ * flags first, copies in, calls object_verb() functions, copies out. NOW rows never return
+ * SYS_PARK.
  */
 #ifndef SYSCALL_SYS_H
 #define SYSCALL_SYS_H
@@ -54,17 +55,17 @@ typedef uaddr_t arg_BUF_IN;
 /* prototypes */
 #define SYSCALL0(n, when, sq, sup, note) sysret_t sys_##n(struct call *c);
 #define SYSCALL1(n, when, sq, sup, note, k0, a0) sysret_t sys_##n(struct call *c, arg_##k0 a0);
-#define SYSCALL2(n, when, sq, sup, note, k0, a0, k1, a1)                                           \
+#define SYSCALL2(n, when, sq, sup, note, k0, a0, k1, a1) \
     sysret_t sys_##n(struct call *c, arg_##k0 a0, arg_##k1 a1);
-#define SYSCALL3(n, when, sq, sup, note, k0, a0, k1, a1, k2, a2)                                   \
+#define SYSCALL3(n, when, sq, sup, note, k0, a0, k1, a1, k2, a2) \
     sysret_t sys_##n(struct call *c, arg_##k0 a0, arg_##k1 a1, arg_##k2 a2);
-#define SYSCALL4(n, when, sq, sup, note, k0, a0, k1, a1, k2, a2, k3, a3)                           \
+#define SYSCALL4(n, when, sq, sup, note, k0, a0, k1, a1, k2, a2, k3, a3) \
     sysret_t sys_##n(struct call *c, arg_##k0 a0, arg_##k1 a1, arg_##k2 a2, arg_##k3 a3);
-#define SYSCALL5(n, when, sq, sup, note, k0, a0, k1, a1, k2, a2, k3, a3, k4, a4)                   \
-    sysret_t sys_##n(struct call *c, arg_##k0 a0, arg_##k1 a1, arg_##k2 a2, arg_##k3 a3,           \
+#define SYSCALL5(n, when, sq, sup, note, k0, a0, k1, a1, k2, a2, k3, a3, k4, a4)         \
+    sysret_t sys_##n(struct call *c, arg_##k0 a0, arg_##k1 a1, arg_##k2 a2, arg_##k3 a3, \
                      arg_##k4 a4);
-#define SYSCALL6(n, when, sq, sup, note, k0, a0, k1, a1, k2, a2, k3, a3, k4, a4, k5, a5)           \
-    sysret_t sys_##n(struct call *c, arg_##k0 a0, arg_##k1 a1, arg_##k2 a2, arg_##k3 a3,           \
+#define SYSCALL6(n, when, sq, sup, note, k0, a0, k1, a1, k2, a2, k3, a3, k4, a4, k5, a5) \
+    sysret_t sys_##n(struct call *c, arg_##k0 a0, arg_##k1 a1, arg_##k2 a2, arg_##k3 a3, \
                      arg_##k4 a4, arg_##k5 a5);
 #define SYSCALL_NONE(n, err, note)
 #include "table.def"
@@ -80,7 +81,8 @@ typedef uaddr_t arg_BUF_IN;
 enum sys_when { WHEN_NOW, WHEN_WAIT };
 enum sys_support { SUPPORT_NONE, SUPPORT_PARTIAL, SUPPORT_FULL };
 /* SQ_YES: needs no registers, may come through a submission queue or the call slot. SQ_NO: through
- * an SQ it completes with -EINVAL; through the call slot it is answered SLOW and comes again by trap. */
+ * an SQ it completes with -EINVAL; through the call slot it is answered SLOW and comes again by
+ * trap. */
 enum sys_sq { SQ_NO, SQ_YES };
 
 struct sys_row {

@@ -21,7 +21,8 @@ struct file *fd_file(struct task *t, int fd);
 /* Lowest free descriptor >= min; takes its own reference. flags: O_CLOEXEC. Returns fd, -EMFILE,
  * -ENOMEM. Limit from t's RLIMIT_NOFILE. */
 int fd_install(struct task *t, struct file *f, uint32_t flags, int min);
-/* dup2 semantics: replaces fd; the old file is returned in *ret_old for the caller to put (NULL none). */
+/* dup2 semantics: replaces fd; the old file is returned in *ret_old for the caller to put (NULL
+ * none). */
 int fd_install_at(struct task *t, int fd, struct file *f, uint32_t flags, struct file **ret_old);
 int fd_close(struct task *t, int fd); /* flush and put: 0, -EBADF; may park */
 int fd_get_cloexec(struct task *t, int fd);

@@ -39,8 +39,9 @@ struct file_ops {
     struct wait_queue *(*wait_queue)(struct file *f);
     int64_t (*seek)(struct file *f, int64_t off, int whence); /* default -ESPIPE */
     int (*readdir)(struct file *f, struct getdents_ctx *ctx); /* default -ENOTDIR */
-    sysret_t (*ioctl)(struct file *f, struct task *t, uint32_t cmd, uint64_t arg); /* default -ENOTTY */
-    int (*fsync)(struct file *f, bool data_only);                                 /* default 0/-EINVAL */
+    sysret_t (*ioctl)(struct file *f, struct task *t, uint32_t cmd,
+                      uint64_t arg);              /* default -ENOTTY */
+    int (*fsync)(struct file *f, bool data_only); /* default 0/-EINVAL */
     int (*fallocate)(struct file *f, int mode, int64_t off, int64_t len);
     /* Object to map, borrowed; ERR_PTR(-ENODEV) by default. */
     struct mappable *(*mappable)(struct file *f);
@@ -48,19 +49,21 @@ struct file_ops {
     int (*flags_changed)(struct file *f, uint32_t old_flags);
     int (*flush)(struct file *f, struct task *t); /* each close() of a descriptor */
     void (*release)(struct file *f);              /* last reference; frees private */
-    int (*getattr)(struct file *f, struct stat *ret); /* files without an inode; default anon inode */
+    int (*getattr)(struct file *f,
+                   struct stat *ret); /* files without an inode; default anon inode */
 };
 
 struct file {
     struct refcount ref;
     const struct file_ops *ops;
-    uint32_t flags; /* O_ACCMODE | O_APPEND | O_NONBLOCK | O_PATH ... (not O_CLOEXEC); atomic word */
-    struct path path;   /* empty for anonymous files */
-    struct inode *inode; /* reference; NULL for anonymous files */
+    uint32_t
+        flags; /* O_ACCMODE | O_APPEND | O_NONBLOCK | O_PATH ... (not O_CLOEXEC); atomic word */
+    struct path path;       /* empty for anonymous files */
+    struct inode *inode;    /* reference; NULL for anonymous files */
     struct fmutex pos_lock; /* RANK_FILE: read/write/seek/getdents on a shared position */
     int64_t pos;
     void *private_data;
-    uint64_t ino; /* of anonymous files */
+    uint64_t ino;             /* of anonymous files */
     struct list_head epitems; /* files/epoll.c: watchers, under its lock */
     struct cred *cred;        /* opener's */
     int32_t owner_pid;        /* F_SETOWN */
@@ -78,8 +81,8 @@ uint64_t file_count(void);
 #define FILES_MAX 100000u /* open files of a sandbox */
 
 uint32_t file_readiness(struct file *f);
-/* Wait inside a handler until one of @mask holds (arms, re-checks). SYS_PARK or an error; 0-cost when
- * file is always ready: call_run_again. */
+/* Wait inside a handler until one of @mask holds (arms, re-checks). SYS_PARK or an error; 0-cost
+ * when file is always ready: call_run_again. */
 sysret_t call_wait_file(struct call *c, struct file *f, uint32_t mask);
 
 /* Reads and writes with position, O_NONBLOCK, waiting and SIGPIPE done: what handlers return. @pos
@@ -90,7 +93,7 @@ sysret_t vfs_write(struct call *c, struct file *f, struct uio *u, int64_t pos);
 ssize_t file_pread_kernel(struct file *f, void *buf, size_t n, int64_t off);
 
 /* readdir: emit one entry; @next_off = position behind it. false: buffer full, stop. */
-bool getdents_emit(struct getdents_ctx *ctx, const char *name, size_t len, uint64_t ino, uint8_t type,
-                   int64_t next_off);
+bool getdents_emit(struct getdents_ctx *ctx, const char *name, size_t len, uint64_t ino,
+                   uint8_t type, int64_t next_off);
 
 #endif

@@ -173,11 +173,11 @@ struct mount_info {
 };
 bool mount_info(unsigned n, struct mount_info *ret);
 
-#define LOOKUP_NOFOLLOW 1u   /* last component: the symlink itself */
-#define LOOKUP_DIRECTORY 2u  /* must be a directory */
-#define LOOKUP_PARENT 4u     /* resolve to the parent; last name in *ret_last */
-#define LOOKUP_EMPTY 8u      /* "" = the directory itself (AT_EMPTY_PATH) */
-#define LOOKUP_BENEATH 16u   /* openat2 RESOLVE_* */
+#define LOOKUP_NOFOLLOW 1u  /* last component: the symlink itself */
+#define LOOKUP_DIRECTORY 2u /* must be a directory */
+#define LOOKUP_PARENT 4u    /* resolve to the parent; last name in *ret_last */
+#define LOOKUP_EMPTY 8u     /* "" = the directory itself (AT_EMPTY_PATH) */
+#define LOOKUP_BENEATH 16u  /* openat2 RESOLVE_* */
 #define LOOKUP_IN_ROOT 32u
 #define LOOKUP_NO_MAGICLINKS 64u
 #define LOOKUP_NO_SYMLINKS 128u
@@ -198,8 +198,10 @@ int path_lookup_parent(struct task *t, int dirfd, const char *name, unsigned fla
                        struct path *ret_dir, struct last_name *ret_last);
 /* Absolute path as seen from the task's root ("(unreachable)" prefix as Linux; " (deleted)" when
  * @deleted_mark). Length without NUL, -ENAMETOOLONG. */
-ssize_t path_format(struct task *t, const struct path *p, char *buf, size_t size, bool deleted_mark);
-/* Copies a path string in: -ENOENT for "" unless allow_empty, -ENAMETOOLONG, -EFAULT. Free with free(). */
+ssize_t path_format(struct task *t, const struct path *p, char *buf, size_t size,
+                    bool deleted_mark);
+/* Copies a path string in: -ENOENT for "" unless allow_empty, -ENAMETOOLONG, -EFAULT. Free with
+ * free(). */
 char *path_copy_in(struct task *t, uaddr_t u, bool allow_empty);
 
 /* --- operations by path for other parts of the kernel (exec, boot, proc) --- */
