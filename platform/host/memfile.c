@@ -150,8 +150,8 @@ int memfile_create(uint64_t limit_bytes, struct memfile **ret)
     err = -ENOMEM;
     if (ftruncate(mf->fd, (off_t)MEMFILE_SPAN))
         goto fail;
-    mf->map = mmap(NULL, MEMFILE_SPAN, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, mf->fd,
-                   0);
+    mf->map =
+        mmap(NULL, MEMFILE_SPAN, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, mf->fd, 0);
     if (mf->map == MAP_FAILED)
         goto fail;
     madvise(mf->map, MEMFILE_SPAN, MADV_DONTDUMP);

@@ -12,6 +12,7 @@
 #include "range.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <time.h>
@@ -95,7 +96,8 @@ static uint64_t node_longest(const struct range_node *n)
 
 static void node_update(struct range_node *n)
 {
-    n->longest = MAX(n->len, MAX(node_longest(n->left), node_longest(n->right)));
+    uint64_t below = MAX(node_longest(n->left), node_longest(n->right));
+    n->longest = MAX(n->len, below);
 }
 
 static void node_update_up(struct range_node *n)
