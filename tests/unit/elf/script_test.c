@@ -46,15 +46,7 @@ static void lines(void **state)
 static void refused(void **state)
 {
     (void)state;
-    const char *cases[] = {"",
-                           "#",
-                           "#!",
-                           "#!\n",
-                           "#!   \t\n",
-                           "#! ",
-                           " #!/bin/sh\n",
-                           "\x7f"
-                           "ELF"};
+    const char *cases[] = {"", "#", "#!", "#!\n", "#!   \t\n", "#! ", " #!/bin/sh\n", "\177ELF"};
     struct script_plan p;
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
         assert_int_equal(script_parse(cases[i], strlen(cases[i]), &p), -ENOEXEC);
