@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-add_component(elf loader/elf USES base)
+add_component(elf loader/elf SOURCES elf.c script.c stack.c USES base)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-add_component(host platform/host USES base)
+add_component(host platform/host SOURCES memfile.c range.c USES base)

@@ -38,15 +38,17 @@ struct elf_plan {
     char interp[ELF_INTERP_MAX]; /* "" = none */
     uint32_t segment_count;
     struct elf_segment segments[ELF_SEGMENTS_MAX];
-    uint64_t brk; /* end of the last segment, before bias */
+    uint64_t brk; /* end of the highest segment, page-aligned, before bias */
     uint64_t code_start, code_end, data_start, data_end;
 };
 
 /**
  * elf_parse - from the first @head_len bytes and the program headers.
- * @phdrs: bytes of the program header table when it does not lie within the head (see elf_phdrs),
- * or NULL Return: 0, -ENOEXEC not an ELF64 x86-64 executable or malformed, -EINVAL nonsense sizes,
- * -ELIBBAD as an interpreter.
+ * @phdrs: bytes of the program header table when it does not lie within the head (see elf_phdrs), or NULL
+ * Segments are to be mapped (and cleared from zero_from) in order: a later one may replace pages of
+ * an earlier one, as on Linux. entry, lo.. are unbiased.
+ * Return: 0, -ENOEXEC not an ELF64 x86-64 executable or malformed, -EINVAL nonsense sizes. For an
+ * interpreter the caller turns -ENOEXEC into -ELIBBAD.
  */
 int elf_parse(const void *head, size_t head_len, const void *phdrs, size_t phdrs_len,
               uint64_t file_size, struct elf_plan *ret);
@@ -60,7 +62,7 @@ int elf_set_interp(struct elf_plan *plan, const char *bytes, size_t len);
 /* "#!": interpreter and at most one argument, as Linux splits them. -ENOEXEC not a script. */
 struct script_plan {
     char interp[SCRIPT_LINE_MAX];
-    char arg[SCRIPT_LINE_MAX]; /* "" = none */
+    char arg[SCRIPT_LINE_MAX]; /* may be "" even when there is one */
     bool has_arg;
 };
 int script_parse(const void *head, size_t head_len, struct script_plan *ret);
@@ -68,9 +70,11 @@ int script_parse(const void *head, size_t head_len, struct script_plan *ret);
 /**
  * elf_stack_build - the initial stack: strings, auxv, envp, argv, argc.
  * @buf: receives the image of [ret_sp, top); @buf_size bounds it
+ * @execfn, @random16, AT_PLATFORM strings go on the stack too
  * @strings: argc + envc NUL-terminated strings one after the other, @strings_len bytes in all
  * @auxv: pairs without AT_NULL, AT_RANDOM, AT_EXECFN and AT_PLATFORM, which are added here
- * Return: bytes used at the end of @buf (16-aligned sp), or -E2BIG.
+ * Return: 0 and the image in the last ret->bytes bytes of @buf (16-aligned sp); -E2BIG when it or
+ * auxv does not fit; -EINVAL when @strings does not hold exactly argc + envc strings.
  */
 struct elf_stack {
     uint64_t top; /* guest address behind the stack */

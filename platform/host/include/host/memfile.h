@@ -8,6 +8,8 @@
 #ifndef HOST_MEMFILE_H
 #define HOST_MEMFILE_H
 
+#include <stdbool.h>
+
 #include <base/compiler.h>
 
 struct memfile;
@@ -46,6 +48,8 @@ int memfile_populate(struct memfile *mf, uint64_t off, uint64_t len);
 void *memfile_ptr(const struct memfile *mf, uint64_t off);
 
 uint64_t memfile_limit(const struct memfile *mf);
+/* False with the memfd fallback: then nothing but the host's memory enforces the limit. */
+bool memfile_limit_is_hard(const struct memfile *mf);
 /* Bytes of memory held now (st_blocks). One host call. */
 uint64_t memfile_used(const struct memfile *mf);
 
