@@ -212,6 +212,8 @@ int process_create_first(struct mm *mm, struct fdtable *fds, struct fs_struct *f
 void task_exit(struct task *t, int32_t status);
 /* Whole group: marks it, makes the other threads leave; caller still calls task_exit for itself. */
 void process_exit_group(struct process *p, int32_t status);
+/* Has this task been told to leave (group exit, another thread's exec)? Any thread. */
+bool task_must_exit(struct task *t);
 /* From any context, e.g. the stub died, protocol violation, OOM: as by a fatal signal. */
 void process_kill(struct process *p, int32_t signo);
 
