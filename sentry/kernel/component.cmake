@@ -1,2 +1,3 @@
 # SPDX-License-Identifier: Apache-2.0
-add_component(kernel sentry/kernel USES mm)
+file(GLOB KERNEL_SOURCES RELATIVE ${CMAKE_CURRENT_LIST_DIR} CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.c)
+add_component(kernel sentry/kernel SOURCES ${KERNEL_SOURCES} USES mm)

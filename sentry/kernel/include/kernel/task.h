@@ -34,6 +34,7 @@ struct fs_struct; /* vfs/vfs.h: root, cwd, umask */
 struct file;
 struct poller; /* service/ */
 
+#define TASK_CPU_WORDS 16 /* 1024 CPUs */
 #define NGROUPS_LIMIT 1024 /* as many as a guest may set; Linux allows 65536 */
 
 struct cred { /* immutable once published; replaced as a whole */
@@ -53,9 +54,10 @@ bool cred_in_group(const struct cred *c, uint32_t gid);
 bool cred_capable(const struct cred *c, int cap); /* CAP_* in effective set */
 
 struct pgroup { /* process group; session leader's is the session's */
-    struct refcount ref;
+    struct refcount ref; /* one a member */
     int32_t pgid, sid;
     struct list_head members; /* process.group_link; g_pids */
+    struct list_head hash_link;
 };
 
 enum process_state { PROCESS_RUNNING, PROCESS_ZOMBIE, PROCESS_DEAD };
@@ -94,12 +96,14 @@ struct process {
     bool child_subreaper;
     int32_t oom_score_adj;
     struct rusage children_usage; /* reaped children */
-    struct rusage own_usage;      /* exited threads */
+    struct rusage own_usage;      /* exited threads, without times */
+    uint64_t exited_cpu_ns;       /* their CPU time */
     int64_t start_ns;             /* monotonic */
     struct itimers *itimers;      /* kernel/itimer.c */
     void *posix_timers;
     void *controlling_tty;
-    char *cmdline; /* unused: /proc reads the stack */
+    char comm[TASK_COMM_LEN]; /* of the leader, kept for zombies */
+    uint32_t exit_uid;        /* real uid when the last thread left */
 };
 
 enum task_state { TASK_NEW, TASK_RUNNING, TASK_EXITING, TASK_ZOMBIE };
@@ -141,8 +145,14 @@ struct task {
     int32_t pdeath_signal;
     int32_t exit_code;
     bool no_new_privs;
+    bool keep_caps;
+    uint64_t cpu_ns_before; /* used by the host threads it had before exec */
+    bool cpu_readable; /* process->lock: thread_cpu_ns(thread) may be asked */
     uint64_t timer_slack_ns;
     int32_t nice;
+    int32_t sched_policy, sched_priority, ioprio; /* stored and told, without effect */
+    uint64_t cpu_mask[TASK_CPU_WORDS];            /* the same */
+    uint32_t personality;
     char comm[TASK_COMM_LEN]; /* process->lock for other readers */
     int64_t start_ns;
     uint64_t syscalls;  /* served */
@@ -157,6 +167,7 @@ struct kernel_config {
     uint32_t pid_max; /* most processes + threads at once (--pids) */
     uint32_t uid, gid;
     const char *hostname;
+    uint32_t cpus; /* that guests see; 0: the host's online ones */
 };
 int kernel_init(const struct kernel_config *cfg);
 
@@ -176,13 +187,38 @@ struct process *process_next(int32_t after);
 struct task *process_task_next(struct process *p, int32_t after_tid);
 /* A reference to what another task's owner may replace; NULL when it has none any more. */
 struct mm *task_mm_get(struct task *t);
+/* Tasks and zombies now. */
 uint32_t kernel_task_count(void);
+/* CPU time in ns: of a thread, of a process' threads (ended ones included). Any thread. */
+uint64_t task_cpu_ns(struct task *t);
+uint64_t process_cpu_ns(struct process *p);
+/* rusage of a process without its children. */
+void process_usage(struct process *p, struct rusage *ret);
+void rusage_add(struct rusage *sum, const struct rusage *r);
+/* Snapshot of another task's credentials: a reference. */
+struct cred *task_cred_get(struct task *t);
+/* Replace the calling task's; takes over @c. */
+void task_cred_set(struct task *t, struct cred *c);
+/* Name of a thread; @comm is cut to 15 bytes. */
+void task_set_comm(struct task *t, const char *comm);
+void task_get_comm(struct task *t, char ret[TASK_COMM_LEN]);
+
+/* --- groups and sessions (pgroup.c) --- */
+
+int process_setpgid(struct process *self, int32_t pid, int32_t pgid);
+int32_t process_setsid(struct process *p);
+/* -ESRCH: none. */
+int32_t process_pgid_of(int32_t pid);
+int32_t process_sid_of(int32_t pid);
+int32_t process_ppid(struct process *p);
 
 extern struct spin g_pids;
 extern struct kernel_state {
     char hostname[65], domainname[65];
     uint32_t pid_max;
+    uint32_t cpus;
     int64_t boot_monotonic_ns;
+    struct spin lock; /* RANK_LEAF: the names */
 } g_kernel;
 
 /* The task whose call runs on this poller now; NULL outside one. */
@@ -201,6 +237,23 @@ struct clone_args_k { /* decoded clone, clone3, fork, vfork */
  * (-EINVAL flag combinations, -EAGAIN limits, -ENOMEM). */
 int64_t task_clone(struct task *parent, const struct clone_args_k *a, const struct pf_regs *regs);
 
+/* vfork: has the child let go of the memory (exec or exit)? */
+bool process_vfork_done(struct process *child);
+/* exec, exit: the parent that waits may go on. */
+void process_vfork_release(struct process *p);
+
+/* exec by a thread group: make the other threads leave. true: @t is alone. @t waits on exec_wait
+ * otherwise and asks again. */
+bool process_exec_alone(struct task *t);
+void process_exec_abort(struct task *t);
+/* The lone thread takes over the leader's tid. */
+void task_become_leader(struct task *t);
+/* The point of no return: gives up what the old program had in the kernel (alternate stack, robust
+ * list, pending vfork ...), takes over @mm and starts it. After it the task runs the new program,
+ * or, on error, is gone. May park. */
+void task_exec_commit(struct task *t, struct mm *mm, struct sighand *sighand,
+                      const struct pf_regs *regs, const char *comm);
+
 /* First process. Steals mm, fds, fs, cred. */
 int process_create_first(struct mm *mm, struct fdtable *fds, struct fs_struct *fs,
                          struct cred *cred, const struct pf_regs *regs, struct process **ret);
@@ -212,13 +265,15 @@ int process_create_first(struct mm *mm, struct fdtable *fds, struct fs_struct *f
 void task_exit(struct task *t, int32_t status);
 /* Whole group: marks it, makes the other threads leave; caller still calls task_exit for itself. */
 void process_exit_group(struct process *p, int32_t status);
+/* Has this task been told to leave (group exit, another thread's exec)? Any thread. */
+bool task_must_exit(struct task *t);
 /* From any context, e.g. the stub died, protocol violation, OOM: as by a fatal signal. */
 void process_kill(struct process *p, int32_t signo);
 
 /* wait4/waitid: see exit.c */
 struct wait_result {
     int32_t pid, status, uid;
-    int32_t code, si_status; /* CLD_* */
+    int32_t code, value; /* CLD_*, exit status or signal */
     struct rusage usage;
 };
 #define WAIT_ANY 0

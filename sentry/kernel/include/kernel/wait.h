@@ -13,8 +13,11 @@
  *      return call_wait(c, &pipe->readers, POLLIN);
  *
  * Lost wakes: call_wait() arms first; the caller then must be certain that the condition is
- * re-examined: either arm under the object's lock under which the condition was tested, or use
- * call_wait_recheck().
+ * re-examined: either arm under the object's lock under which the condition was tested, or
+ * call_arm(), test again, and then call_run_again() or call_wait_armed().
+ *
+ * Lifetime: a queue must outlive what is armed on it. A handler that waits on an object which
+ * others may free passes a reference with call_arm_ref(); call_disarm() drops it.
  */
 #ifndef KERNEL_WAIT_H
 #define KERNEL_WAIT_H
@@ -23,6 +26,7 @@
 #include <base/lock.h>
 
 #include <abi/types.h>
+#include <kernel/timer.h>
 #include <mm/mm.h>
 
 struct task;
@@ -39,7 +43,7 @@ struct waiter {
     struct list_head link;
     struct wait_queue *queue; /* NULL: not armed */
     uint32_t mask;            /* POLL* bits wanted; 0 = any */
-    bool exclusive;           /* wake_one stops after it */
+    bool exclusive;           /* counts for wake's limit; leaves the list when it fires */
     void (*fire)(struct waiter *w, uint32_t events);
 };
 
@@ -59,16 +63,20 @@ static inline void wake_all(struct wait_queue *q, uint32_t events)
 struct call_waiter {
     struct waiter w;
     struct call *call;
+    void *ref; /* dropped by put(ref) after disarming */
+    void (*put)(void *ref);
 };
+struct call_waiters;            /* wait.c: a block of more waiters */
+#define CALL_WAITERS_MAX 65536u /* queues one call can wait on; beyond: -ENOMEM */
 
 /* One system call from entry to reply. Slot calls embed it in their task. */
 struct call {
     struct task *task;
     uint32_t nr;
-    uint8_t how;      /* CALL_BY_* */
-    bool started;     /* set by the dispatcher after the first run */
-    bool timed_out;   /* the deadline has passed */
-    bool interrupted; /* a signal is pending, or an SQ call is cancelled: finish now */
+    uint8_t how;               /* CALL_BY_* */
+    bool started;              /* set by the dispatcher after the first run */
+    bool timed_out;            /* the deadline has passed */
+    _Atomic(bool) interrupted; /* a signal is pending, or an SQ call is cancelled: finish now */
     bool has_deadline;
     uint64_t args[6];
     int64_t deadline_ns; /* CLOCK_MONOTONIC */
@@ -82,11 +90,10 @@ struct call {
     /* service's and wait.c's */
     struct call_waiter waiters[CALL_WAITERS];
     unsigned armed;
-    struct call_waiter *more; /* poll with many descriptors */
-    unsigned more_count;
+    struct call_waiters *more;    /* poll with many descriptors */
     _Atomic(uint32_t) state_word; /* wait.c: RUNNING, PARKED, FIRED */
     struct list_head ready_link;  /* poller's run-again list */
-    struct timer *timer;
+    struct timer timer;           /* the deadline's */
     int64_t entered_ns;
 };
 #define CALL_BY_SLOT 0
@@ -102,24 +109,51 @@ sysret_t call_wait(struct call *c, struct wait_queue *q, uint32_t mask);
 
 /* Several queues: arm each, then return call_wait_armed(c). Errors: -ENOMEM. */
 int call_arm(struct call *c, struct wait_queue *q, uint32_t mask);
+/* The same, taking over the reference @ref, which call_disarm() drops with put(ref) (that may
+ * park), at once on error. */
+int call_arm_ref(struct call *c, struct wait_queue *q, uint32_t mask, void *ref,
+                 void (*put)(void *ref));
 sysret_t call_wait_armed(struct call *c);
 /* Wait for deadline or signal only. */
 sysret_t call_wait_none(struct call *c);
+/* As call_wait_armed, but only the task's forced end interrupts (-EINTR): for waits that a handled
+ * signal must not end (vfork, exec). */
+sysret_t call_wait_armed_killable(struct call *c);
 /* Run the handler again at once (a re-check after arming found the condition true). */
 sysret_t call_run_again(struct call *c);
 
 /* Deadline; only the first run's call counts. INT64_MAX = none. */
 void call_deadline(struct call *c, int64_t monotonic_ns);
 
-/* Dispatcher side (service/): a new call; everything zero but these. */
-void call_begin(struct call *c, struct task *t, uint32_t nr, const uint64_t args[6], uint8_t how);
-/* After SYS_PARK: true: parked now, a waiter will run it again; false: one has fired already. */
+/* --- dispatcher side (service/) ---
+ *
+ *      call_begin(c, ...);
+ *  run: r = sys_dispatch(c);
+ *      if (r == SYS_PARK) {
+ *          if (call_park_commit(c))
+ *              return;               // call_ready_hook(c) will queue it; then: goto again
+ *  again:  call_disarm(c);
+ *          goto run;
+ *      }
+ *      call_end(c);
+ */
+
+/* A new call: clears everything a call of before has left. @args may be NULL (set by the caller).
+ */
+void call_begin(struct call *c, struct task *t, uint32_t nr, const uint64_t *args, uint8_t how);
+/* The handler returned SYS_PARK. true: parked, call_ready_hook() comes exactly once when it is to
+ * run again; false: it has fired meanwhile: disarm and run it again now. */
 bool call_park_commit(struct call *c);
-/* Dispatcher side: disarm everything after a wake and before running again or ending. */
+/* Disarm everything after a wake, before running again or ending; drops references: may park. Also
+ * notes a passed deadline in c->timed_out. */
 void call_disarm(struct call *c);
-/* Wake a parked call from outside (signal, cancel): the handler runs again with interrupted set. */
+/* After the last run: disarm, release c->state. May park. */
+void call_end(struct call *c);
+/* Wake a parked call from outside (signal, cancel): the handler runs again with interrupted set.
+ * Any thread; a call that runs or is none is marked only. */
 void call_interrupt(struct call *c);
-/* Set by service/: queue a fired call on its owner poller. */
+/* Set by service/: queue a fired call on its owner poller. Called with the lock of a wait queue
+ * held. */
 extern void (*call_ready_hook)(struct call *c);
 
 #endif

@@ -97,6 +97,8 @@ struct sys_row {
 };
 
 #define SYS_NR_MAX 512
+/* Name of a number, whether it has a row or not; NULL: no such call. */
+const char *sys_name(uint32_t nr);
 /* Row of a number; never NULL (numbers without a row: SUPPORT_NONE, ENOSYS, name NULL). */
 const struct sys_row *sys_row(uint32_t nr);
 /* Run c->nr. Unknown numbers: -ENOSYS, logged once. */
