@@ -1,2 +1,3 @@
 # SPDX-License-Identifier: Apache-2.0
-add_component(fs sentry/fs USES vfs p9)
+file(GLOB FS_SOURCES RELATIVE ${CMAKE_CURRENT_LIST_DIR} CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.c)
+add_component(fs sentry/fs SOURCES ${FS_SOURCES} USES vfs p9)

@@ -18,9 +18,9 @@ enum lock_rank {
     RANK_NONE = 0,
     /* fiber mutexes */
     RANK_EXEC,      /* process: exec, exit and thread creation exclude each other */
+    RANK_FILE,      /* file position: held across the file's read, write, readdir */
     RANK_FS_RENAME, /* superblock: renames */
     RANK_INODE,     /* directory contents, size; parent before child, else by address */
-    RANK_FILE,      /* file position */
     RANK_MM,        /* address space; two at fork: parent first */
     RANK_PAGES,     /* page cache, memory-file objects */
     RANK_9P,        /* 9P client writers */

@@ -8,8 +8,17 @@
 
 struct memfile;
 
+/* Once, before any other: where file data lives; the internal mount of memfds. 0, -ENOMEM. */
+int fs_init(struct memfile *mf);
+
 /* tmpfs: @limit_bytes of file data (0: bounded by the memory file only), @mode of the root. */
 struct superblock *tmpfs_new(uint64_t limit_bytes, uint32_t mode, uint32_t uid, uint32_t gid);
+
+/* memfd_create(2): MFD_* flags. */
+struct file *memfd_new(const char *name, uint32_t flags, struct cred *c);
+/* F_ADD_SEALS, F_GET_SEALS: -EINVAL when the file has no seals. */
+int memfd_seals_add(struct file *f, uint32_t seals);
+int memfd_seals_get(struct file *f);
 
 /* Overlay: @lower (reference taken over) read-only, writes go to a memory upper. st_ino and st_dev
  * stable across copy-up; readdir offsets stable. */

@@ -38,10 +38,11 @@ struct file_ops {
     /* Where readiness changes are signalled; NULL: always ready. */
     struct wait_queue *(*wait_queue)(struct file *f);
     int64_t (*seek)(struct file *f, int64_t off, int whence); /* default -ESPIPE */
-    int (*readdir)(struct file *f, struct getdents_ctx *ctx); /* default -ENOTDIR */
-    sysret_t (*ioctl)(struct file *f, struct task *t, uint32_t cmd,
-                      uint64_t arg);              /* default -ENOTTY */
-    int (*fsync)(struct file *f, bool data_only); /* default 0/-EINVAL */
+    /* Emit entries behind f->pos ("." and ".." too: getdents_emit_dots) until getdents_emit() says
+     * stop; the caller sets f->pos. Called with pos_lock held. Default -ENOTDIR. */
+    int (*readdir)(struct file *f, struct getdents_ctx *ctx);
+    sysret_t (*ioctl)(struct file *f, struct task *t, uint32_t cmd, uint64_t arg); /* default -ENOTTY */
+    int (*fsync)(struct file *f, bool data_only);                                 /* default 0/-EINVAL */
     int (*fallocate)(struct file *f, int mode, int64_t off, int64_t len);
     /* Object to map, borrowed; ERR_PTR(-ENODEV) by default. */
     struct mappable *(*mappable)(struct file *f);
@@ -56,10 +57,10 @@ struct file_ops {
 struct file {
     struct refcount ref;
     const struct file_ops *ops;
-    uint32_t
-        flags; /* O_ACCMODE | O_APPEND | O_NONBLOCK | O_PATH ... (not O_CLOEXEC); atomic word */
-    struct path path;       /* empty for anonymous files */
-    struct inode *inode;    /* reference; NULL for anonymous files */
+    uint32_t flags; /* O_ACCMODE | O_APPEND | O_NONBLOCK | O_PATH ... (not O_CLOEXEC); atomic word */
+    struct path path;   /* empty for anonymous files; its inode is the identity (fstat, locks) */
+    struct inode *inode; /* reference; serves the data: a stacked fs puts its lower's here at open.
+                          * NULL for anonymous files */
     struct fmutex pos_lock; /* RANK_FILE: read/write/seek/getdents on a shared position */
     int64_t pos;
     void *private_data;
@@ -69,7 +70,7 @@ struct file {
     int32_t owner_pid;        /* F_SETOWN */
     int32_t owner_sig;
 };
-#define FILE_STREAM 1u /* no position */
+#define FILE_LARGEFILE 0100000u /* O_LARGEFILE as F_GETFL shows it on x86-64 */
 
 /* New file with one reference; takes no inode. ERR_PTR(-ENOMEM), -ENFILE (limit). */
 struct file *file_new(const struct file_ops *ops, void *private_data, uint32_t flags);
@@ -92,8 +93,25 @@ sysret_t vfs_write(struct call *c, struct file *f, struct uio *u, int64_t pos);
 /* In-kernel read of a regular file (loader): count or -errno; may park. */
 ssize_t file_pread_kernel(struct file *f, void *buf, size_t n, int64_t off);
 
-/* readdir: emit one entry; @next_off = position behind it. false: buffer full, stop. */
-bool getdents_emit(struct getdents_ctx *ctx, const char *name, size_t len, uint64_t ino,
-                   uint8_t type, int64_t next_off);
+/* Who collects directory entries: getdents (a kernel buffer), or a stacked file system. */
+struct getdents_ctx {
+    bool (*emit)(struct getdents_ctx *ctx, const char *name, size_t len, uint64_t ino, uint8_t type,
+                 int64_t next_off);
+    int64_t pos; /* behind the last entry taken */
+};
+/* readdir: emit one entry (type: DT_*); @next_off = position behind it. false: buffer full, stop:
+ * this entry was not taken. */
+bool getdents_emit(struct getdents_ctx *ctx, const char *name, size_t len, uint64_t ino, uint8_t type,
+                   int64_t next_off);
+/* Emits "." (position 0 -> 1) and ".." (1 -> 2) when f->pos asks for them. false: stop. */
+bool getdents_emit_dots(struct file *f, struct getdents_ctx *ctx);
+/* Run f->ops->readdir from the file's position, which moves. 0 or -errno; may park. */
+int vfs_readdir(struct file *f, struct getdents_ctx *ctx);
+/* The inode that identifies the file (path's); NULL for anonymous files. Borrowed. */
+struct inode *file_inode(const struct file *f);
+/* ssize_t of a write into a regular file by the kernel; count or -errno; may park. */
+ssize_t file_pwrite_kernel(struct file *f, const void *buf, size_t n, int64_t off);
+/* lseek for ops->seek of files with a size: SEEK_SET, CUR, END, DATA, HOLE (no holes). */
+int64_t file_seek_size(struct file *f, int64_t off, int whence, uint64_t size);
 
 #endif

@@ -56,6 +56,12 @@ struct setattr {
 struct inode_ops {
     /* Reference to the child, ERR_PTR(-ENOENT), or another error. */
     struct inode *(*lookup)(struct inode *dir, const char *name, size_t len);
+    /* Is the cached answer (child; NULL: negative) still right? Only asked on superblocks that are
+     * not exclusive, without dir->lock. NULL: the vfs looks up again every time, and keeps its
+     * entry when the same inode comes back. */
+    bool (*revalidate)(struct inode *dir, const char *name, size_t len, struct inode *child);
+    /* Unnamed regular file, nlink 0 (O_TMPFILE). NULL: -EOPNOTSUPP */
+    struct inode *(*tmpfile)(struct inode *dir, uint32_t mode, const struct cred *c);
     struct inode *(*create)(struct inode *dir, const char *name, size_t len, uint32_t mode,
                             const struct cred *c); /* regular file; mode has the umask applied */
     struct inode *(*mknod)(struct inode *dir, const char *name, size_t len, uint32_t mode,
@@ -79,7 +85,9 @@ struct inode_ops {
     int (*setattr)(struct inode *i, const struct setattr *s, const struct cred *c);
     /* Extra permission (beyond mode bits); NULL: generic mode bits. mask MAY_*. */
     int (*permission)(struct inode *i, int mask, const struct cred *c);
-    /* Open file on this inode: set f->ops, f->private_data. */
+    /* Open file on this inode: set f->ops, f->private_data. Permission is checked, O_TRUNC is the
+     * vfs's (setattr afterwards). May replace f->inode (get the new, put the old). Fifos are not
+     * asked: g_vfs_hooks.fifo_open. */
     int (*open)(struct inode *i, struct file *f);
     /* fifos and sockets bound to names are the vfs's: struct inode has an anchor for them */
     int (*statfs)(struct superblock *sb, struct statfs *ret);
@@ -103,6 +111,8 @@ struct inode {
     struct spin attr_lock;
     struct attr attr; /* attr_lock */
     void *private_data;
+    bool dead;                   /* removed directory; lock */
+    struct inode_locks *locks;   /* vfs/locks.c */
     void *special; /* pipe of a fifo, socket bound here; files/ and net/, under lock */
     void (*special_put)(void *);
 };
@@ -118,10 +128,25 @@ static inline uint32_t inode_type(const struct inode *i)
 {
     return i->attr.mode & S_IFMT; /* never changes */
 }
+/* 0, -EACCES (or the file system's own answer). */
 int inode_permission(struct inode *i, int mask, const struct cred *c);
+int inode_getattr(struct inode *i, struct attr *ret); /* current: asks the file system; may park */
+/* Unchecked change; keeps the cache right. Takes i->lock. may park. */
+int inode_setattr(struct inode *i, const struct setattr *s, const struct cred *c);
+bool inode_owner_or_capable(struct inode *i, const struct cred *c);
+/* For create operations: owner and mode of a new inode in @dir (setgid directories). */
+void inode_init_owner(struct inode *dir, uint32_t *mode, const struct cred *c, uint32_t *ret_uid,
+                      uint32_t *ret_gid);
+/* Change cached times to now. */
+#define TOUCH_ATIME 1u
+#define TOUCH_MTIME 2u
+#define TOUCH_CTIME 4u
+void inode_touch(struct inode *i, unsigned which);
+void inode_add_nlink(struct inode *i, int delta); /* and ctime */
 
 struct superblock {
-    struct refcount ref;
+    struct refcount ref;    /* users: mounts, stacked file systems */
+    struct refcount inodes; /* live inodes, and one for the users */
     const char *type; /* "tmpfs", "9p", "overlay", "proc", ... */
     uint64_t dev;
     bool exclusive; /* nobody outside the sandbox changes it */
@@ -134,7 +159,10 @@ struct superblock {
     const struct inode_ops *ops; /* statfs */
     struct fmutex rename_lock;   /* RANK_FS_RENAME */
 };
+/* NULL: no memory. One reference; the file system then sets ->root. release() runs when the last
+ * user and the last inode are gone. */
 struct superblock *superblock_new(const char *type, uint32_t magic);
+struct superblock *superblock_get(struct superblock *sb);
 void superblock_put(struct superblock *sb);
 
 /* --- mounts and paths --- */
@@ -164,6 +192,13 @@ int mount_root(struct superblock *sb, struct path *ret);
 /* Mount @sb (taken) on @at. -EBUSY, -ENOTDIR, -ENOSPC (limit). */
 int mount_add(struct superblock *sb, const struct path *at, uint32_t flags /* MS_RDONLY ... */);
 int mount_remove(const struct path *at, int flags);
+/* The same tree once more (MS_BIND). */
+int mount_bind(const struct path *src, const struct path *at, uint32_t flags);
+/* Kernel-internal mount, in no tree (memfd, pipes). Takes sb. */
+int mount_internal(struct superblock *sb, struct path *ret_root);
+/* -EROFS when the mount or its file system is read-only. */
+int path_want_write(const struct path *p);
+uint32_t path_mount_flags(const struct path *p);
 /* For /proc/PID/mounts, mountinfo: nth mount; false at the end. */
 struct mount_info {
     uint32_t id, parent;
@@ -211,6 +246,33 @@ int vfs_stat(struct task *t, int dirfd, const char *name, unsigned lookup_flags,
 int vfs_fstat(struct file *f, struct stat *ret);
 struct inode *path_inode(const struct path *p); /* borrowed; NULL: negative */
 void attr_to_stat(const struct attr *a, struct stat *ret);
+
+/* Modifications; arguments as the *at calls. mode without umask applied. */
+int vfs_mkdir(struct task *t, int dirfd, const char *name, uint32_t mode);
+int vfs_mknod(struct task *t, int dirfd, const char *name, uint32_t mode, uint64_t rdev);
+int vfs_symlink(struct task *t, const char *target, int dirfd, const char *name);
+int vfs_link(struct task *t, const struct path *target, int dirfd, const char *name);
+int vfs_unlink(struct task *t, int dirfd, const char *name);
+int vfs_rmdir(struct task *t, int dirfd, const char *name);
+int vfs_rename(struct task *t, int odirfd, const char *oname, int ndirfd, const char *nname,
+               uint32_t flags);
+/* Checked changes of attributes. */
+int vfs_chmod(struct task *t, const struct path *p, uint32_t mode);
+int vfs_chown(struct task *t, const struct path *p, uint32_t uid, uint32_t gid);
+int vfs_truncate(struct task *t, const struct path *p, int64_t size);
+struct file *vfs_open_resolve(struct task *t, int dirfd, const char *name, uint32_t flags,
+                              uint32_t mode, unsigned lookup_flags);
+/* An unnamed file: inode (reference taken over) shown as "/NAME (deleted)" below an internal mount. */
+struct file *vfs_open_unnamed(const struct path *root, struct inode *i, const char *name,
+                              uint32_t flags, struct cred *c);
+int path_stat(const struct path *p, struct stat *ret);
+
+/* What higher parts plug in at boot. */
+struct vfs_hooks {
+    int (*fifo_open)(struct inode *i, struct file *f);
+    void (*file_gone)(struct file *f); /* last reference: leave all epolls */
+};
+extern struct vfs_hooks g_vfs_hooks;
 
 /* Permission to run: O_PATH-free open for exec with MAY_EXEC and regular-file checks. */
 struct file *vfs_open_exec(struct task *t, int dirfd, const char *name, unsigned lookup_flags);

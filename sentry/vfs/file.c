@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * file.c - open files: life, position, reads and writes with waiting, readdir.
+ *
+ * File operations never wait; here -EAGAIN becomes waiting on the file's queue, O_NONBLOCK's answer,
+ * or an interruption. A handler that waits is run again from its start, so nothing may have been
+ * moved when -EAGAIN comes.
+ *
+ * Locks: pos_lock around operations at the shared position. */
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <vfs/fdtable.h>
+
+#include "vfs_internal.h"
+
+struct vfs_hooks g_vfs_hooks;
+static _Atomic(uint64_t) open_files;
+
+uint64_t anon_ino_next(void)
+{
+    static _Atomic(uint64_t) next = 1000;
+    return next++;
+}
+
+uint64_t file_count(void)
+{
+    return open_files;
+}
+
+struct file *file_new(const struct file_ops *ops, void *private_data, uint32_t flags)
+{
+    if (++open_files > FILES_MAX) {
+        open_files--;
+        return ERR_PTR(-ENFILE);
+    }
+    struct file *f = calloc(1, sizeof(*f));
+    if (!f) {
+        open_files--;
+        return ERR_PTR(-ENOMEM);
+    }
+    refcount_init(&f->ref);
+    f->ops = ops;
+    f->private_data = private_data;
+    f->flags = flags & ~(uint32_t)O_CLOEXEC;
+    fmutex_init(&f->pos_lock, RANK_FILE);
+    f->ino = anon_ino_next();
+    list_init(&f->epitems);
+    struct task *t = task_current();
+    if (t && t->cred)
+        f->cred = cred_get(t->cred);
+    return f;
+}
+
+struct file *file_get(struct file *f)
+{
+    refcount_get(&f->ref);
+    return f;
+}
+
+void file_put(struct file *f)
+{
+    if (IS_ERR_OR_NULL(f) || !refcount_put(&f->ref))
+        return;
+    if (g_vfs_hooks.file_gone)
+        g_vfs_hooks.file_gone(f);
+    locks_file_gone(f);
+    if (f->ops && f->ops->release)
+        f->ops->release(f);
+    inode_put(f->inode);
+    path_put(&f->path);
+    if (f->cred)
+        cred_put(f->cred);
+    free(f);
+    open_files--;
+}
+
+struct inode *file_inode(const struct file *f)
+{
+    return f->path.dentry ? f->path.dentry->inode : NULL;
+}
+
+uint32_t file_readiness(struct file *f)
+{
+    if (f->ops->readiness)
+        return f->ops->readiness(f);
+    return POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM;
+}
+
+sysret_t call_wait_file(struct call *c, struct file *f, uint32_t mask)
+{
+    struct wait_queue *q = f->ops->wait_queue ? f->ops->wait_queue(f) : NULL;
+    if (!q)
+        return call_run_again(c);
+    int r = call_arm(c, q, mask);
+    if (r < 0)
+        return r;
+    if (file_readiness(f) & (mask | POLLERR | POLLHUP))
+        return call_run_again(c);
+    return call_wait_armed(c);
+}
+
+static bool can_read(const struct file *f)
+{
+    unsigned mode = f->flags & O_ACCMODE;
+    return mode == O_RDONLY || mode == O_RDWR;
+}
+
+static bool can_write(const struct file *f)
+{
+    unsigned mode = f->flags & O_ACCMODE;
+    return mode == O_WRONLY || mode == O_RDWR;
+}
+
+typedef ssize_t (*io_fn)(struct file *f, struct uio *u, int64_t *pos, unsigned flags);
+
+/* At @pos, at the file's position (-1), or on a stream. */
+static ssize_t file_io(struct file *f, io_fn fn, struct uio *u, int64_t pos)
+{
+    if (!f->ops->seek)
+        return pos >= 0 ? -ESPIPE : fn(f, u, NULL, 0);
+    if (pos >= 0)
+        return fn(f, u, &pos, 0);
+    fmutex_lock(&f->pos_lock);
+    pos = f->pos;
+    ssize_t n = fn(f, u, &pos, 0);
+    if (n >= 0)
+        f->pos = pos;
+    fmutex_unlock(&f->pos_lock);
+    return n;
+}
+
+sysret_t vfs_read(struct call *c, struct file *f, struct uio *u, int64_t pos)
+{
+    if (!can_read(f))
+        return -EBADF;
+    if (!f->ops->read)
+        return f->inode && S_ISDIR(inode_type(f->inode)) ? -EISDIR : -EINVAL;
+    ssize_t n = file_io(f, f->ops->read, u, pos);
+    if (n != -EAGAIN || (f->flags & O_NONBLOCK))
+        return n;
+    return call_wait_file(c, f, POLLIN);
+}
+
+/* A write by somebody who may not keep them takes the set-id bits away. */
+static void file_drop_setid(struct file *f)
+{
+    struct inode *i = file_inode(f);
+    if (!i || !S_ISREG(inode_type(i)))
+        return;
+    struct task *t = task_current();
+    struct attr a;
+    inode_attr(i, &a);
+    uint32_t kill = a.mode & S_ISUID;
+    if ((a.mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
+        kill |= S_ISGID;
+    if (!kill || !t || cred_capable(t->cred, CAP_FSETID))
+        return;
+    struct setattr s = {.valid = ATTR_MODE, .mode = a.mode & 07777 & ~kill};
+    (void)inode_setattr(i, &s, t->cred);
+}
+
+sysret_t vfs_write(struct call *c, struct file *f, struct uio *u, int64_t pos)
+{
+    if (!can_write(f))
+        return -EBADF;
+    if (!f->ops->write)
+        return -EINVAL;
+    file_drop_setid(f);
+    struct process *p = c->task->process;
+    uint64_t limit = p->rlimits[RLIMIT_FSIZE].rlim_cur;
+    if (limit != RLIM_INFINITY && f->inode && S_ISREG(inode_type(f->inode)) && u->left) {
+        uint64_t at = pos >= 0 ? (uint64_t)pos : (uint64_t)f->pos;
+        if (at >= limit) {
+            (void)signal_send_task(c->task, SIGXFSZ, NULL);
+            return -EFBIG;
+        }
+        if (u->left > limit - at)
+            u->left = limit - at;
+    }
+    ssize_t n = file_io(f, f->ops->write, u, pos);
+    if (n == -EPIPE)
+        (void)signal_send_task(c->task, SIGPIPE, NULL);
+    if (n != -EAGAIN || (f->flags & O_NONBLOCK))
+        return n;
+    return call_wait_file(c, f, POLLOUT);
+}
+
+ssize_t file_pread_kernel(struct file *f, void *buf, size_t n, int64_t off)
+{
+    if (!f->ops->read || !f->ops->seek)
+        return -EINVAL;
+    size_t done = 0;
+    while (done < n) {
+        struct uio u;
+        uio_init_kernel(&u, (char *)buf + done, n - done);
+        int64_t pos = off + (int64_t)done;
+        ssize_t r = f->ops->read(f, &u, &pos, 0);
+        uio_fini(&u);
+        if (r <= 0)
+            return done || r == 0 ? (ssize_t)done : r;
+        done += (size_t)r;
+    }
+    return (ssize_t)done;
+}
+
+ssize_t file_pwrite_kernel(struct file *f, const void *buf, size_t n, int64_t off)
+{
+    if (!f->ops->write || !f->ops->seek)
+        return -EINVAL;
+    size_t done = 0;
+    while (done < n) {
+        struct uio u;
+        uio_init_kernel(&u, (char *)(uintptr_t)buf + done, n - done);
+        int64_t pos = off + (int64_t)done;
+        ssize_t r = f->ops->write(f, &u, &pos, 0);
+        uio_fini(&u);
+        if (r <= 0)
+            return done || r == 0 ? (ssize_t)done : r;
+        done += (size_t)r;
+    }
+    return (ssize_t)done;
+}
+
+int64_t file_seek_size(struct file *f, int64_t off, int whence, uint64_t size)
+{
+    int64_t to;
+    switch (whence) {
+    case SEEK_SET:
+        to = off;
+        break;
+    case SEEK_CUR:
+        if (__builtin_add_overflow(f->pos, off, &to))
+            return -EOVERFLOW;
+        break;
+    case SEEK_END:
+        if (__builtin_add_overflow((int64_t)size, off, &to))
+            return -EOVERFLOW;
+        break;
+    case SEEK_DATA:
+    case SEEK_HOLE:
+        if (off < 0 || (uint64_t)off >= size)
+            return -ENXIO;
+        to = whence == SEEK_DATA ? off : (int64_t)size;
+        break;
+    default:
+        return -EINVAL;
+    }
+    if (to < 0)
+        return -EINVAL;
+    f->pos = to;
+    return to;
+}
+
+bool getdents_emit(struct getdents_ctx *ctx, const char *name, size_t len, uint64_t ino,
+                   uint8_t type, int64_t next_off)
+{
+    if (!ctx->emit(ctx, name, len, ino, type, next_off))
+        return false;
+    ctx->pos = next_off;
+    return true;
+}
+
+bool getdents_emit_dots(struct file *f, struct getdents_ctx *ctx)
+{
+    struct attr a = {0};
+    if (ctx->pos == 0) {
+        if (f->inode)
+            inode_attr(f->inode, &a);
+        if (!getdents_emit(ctx, ".", 1, a.ino, 4 /* DT_DIR */, 1))
+            return false;
+    }
+    if (ctx->pos == 1) {
+        struct path up = {0};
+        if (f->path.dentry) {
+            up = f->path;
+            path_get(&up);
+            if (up.dentry == up.mnt->root)
+                mount_follow_up(&up);
+            struct dentry *d = dentry_parent(up.dentry);
+            if (d) {
+                dentry_put(up.dentry);
+                up.dentry = d;
+            }
+            inode_attr(up.dentry->inode, &a);
+        }
+        path_put(&up);
+        if (!getdents_emit(ctx, "..", 2, a.ino, 4, 2))
+            return false;
+    }
+    return true;
+}
+
+int vfs_readdir(struct file *f, struct getdents_ctx *ctx)
+{
+    if (!f->ops->readdir)
+        return -ENOTDIR;
+    fmutex_lock(&f->pos_lock);
+    ctx->pos = f->pos;
+    int r = -ENOENT;
+    struct inode *i = file_inode(f);
+    if (!i || !i->dead)
+        r = f->ops->readdir(f, ctx);
+    f->pos = ctx->pos;
+    fmutex_unlock(&f->pos_lock);
+    return r;
+}
