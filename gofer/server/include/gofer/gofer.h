@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * gofer.h - the file server process: 9P2000.L over one connected stream socket. */
+#ifndef GOFER_GOFER_H
+#define GOFER_GOFER_H
+
+#include <stdbool.h>
+
+struct gofer_export {
+    int root_fd;       /* directory, O_PATH suffices; stays the caller's */
+    const char *aname; /* name in Tattach; "" is the default */
+    bool read_only;    /* nothing beneath can be changed through the server */
+};
+
+struct gofer_config {
+    int sock; /* connected stream socket; a unix socket if fds are to be donated */
+    const struct gofer_export *exports;
+    unsigned export_count;
+    bool donate;  /* hand out descriptors of regular files to ringbox clients */
+    bool confine; /* isolate_gofer() before the first message; only tests leave it out */
+};
+
+/**
+ * gofer_serve - answer requests until the peer closes or breaks the protocol.
+ *
+ * The process is the server's alone from here on: umask, RLIMIT_NOFILE and confinement change.
+ * Return: 0 at end of stream; -EPROTO after a malformed message; another -errno when the socket
+ * failed or setting up did.
+ */
+int gofer_serve(const struct gofer_config *config);
+
+#endif
