@@ -6,6 +6,7 @@
 #ifndef ABI_TYPES_H
 #define ABI_TYPES_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 
