@@ -12,6 +12,7 @@ struct service_config {
     unsigned pollers;       /* 1..RO_POLLERS */
     const int *poller_cpus; /* one each, or NULL: not pinned */
     const struct platform_ops *platform;
+    struct memfile *memfile;
     struct ring_poller_word *poller_words; /* in the page the stubs map read-only */
     int io_engine;                         /* enum io_engine */
     bool trace;
