@@ -45,8 +45,6 @@ struct sq {
     struct fiber *quiescing;
 };
 
-static void sq_start(struct sq *q, struct sq_call *sc);
-
 static void complete(struct sq *q, uint64_t user_data, int64_t result)
 {
     ring_consumer_complete(&q->ring, user_data, result, 0);
@@ -86,8 +84,9 @@ static void sq_call_free(struct sq *q, struct sq_call *sc)
     list_add(&sc->active, &q->free);
 }
 
-/* A call has ended; the ones linked behind it start, or end with it. */
-static void sq_end(struct sq *q, struct sq_call *sc, int64_t result)
+/* A call has ended, and with it those linked behind it if it failed. Returns the one to start now.
+ */
+static struct sq_call *sq_end(struct sq *q, struct sq_call *sc, int64_t result)
 {
     struct call *c = &sc->call;
 
@@ -104,19 +103,16 @@ static void sq_end(struct sq *q, struct sq_call *sc, int64_t result)
             q->open_failed = broken;
         }
         sq_call_free(q, sc);
-        if (!next)
-            return;
-        if (!broken) {
-            sq_start(q, next);
-            return;
-        }
+        if (!next || !broken)
+            return next;
         sc = next; /* cancelled, and so is what hangs on it */
         c = &sc->call;
         result = -ECANCELED;
     }
 }
 
-static void sq_execute(struct sq *q, struct sq_call *sc)
+/* Run until it ends or waits; returns the linked one to start now, if any. */
+static struct sq_call *sq_execute(struct sq *q, struct sq_call *sc)
 {
     struct call *c = &sc->call;
     sysret_t r;
@@ -131,24 +127,27 @@ static void sq_execute(struct sq *q, struct sq_call *sc)
         if (q->dead)
             c->interrupted = true;
         else if (call_park_commit(c))
-            return;
+            return NULL;
         call_disarm(c);
     }
     if (r <= -ERESTARTSYS && r >= -ERESTART_RESTARTBLOCK)
         r = -EINTR; /* cancelled */
-    sq_end(q, sc, r);
+    return sq_end(q, sc, r);
 }
 
+/* A chain may be as long as the queue: a loop, not recursion. */
 static void sq_start(struct sq *q, struct sq_call *sc)
 {
-    const struct sys_row *row = sys_row(sc->call.nr);
+    while (sc) {
+        const struct sys_row *row = sys_row(sc->call.nr);
 
-    if (!row->run)
-        sq_end(q, sc, row->none_errno ? -(int64_t)row->none_errno : -ENOSYS);
-    else if (row->sq != SQ_YES)
-        sq_end(q, sc, -EINVAL);
-    else
-        sq_execute(q, sc);
+        if (!row->run)
+            sc = sq_end(q, sc, row->none_errno ? -(int64_t)row->none_errno : -ENOSYS);
+        else if (row->sq != SQ_YES)
+            sc = sq_end(q, sc, -EINVAL);
+        else
+            sc = sq_execute(q, sc);
+    }
 }
 
 /* Decide what the copied entry depends on, then start it or queue it. */
@@ -170,7 +169,7 @@ static void sq_accept(struct sq *q, const struct ring_sqe_copy *e)
     q->open_link = sc->link ? sc : NULL;
     q->open_done = q->open_failed = false;
     if (cancelled)
-        sq_end(q, sc, -ECANCELED);
+        (void)sq_end(q, sc, -ECANCELED);
     else if (behind)
         before->next = sc;
     else
@@ -224,7 +223,7 @@ void sq_run_again(struct call *c)
     struct sq *q = sc->sq;
 
     call_disarm(c);
-    sq_execute(q, sc);
+    sq_start(q, sq_execute(q, sc));
     wake_waiters(q);
 }
 
