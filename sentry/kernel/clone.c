@@ -224,6 +224,8 @@ static int clone_start_thread(struct task *parent, struct task *t, const struct 
         regs.rsp = a->stack;
     if (a->flags & CLONE_SETTLS)
         regs.fs_base = a->tls;
+    else if (!regs.fs_base) /* a host without rdfsbase: what arch_prctl has set */
+        regs.fs_base = parent->fs_base;
     t->fs_base = regs.fs_base;
     int err =
         g_platform->thread_create(mm_as(t->mm), &regs, fpu_len ? fpu : NULL, fpu_len, &t->thread);

@@ -209,16 +209,16 @@ static bool task_leave(struct task *t, int32_t status, struct exit_work *w)
     spin_lock(&p->lock);
     list_del(&t->thread_link);
     bool last = --p->thread_count == 0;
-    if (p->leader == t)
+    if (p->leader == t) {
         p->leader = NULL;
+        if (!p->group_exiting)
+            p->exit_status = status; /* the leader's counts, also when others end later */
+    }
     if (p->execing == t)
         p->execing = NULL;
     t->state = TASK_ZOMBIE;
-    if (last) {
+    if (last)
         p->exit_uid = t->cred->uid;
-        if (!p->group_exiting)
-            p->exit_status = status;
-    }
     bool alone = p->execing && p->thread_count == 1;
     spin_unlock(&p->lock);
     pids_remove_task_locked(t);

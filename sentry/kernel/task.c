@@ -247,6 +247,8 @@ int kernel_init(const struct kernel_config *cfg)
     g_kernel.pid_max = cfg->pid_max ? cfg->pid_max : PID_MAX_DEFAULT;
     g_kernel.cpus = (uint32_t)MAX(online, 1L);
     g_kernel.cpus = MIN(g_kernel.cpus, TASK_CPU_WORDS * 64u);
+    long pages = sysconf(_SC_PHYS_PAGES);
+    g_kernel.host_memory_bytes = (uint64_t)MAX(pages, 1L) * PAGE_SIZE;
     g_kernel.boot_monotonic_ns = clock_now_ns(CLOCK_MONOTONIC);
     const char *host = cfg->hostname ? cfg->hostname : "ringbox";
     memcpy(g_kernel.hostname, host, strnlen(host, sizeof(g_kernel.hostname) - 1));

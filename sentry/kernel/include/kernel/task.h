@@ -29,12 +29,13 @@
 #include <kernel/wait.h>
 
 struct mm;
+struct memfile;   /* host/memfile.h */
 struct fdtable;   /* vfs/fdtable.h */
 struct fs_struct; /* vfs/vfs.h: root, cwd, umask */
 struct file;
 struct poller; /* service/ */
 
-#define TASK_CPU_WORDS 16 /* 1024 CPUs */
+#define TASK_CPU_WORDS 16  /* 1024 CPUs */
 #define NGROUPS_LIMIT 1024 /* as many as a guest may set; Linux allows 65536 */
 
 struct cred { /* immutable once published; replaced as a whole */
@@ -53,7 +54,7 @@ void cred_put(struct cred *c);
 bool cred_in_group(const struct cred *c, uint32_t gid);
 bool cred_capable(const struct cred *c, int cap); /* CAP_* in effective set */
 
-struct pgroup { /* process group; session leader's is the session's */
+struct pgroup {          /* process group; session leader's is the session's */
     struct refcount ref; /* one a member */
     int32_t pgid, sid;
     struct list_head members; /* process.group_link; g_pids */
@@ -211,7 +212,9 @@ extern struct kernel_state {
     uint32_t pid_max;
     uint32_t cpus; /* that guests see; kernel_init: the host's online ones */
     int64_t boot_monotonic_ns;
-    struct spin lock; /* RANK_LEAF: the names */
+    uint64_t host_memory_bytes; /* all of the host's, as told at the start */
+    struct memfile *memfile;    /* set by boot; NULL: sysinfo tells the host's memory */
+    struct spin lock;           /* RANK_LEAF: the names */
 } g_kernel;
 
 /* The task whose call runs on this poller now; NULL outside one. */
