@@ -96,8 +96,7 @@ struct process {
     bool child_subreaper;
     int32_t oom_score_adj;
     struct rusage children_usage; /* reaped children */
-    struct rusage own_usage;      /* exited threads, without times */
-    uint64_t exited_cpu_ns;       /* their CPU time */
+    struct rusage own_usage;      /* exited threads */
     int64_t start_ns;             /* monotonic */
     struct itimers *itimers;      /* kernel/itimer.c */
     void *posix_timers;
@@ -128,7 +127,7 @@ struct task {
     void *service;              /* service/'s own state of this task; free()d with the task */
 
     /* --- process->lock --- */
-    enum task_state state;
+    enum task_state state; /* RUNNING: thread is there and may be asked for its CPU time */
     sigset_t_abi blocked, saved_blocked;
     bool restore_blocked; /* sigsuspend, ppoll...: put saved_blocked back after delivery */
     struct sig_pending pending;
@@ -146,8 +145,6 @@ struct task {
     int32_t exit_code;
     bool no_new_privs;
     bool keep_caps;
-    uint64_t cpu_ns_before; /* used by the host threads it had before exec */
-    bool cpu_readable; /* process->lock: thread_cpu_ns(thread) may be asked */
     uint64_t timer_slack_ns;
     int32_t nice;
     int32_t sched_policy, sched_priority, ioprio; /* stored and told, without effect */
@@ -167,7 +164,6 @@ struct kernel_config {
     uint32_t pid_max; /* most processes + threads at once (--pids) */
     uint32_t uid, gid;
     const char *hostname;
-    uint32_t cpus; /* that guests see; 0: the host's online ones */
 };
 int kernel_init(const struct kernel_config *cfg);
 
@@ -189,9 +185,6 @@ struct task *process_task_next(struct process *p, int32_t after_tid);
 struct mm *task_mm_get(struct task *t);
 /* Tasks and zombies now. */
 uint32_t kernel_task_count(void);
-/* CPU time in ns: of a thread, of a process' threads (ended ones included). Any thread. */
-uint64_t task_cpu_ns(struct task *t);
-uint64_t process_cpu_ns(struct process *p);
 /* rusage of a process without its children. */
 void process_usage(struct process *p, struct rusage *ret);
 void rusage_add(struct rusage *sum, const struct rusage *r);
@@ -216,7 +209,7 @@ extern struct spin g_pids;
 extern struct kernel_state {
     char hostname[65], domainname[65];
     uint32_t pid_max;
-    uint32_t cpus;
+    uint32_t cpus; /* that guests see; kernel_init: the host's online ones */
     int64_t boot_monotonic_ns;
     struct spin lock; /* RANK_LEAF: the names */
 } g_kernel;
