@@ -2,9 +2,10 @@
  * futex.c - waiting on words of guest memory, and what a task's end does to them.
  *
  * One table of waiters by memory key under one spin lock: the sections are short and the pollers
- * few. Guest memory cannot be read under a spin lock, so a waiter queues first and looks at the word
- * afterwards. A waker stores first and searches afterwards, therefore one of the two sees the other.
- * A waiter that finds another value leaves; if a wake had reached it meanwhile, it passes that on.
+ * few. Guest memory cannot be read under a spin lock, so a waiter queues first and looks at the
+ * word afterwards. A waker stores first and searches afterwards, therefore one of the two sees the
+ * other. A waiter that finds another value leaves; if a wake had reached it meanwhile, it passes
+ * that on.
  *
  * A waiter is the call's state: it lives from the first run to the call's end, and leaves the table
  * with it whatever ends the call. Requeueing changes its key.
@@ -26,7 +27,7 @@
 #include <kernel/task.h>
 
 #define FUTEX_BUCKETS 1024u
-#define FUTEX_RETRIES 64u       /* of an atomic operation that other threads disturb */
+#define FUTEX_RETRIES 64u     /* of an atomic operation that other threads disturb */
 #define ROBUST_WALK_MAX 2048u /* entries looked at */
 
 struct futex_waiter {

@@ -103,8 +103,8 @@ static void real_fire(struct timer *timer)
     } else if (!r) {
         it->real_waiting = true;
     } else {
-        it->real.next =
-            timer_forward(it->real.next, MAX(it->real.interval, TIMER_IGNORED_MIN_NS), now, &missed);
+        it->real.next = timer_forward(it->real.next, MAX(it->real.interval, TIMER_IGNORED_MIN_NS),
+                                      now, &missed);
         (void)timer_arm(timer, NULL, it->real.next);
     }
     spin_unlock(&p->lock);
@@ -117,8 +117,8 @@ void itimer_signal_taken_locked(struct process *p)
     if (!it || !it->real_waiting)
         return;
     it->real_waiting = false;
-    it->real.next = timer_forward(it->real.next, it->real.interval,
-                                  clock_now_ns(CLOCK_MONOTONIC), &missed);
+    it->real.next =
+        timer_forward(it->real.next, it->real.interval, clock_now_ns(CLOCK_MONOTONIC), &missed);
     (void)timer_arm(&it->real_timer, NULL, it->real.next);
 }
 
@@ -189,11 +189,11 @@ int itimer_set(struct process *p, int which, const struct timer_spec *new,
     if (which < ITIMER_REAL || which > ITIMER_PROF)
         return -EINVAL;
     struct itimers *it = p->itimers;
-    if (!it && new && new->value)
+    if (!it && new &&new->value)
         it = itimers_make(p);
     if (!it) {
         *ret_old = (struct timer_spec){0};
-        return new && new->value ? -ENOMEM : 0;
+        return new &&new->value ? -ENOMEM : 0;
     }
     int err = 0;
     spin_lock(&p->lock);

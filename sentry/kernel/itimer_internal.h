@@ -8,7 +8,7 @@
 #include <kernel/itimer.h>
 #include <kernel/ktime.h>
 
-#define CPU_POLL_MIN_NS 4000000LL      /* CPU timers look at most this often */
+#define CPU_POLL_MIN_NS 4000000LL       /* CPU timers look at most this often */
 #define TIMER_IGNORED_MIN_NS 10000000LL /* a periodic timer whose signal is ignored */
 
 int64_t task_cpu_ns_locked(struct task *t);

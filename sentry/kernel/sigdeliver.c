@@ -27,9 +27,9 @@
 struct delivery {
     struct task *t;
     struct pf_regs regs;
-    bool have_regs;   /* regs are loaded */
-    bool changed;     /* and differ from the platform's */
-    bool in_call;     /* the call's result has not been put into regs yet */
+    bool have_regs; /* regs are loaded */
+    bool changed;   /* and differ from the platform's */
+    bool in_call;   /* the call's result has not been put into regs yet */
     uint32_t nr;
     sysret_t result;
 };
@@ -160,8 +160,8 @@ static void stop_locked(struct process *p, int signo)
 
 enum step { STEP_NONE, STEP_AGAIN, STEP_HANDLER, STEP_FATAL, STEP_EXIT, STEP_STOP };
 
-/* Take the next signal and decide, under the lock. For STEP_HANDLER *info, *a and *ret_old (the mask
- * for the frame) are set, and t's mask is the handler's. */
+/* Take the next signal and decide, under the lock. For STEP_HANDLER *info, *a and *ret_old (the
+ * mask for the frame) are set, and t's mask is the handler's. */
 static enum step step_locked(struct task *t, bool orphaned, siginfo_t *info,
                              struct sigaction_abi *a, sigset_t_abi *ret_old)
 {
@@ -178,8 +178,8 @@ static enum step step_locked(struct task *t, bool orphaned, siginfo_t *info,
     struct sighand *s = p->sighand;
     spin_lock(&s->lock);
     *a = s->action[signo - 1];
-    bool handler = a->handler != (uint64_t)(uintptr_t)SIG_DFL &&
-                   a->handler != (uint64_t)(uintptr_t)SIG_IGN;
+    bool handler =
+        a->handler != (uint64_t)(uintptr_t)SIG_DFL && a->handler != (uint64_t)(uintptr_t)SIG_IGN;
     if (handler && (a->flags & SA_RESETHAND))
         s->action[signo - 1].handler = (uint64_t)(uintptr_t)SIG_DFL;
     spin_unlock(&s->lock);

@@ -11,7 +11,8 @@
  * floating-point image is laid into the platform's own (layout words and reserved bits stay ours),
  * an unreadable frame is a SIGSEGV. Segment registers are ignored: the platform's stay.
  *
- * Source: signal(7), sigaltstack(2), the psABI, and the uapi headers asm/sigcontext.h, asm/ucontext.h.
+ * Source: signal(7), sigaltstack(2), the psABI, and the uapi headers asm/sigcontext.h,
+ * asm/ucontext.h.
  */
 #include "signal_internal.h"
 
@@ -104,8 +105,8 @@ static size_t fpu_fetch(struct task *t, uint8_t buf[FPU_BUF], struct fx_sw *ret_
         return 0;
     struct fx_sw sw;
     memcpy(&sw, buf + FX_SW, sizeof(sw));
-    bool described = sw.magic1 == MAGIC1 && sw.xstate_size >= XHDR + XHDR_SIZE &&
-                     sw.xstate_size <= len;
+    bool described =
+        sw.magic1 == MAGIC1 && sw.xstate_size >= XHDR + XHDR_SIZE && sw.xstate_size <= len;
     if (!described) {
         memset(&sw, 0, sizeof(sw));
         sw.xstate_size = (uint32_t)len;
@@ -206,7 +207,7 @@ int signal_altstack(struct task *t, uint64_t sp, const stack_abi *new, stack_abi
     if (new) {
         if (on_altstack(t, sp))
             return -EPERM;
-        uint32_t mode = (uint32_t)new->flags & ~SIGALT_AUTODISARM;
+        uint32_t mode = (uint32_t) new->flags & ~SIGALT_AUTODISARM;
         if (mode != SS_DISABLE && mode != SS_ONSTACK && mode != 0)
             return -EINVAL;
         stack_abi s = *new;

@@ -9,8 +9,8 @@
  */
 #include "signal_internal.h"
 
-#include <stdlib.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 bool sig_valid(int signo)

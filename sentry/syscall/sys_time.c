@@ -179,7 +179,7 @@ sysret_t sys_clock_nanosleep(struct call *c, int32_t clock, uint32_t flags, uadd
         return -EINVAL;
     default:
         return clock < 0 || clock == CLOCK_PROCESS_CPUTIME_ID || clock <= CLOCK_TAI ? -EOPNOTSUPP
-                                                                                      : -EINVAL;
+                                                                                    : -EINVAL;
     }
     if (copy_in_obj(c->task->mm, &ts, req))
         return -EFAULT;

@@ -131,7 +131,8 @@ enum signal_outcome { SIGNAL_NONE, SIGNAL_REGS, SIGNAL_EXIT, SIGNAL_STOP };
 enum signal_outcome signal_deliver(struct task *t, bool in_call, uint32_t nr, sysret_t *result,
                                    int32_t *ret_status);
 
-/* Alternate stack: sigaltstack(2) with the stack pointer at the call. 0, -EPERM, -EINVAL, -ENOMEM */
+/* Alternate stack: sigaltstack(2) with the stack pointer at the call. 0, -EPERM, -EINVAL, -ENOMEM
+ */
 int signal_altstack(struct task *t, uint64_t sp, const stack_abi *new, stack_abi *ret_old);
 
 /* rt_sigreturn: restore registers, mask, alternate stack, FPU from the guest's frame. SYS_NORETURN
