@@ -95,9 +95,9 @@ static uint64_t load64(const uint8_t *p)
     return v;
 }
 
-/* The thread's image in @buf, its description filled in. Returns the state's size without the
- * closing magic, 0 if the platform has none. */
-static size_t fpu_fetch(struct task *t, uint8_t buf[FPU_BUF], struct fx_sw *ret_sw)
+/* The thread's image in @buf, its description filled in; *ret_len is what the platform gave and
+ * wants back. Returns the state's size without the closing magic, 0 if there is none. */
+static size_t fpu_fetch(struct task *t, uint8_t buf[FPU_BUF], struct fx_sw *ret_sw, size_t *ret_len)
 {
     memset(buf, 0, FPU_BUF);
     size_t len = g_platform->thread_get_fpu(t->thread, buf, PF_FPU_MAX);
@@ -120,17 +120,13 @@ static size_t fpu_fetch(struct task *t, uint8_t buf[FPU_BUF], struct fx_sw *ret_
         memcpy(buf + sw.xstate_size, &(uint32_t){MAGIC2}, sizeof(uint32_t));
     }
     *ret_sw = sw;
+    *ret_len = len;
     return sw.xstate_size;
 }
 
 static size_t fpu_frame_size(const struct fx_sw *sw)
 {
     return sw->magic1 == MAGIC1 ? sw->extended_size : sw->xstate_size;
-}
-
-static void fpu_store(struct task *t, const uint8_t *buf, const struct fx_sw *sw)
-{
-    (void)g_platform->thread_set_fpu(t->thread, buf, fpu_frame_size(sw));
 }
 
 /* The state a handler starts with, and a frame without an image restores. */
@@ -147,7 +143,7 @@ static int fpu_restore(struct task *t, uaddr_t from)
 {
     uint8_t buf[FPU_BUF], in[FPU_BUF];
     struct fx_sw sw, in_sw;
-    size_t size = fpu_fetch(t, buf, &sw);
+    size_t len = 0, size = fpu_fetch(t, buf, &sw, &len);
     if (!size)
         return 0;
     uint32_t mxcsr_mask = load32(buf + 28);
@@ -175,7 +171,7 @@ static int fpu_restore(struct task *t, uaddr_t from)
     }
     if (sw.magic1 == MAGIC1)
         memcpy(buf + sw.xstate_size, &(uint32_t){MAGIC2}, sizeof(uint32_t));
-    fpu_store(t, buf, &sw);
+    (void)g_platform->thread_set_fpu(t->thread, buf, len);
     return 0;
 }
 
@@ -267,7 +263,7 @@ int signal_frame_push(struct task *t, struct pf_regs *regs, int signo,
 
     if (!(a->flags & SIGACT_RESTORER))
         return -EFAULT;
-    size_t fpu_size = fpu_fetch(t, fpu, &sw) ? fpu_frame_size(&sw) : 0;
+    size_t len = 0, fpu_size = fpu_fetch(t, fpu, &sw, &len) ? fpu_frame_size(&sw) : 0;
     if (!frame_place(t, regs->rsp, a, fpu_size, &fpu_at, &at))
         return -EFAULT;
 
@@ -290,7 +286,7 @@ int signal_frame_push(struct task *t, struct pf_regs *regs, int signo,
         fpu_set_initial(fpu, sw.xstate_size);
         if (sw.magic1 == MAGIC1)
             memcpy(fpu + sw.xstate_size, &(uint32_t){MAGIC2}, sizeof(uint32_t));
-        fpu_store(t, fpu, &sw);
+        (void)g_platform->thread_set_fpu(t->thread, fpu, len);
     }
     regs->rdi = (uint64_t)signo;
     regs->rsi = at + offsetof(struct frame, info);

@@ -440,8 +440,10 @@ void signal_mask_pop(struct task *t)
 sysret_t signal_restart_block(struct call *c)
 {
     struct task *t = c->task;
-    if (c->how == CALL_BY_SQ || !c->has_deadline)
+    if (c->how == CALL_BY_SQ)
         return -EINTR;
+    if (!c->has_deadline)
+        return -ERESTARTNOHAND; /* for ever: the arguments say all */
     t->restart_nr = c->nr;
     t->restart_ns = c->deadline_ns;
     memcpy(t->restart_args, c->args, sizeof(t->restart_args));

@@ -146,9 +146,7 @@ static sysret_t sleep_relative(struct call *c, const struct timespec *req, uaddr
         return 0;
     if (r != -ERESTARTSYS)
         return r;
-    if (!c->has_deadline)
-        return -ERESTARTNOHAND; /* for ever: nothing to remember */
-    if (!uaddr_null(rem)) {
+    if (c->has_deadline && !uaddr_null(rem)) {
         int64_t left = c->deadline_ns - clock_now_ns(CLOCK_MONOTONIC);
         struct timespec ts = timespec_from_ns(left > 0 ? left : 0);
         if (copy_out_obj(c->task->mm, rem, &ts))

@@ -110,7 +110,8 @@ bool signal_work(struct task *t);
 void signal_mask_push(struct task *t, sigset_t_abi mask);
 void signal_mask_pop(struct task *t);
 /* -ERESTART_RESTARTBLOCK: an interrupted relative wait continues, when no handler runs, with the
- * deadline it has now (restart_syscall dispatches c->nr and c->args again). -EINTR for SQ calls. */
+ * deadline it has now (restart_syscall dispatches c->nr and c->args again). Without a deadline:
+ * -ERESTARTNOHAND. -EINTR for SQ calls. */
 sysret_t signal_restart_block(struct call *c);
 /* Change the mask; recomputes and wakes others for signals that moved. */
 void signal_set_blocked(struct task *t, sigset_t_abi blocked);
