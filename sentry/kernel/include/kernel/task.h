@@ -84,6 +84,7 @@ struct process {
     int32_t exit_status; /* as wait4 reports it */
     bool stopped, continued_unreported, stop_unreported;
     int32_t stop_signal;
+    int32_t cld_notify; /* CLD_STOPPED, CLD_CONTINUED to tell the parent; 0 (sigdeliver.c) */
     struct task *execing;        /* task that waits for the others to leave */
     struct wait_queue exec_wait; /* fires when thread_count becomes 1 */
 
@@ -157,6 +158,7 @@ struct task {
     int64_t restart_ns; /* restart_syscall: remaining deadline of nanosleep, poll, futex */
     uint64_t restart_args[6];
     uint32_t restart_nr;
+    uint64_t trap_nr, trap_err, trap_addr; /* last fault, for signal frames */
 };
 
 /* --- table --- */
