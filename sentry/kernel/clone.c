@@ -21,13 +21,13 @@
 #include <base/err.h>
 #include <mm/mm.h>
 
-#define CLONE_NEW_ANY                                                                              \
-    (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID |  \
+#define CLONE_NEW_ANY                                                                             \
+    (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | \
      CLONE_NEWNET | CLONE_NEWTIME)
-#define CLONE_KNOWN                                                                                \
-    (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_PTRACE | CLONE_VFORK |              \
-     CLONE_PARENT | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID |            \
-     CLONE_CHILD_CLEARTID | CLONE_DETACHED | CLONE_UNTRACED | CLONE_CHILD_SETTID | CLONE_IO |      \
+#define CLONE_KNOWN                                                                           \
+    (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_PTRACE | CLONE_VFORK |         \
+     CLONE_PARENT | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID |       \
+     CLONE_CHILD_CLEARTID | CLONE_DETACHED | CLONE_UNTRACED | CLONE_CHILD_SETTID | CLONE_IO | \
      CLONE_CLEAR_SIGHAND | CLONE_NEW_ANY)
 
 static int clone_check(const struct clone_args_k *a)
@@ -131,7 +131,6 @@ static void thread_add_locked(struct process *p, struct task *t)
 {
     list_add_tail(&t->thread_link, &p->threads);
     p->thread_count++;
-    t->state = TASK_RUNNING;
     if (!p->leader && t->tid == p->pid)
         p->leader = t;
     if (p->leader == t)
@@ -225,9 +224,11 @@ static int clone_start_thread(struct task *parent, struct task *t, const struct 
         regs.rsp = a->stack;
     if (a->flags & CLONE_SETTLS)
         regs.fs_base = a->tls;
+    else if (!regs.fs_base) /* a host without rdfsbase: what arch_prctl has set */
+        regs.fs_base = parent->fs_base;
     t->fs_base = regs.fs_base;
-    int err = g_platform->thread_create(mm_as(t->mm), &regs, fpu_len ? fpu : NULL, fpu_len,
-                                        &t->thread);
+    int err =
+        g_platform->thread_create(mm_as(t->mm), &regs, fpu_len ? fpu : NULL, fpu_len, &t->thread);
     free(fpu);
     return err;
 }
@@ -236,7 +237,7 @@ int task_start(struct task *t, struct task *near)
 {
     t->lane = g_platform->thread_lane(t->thread);
     spin_lock(&t->process->lock);
-    t->cpu_readable = true;
+    t->state = TASK_RUNNING;
     spin_unlock(&t->process->lock);
     int err = g_kernel_hooks.task_attach(t, near);
     if (!err && signal_pending(t))
@@ -248,7 +249,7 @@ int task_start(struct task *t, struct task *near)
 static void task_start_failed(struct task *t)
 {
     spin_lock(&t->process->lock);
-    t->cpu_readable = false;
+    t->state = TASK_EXITING;
     spin_unlock(&t->process->lock);
     mm_kill(t->mm);
     g_platform->thread_destroy(t->thread);

@@ -15,9 +15,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 
 #include <base/err.h>
 #include <kernel/futex.h>
+#include <kernel/itimer.h>
 #include <mm/mm.h>
 
 /* --- asking --- */
@@ -58,12 +60,17 @@ bool task_must_exit(struct task *t)
 
 /* --- leaving --- */
 
-static void task_account_cpu(struct task *t)
+/* The host thread is about to go: from here on nobody asks it anything. */
+static void task_stop_running(struct task *t, enum task_state state)
 {
+    struct rusage *sum = &t->process->own_usage;
     spin_lock(&t->process->lock);
-    if (t->cpu_readable && g_platform->thread_cpu_ns)
-        t->cpu_ns_before += g_platform->thread_cpu_ns(t->thread);
-    t->cpu_readable = false;
+    if (t->state == TASK_RUNNING && g_platform->thread_cpu_ns) {
+        uint64_t us = g_platform->thread_cpu_ns(t->thread) / 1000;
+        struct timeval tv = {(time_t)(us / 1000000), (suseconds_t)(us % 1000000)};
+        timeradd(&sum->ru_utime, &tv, &sum->ru_utime);
+    }
+    t->state = state;
     spin_unlock(&t->process->lock);
 }
 
@@ -109,8 +116,8 @@ void process_vfork_release(struct process *p)
 /* --- a process without threads --- */
 
 #define ORPHANS_MAX 32
-struct exit_work { /* what cannot be done under g_pids */
-    struct list_head dead; /* process.sibling: references to drop */
+struct exit_work {                /* what cannot be done under g_pids */
+    struct list_head dead;        /* process.sibling: references to drop */
     int32_t orphans[ORPHANS_MAX]; /* stopped groups that have lost their shell */
     unsigned orphan_count;
 };
@@ -151,8 +158,7 @@ static void child_parent_died_locked(struct process *child)
 static void children_reparent_locked(struct process *p, struct exit_work *w)
 {
     struct process *to = new_parent_locked(p), *child, *next;
-    list_for_each_entry_safe(child, next, &p->children, sibling)
-    {
+    list_for_each_entry_safe (child, next, &p->children, sibling) {
         list_del(&child->sibling);
         list_add_tail(&child->sibling, &to->children);
         child->parent = to;
@@ -203,17 +209,16 @@ static bool task_leave(struct task *t, int32_t status, struct exit_work *w)
     spin_lock(&p->lock);
     list_del(&t->thread_link);
     bool last = --p->thread_count == 0;
-    if (p->leader == t)
+    if (p->leader == t) {
         p->leader = NULL;
+        if (!p->group_exiting)
+            p->exit_status = status; /* the leader's counts, also when others end later */
+    }
     if (p->execing == t)
         p->execing = NULL;
     t->state = TASK_ZOMBIE;
-    p->exited_cpu_ns += t->cpu_ns_before;
-    if (last) {
+    if (last)
         p->exit_uid = t->cred->uid;
-        if (!p->group_exiting)
-            p->exit_status = status;
-    }
     bool alone = p->execing && p->thread_count == 1;
     spin_unlock(&p->lock);
     pids_remove_task_locked(t);
@@ -236,15 +241,14 @@ void task_exit(struct task *t, int32_t status)
     t->exit_code = status;
     if (t->mm)
         futex_task_exit(t);
+    task_stop_running(t, TASK_EXITING);
     spin_lock(&p->lock);
-    t->state = TASK_EXITING;
     bool alone = p->thread_count == 1;
     spin_unlock(&p->lock);
     signal_task_exit(t);
     if (alone)
-        process_timers_exit(p);
+        timers_process_exit(p);
     task_release_files(t);
-    task_account_cpu(t);
     if (t->thread)
         g_kernel_hooks.task_detach(t);
     struct mm *mm = task_take_mm(t, NULL);
@@ -332,9 +336,9 @@ void task_exec_commit(struct task *t, struct mm *mm, struct sighand *sighand,
     call_end(&t->call);
     t->in_call = false;
     futex_task_exit(t);
-    process_timers_exec(t->process);
+    posix_timers_exec(t->process);
     exec_forget(t, sighand, comm);
-    task_account_cpu(t);
+    task_stop_running(t, TASK_NEW);
     g_kernel_hooks.task_detach(t);
     struct mm *old = task_take_mm(t, mm);
     process_vfork_release(t->process);

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 
 #include <base/err.h>
+#include <kernel/itimer.h>
 
 static void exit_decode(int32_t status, int32_t *ret_code, int32_t *ret_value)
 {
@@ -46,7 +47,7 @@ bool process_notify_exit_locked(struct process *p)
     if (signo) {
         siginfo_t info;
         int32_t code, value;
-        uint64_t ticks = p->exited_cpu_ns / 10000000; /* of USER_HZ = 100 */
+        int64_t ticks = process_cpu_ns(p) / 10000000; /* of USER_HZ = 100 */
         exit_decode(p->exit_status, &code, &value);
         memset(&info, 0, sizeof(info));
         info.si_signo = signo;
@@ -54,7 +55,7 @@ bool process_notify_exit_locked(struct process *p)
         info.si_pid = p->pid;
         info.si_uid = p->exit_uid;
         info.si_status = value;
-        info.si_utime = (clock_t)ticks;
+        info.si_utime = ticks;
         (void)signal_send_process(parent, signo, &info);
     }
     wake_all(&parent->child_wait, 0);

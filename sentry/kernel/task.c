@@ -11,10 +11,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <base/err.h>
 #include <base/fiber.h>
+#include <kernel/itimer.h>
 #include <mm/mm.h>
 
 struct kernel_hooks g_kernel_hooks;
@@ -180,33 +182,6 @@ void task_get_comm(struct task *t, char ret[TASK_COMM_LEN])
     spin_unlock(&t->process->lock);
 }
 
-static uint64_t task_cpu_ns_locked(struct task *t)
-{
-    uint64_t ns = t->cpu_ns_before;
-    if (t->cpu_readable && g_platform->thread_cpu_ns)
-        ns += g_platform->thread_cpu_ns(t->thread);
-    return ns;
-}
-
-uint64_t task_cpu_ns(struct task *t)
-{
-    spin_lock(&t->process->lock);
-    uint64_t ns = task_cpu_ns_locked(t);
-    spin_unlock(&t->process->lock);
-    return ns;
-}
-
-uint64_t process_cpu_ns(struct process *p)
-{
-    struct task *t;
-    spin_lock(&p->lock);
-    uint64_t ns = p->exited_cpu_ns;
-    list_for_each_entry (t, &p->threads, thread_link)
-        ns += task_cpu_ns_locked(t);
-    spin_unlock(&p->lock);
-    return ns;
-}
-
 void rusage_add(struct rusage *sum, const struct rusage *r)
 {
     timeradd(&sum->ru_utime, &r->ru_utime, &sum->ru_utime);
@@ -220,12 +195,12 @@ void rusage_add(struct rusage *sum, const struct rusage *r)
 
 void process_usage(struct process *p, struct rusage *ret)
 {
-    uint64_t us = process_cpu_ns(p) / 1000;
+    int64_t us = process_cpu_ns(p) / 1000;
     spin_lock(&p->lock);
     *ret = p->own_usage;
     spin_unlock(&p->lock);
-    ret->ru_utime.tv_sec = (time_t)(us / 1000000);
-    ret->ru_utime.tv_usec = (suseconds_t)(us % 1000000);
+    ret->ru_utime.tv_sec = us / 1000000;
+    ret->ru_utime.tv_usec = us % 1000000;
 }
 
 /* --- start --- */
@@ -270,8 +245,10 @@ int kernel_init(const struct kernel_config *cfg)
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     spin_init(&g_kernel.lock, RANK_LEAF);
     g_kernel.pid_max = cfg->pid_max ? cfg->pid_max : PID_MAX_DEFAULT;
-    g_kernel.cpus = cfg->cpus ? cfg->cpus : (uint32_t)MAX(online, 1L);
+    g_kernel.cpus = (uint32_t)MAX(online, 1L);
     g_kernel.cpus = MIN(g_kernel.cpus, TASK_CPU_WORDS * 64u);
+    long pages = sysconf(_SC_PHYS_PAGES);
+    g_kernel.host_memory_bytes = (uint64_t)MAX(pages, 1L) * PAGE_SIZE;
     g_kernel.boot_monotonic_ns = clock_now_ns(CLOCK_MONOTONIC);
     const char *host = cfg->hostname ? cfg->hostname : "ringbox";
     memcpy(g_kernel.hostname, host, strnlen(host, sizeof(g_kernel.hostname) - 1));

@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <base/err.h>
 #include <kernel/task.h>
 
 enum { CALL_RUNNING, CALL_PARKED, CALL_FIRED };

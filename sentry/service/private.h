@@ -33,6 +33,9 @@ struct served {
     bool by_trap; /* the call in work came as an event, which is still open */
     bool event_open;
     bool interrupt_sent;
+    bool slot_kept; /* a slot call has ended with slot_result; told at the trap it was sent to */
+    uint32_t slot_nr;
+    sysret_t slot_result;
     unsigned users; /* frames of this poller that still look at it */
     uint32_t idle_rounds;
     struct list_head link; /* poller's busy, quiet or other list */

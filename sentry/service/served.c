@@ -238,15 +238,14 @@ static bool host_died(struct served *s)
     return s->watch && s->watch->dead;
 }
 
-/* Registers so that the guest makes the call again. */
-static void restart_call(struct served *s, uint32_t nr)
+static bool is_restart(sysret_t r)
 {
-    struct pf_regs regs;
+    return r <= -ERESTARTSYS && r >= -ERESTART_RESTARTBLOCK;
+}
 
-    g_service.cfg.platform->thread_get_regs(s->task->thread, &regs);
-    regs.rip -= 2;
-    regs.rax = nr;
-    g_service.cfg.platform->thread_set_regs(s->task->thread, &regs);
+static bool must_die(struct task *t)
+{
+    return t->exit_requested || (signal_pending_set(t) & SIGBIT(SIGKILL));
 }
 
 /* An open event ends: signals first. @in_call: @result and @nr count. */
@@ -256,7 +255,11 @@ static void event_finish(struct served *s, bool in_call, uint32_t nr, sysret_t r
     struct pf_reply reply = {.kind = in_call ? PF_REPLY_RET : PF_REPLY_RESUME};
     int32_t status = 0;
 
-    for (unsigned rounds = 0; signal_pending(t) || t->exit_requested; rounds++) {
+    /* SYS_NORETURN: registers set by a handler's frame before a stop. */
+    bool look = in_call && (is_restart(result) || result == SYS_NORETURN);
+
+    for (unsigned rounds = 0; look || signal_work(t) || t->exit_requested; rounds++) {
+        look = false;
         enum signal_outcome o = signal_deliver(t, in_call, nr, &result, &status);
 
         if (o == SIGNAL_EXIT) {
@@ -277,23 +280,24 @@ static void event_finish(struct served *s, bool in_call, uint32_t nr, sysret_t r
         if (o == SIGNAL_NONE || rounds > NSIGNALS)
             break;
     }
-    if (in_call && result <= -ERESTARTSYS && result >= -ERESTART_RESTARTBLOCK) {
-        restart_call(s, result == -ERESTART_RESTARTBLOCK ? 219 /* restart_syscall */ : nr);
-        reply.kind = PF_REPLY_RESUME;
-    }
     reply.val = (uint64_t)result;
     reply_event(s, &reply);
 }
 
+/* With a signal to handle the result is kept and the guest sent to its trap, where the frame can be
+ * made: the call has ended, and the handler runs before the caller sees the result. */
 static void slot_finish(struct served *s, sysret_t result)
 {
-    bool slow = result <= -ERESTARTSYS && result >= -ERESTART_RESTARTBLOCK;
+    bool slow = is_restart(result) || signal_work(s->task);
 
+    s->slot_kept = slow;
+    s->slot_nr = s->task->call.nr;
+    s->slot_result = result;
     set_state(s, SERVED_GUEST);
     if (slot_reply(&s->lane->call, &s->lane->guest.call_parked, slow ? CALL_SLOW : CALL_DONE,
                    (uint64_t)result))
         slot_wake(&s->lane->call);
-    if (signal_pending(s->task) || s->task->exit_requested)
+    if (slow ? must_die(s->task) : signal_work(s->task))
         served_kick(s->task);
 }
 
@@ -366,6 +370,13 @@ static void call_start(struct served *s, const uint64_t *args, uint32_t nr, uint
 
     set_state(s, SERVED_CALL);
     s->by_trap = how == CALL_BY_TRAP;
+    if (unlikely(s->slot_kept)) {
+        s->slot_kept = false;
+        if (s->by_trap && nr == s->slot_nr) {
+            event_finish(s, true, nr, s->slot_result);
+            return;
+        }
+    }
     call_begin(c, t, nr, args, how);
     t->in_call = true;
     if (nr < SYS_NR_MAX)
@@ -411,9 +422,7 @@ static void event_fault(struct served *s, const struct pf_event *e)
         log_warn("service", "pid=%d out of sandbox memory: killed", t->process->pid);
         process_kill(t->process, SIGKILL);
     } else if (r) {
-        siginfo_t si = {.si_signo = signo, .si_code = code};
-        si.si_addr = (void *)(uintptr_t)e->addr;
-        signal_force(t, &si);
+        signal_force_fault(t, signo, code, e->addr, e->trapno, e->err);
     }
     event_finish(s, false, 0, 0);
 }
@@ -436,18 +445,18 @@ static void event_run(struct served *s, const struct pf_event *e)
         set_state(s, SERVED_CALL);
         event_fault(s, e);
         return;
-    case PF_EVENT_EXCEPTION: {
-        siginfo_t si = {.si_signo = e->signo, .si_code = e->si_code};
-        si.si_addr = (void *)(uintptr_t)e->addr;
+    case PF_EVENT_EXCEPTION:
         set_state(s, SERVED_CALL);
-        signal_force(t, &si);
+        signal_force_fault(t, e->signo, e->si_code, e->addr, e->trapno, e->err);
         event_finish(s, false, 0, 0);
         return;
-    }
     case PF_EVENT_INTERRUPTED:
     case PF_EVENT_NONE:
         set_state(s, SERVED_CALL);
-        event_finish(s, false, 0, 0);
+        if (s->slot_kept && !must_die(t)) /* on its way to the trap: signals there */
+            reply_event(s, &(struct pf_reply){.kind = PF_REPLY_RESUME});
+        else
+            event_finish(s, false, 0, 0);
         return;
     case PF_EVENT_VIOLATION:
         log_info("service", "pid=%d tid=%d lane protocol violation: killed", t->process->pid,

@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <base/err.h>
+
 #define STRING_SHOWN 64
 
 struct text {

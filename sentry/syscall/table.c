@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include <base/checked.h>
+#include <base/err.h>
 #include <base/log.h>
 
 /* Numbers that the build's headers may lack. */

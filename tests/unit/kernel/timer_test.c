@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * timer_test.c - order of the heap, cancel, re-arm from fire(), move between bases, kicks. */
-#include <cmocka.h>
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
+#include <cmocka.h>
 
 #include <pthread.h>
 #include <sched.h>

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  * wait_test.c - wait queues and calls: masks, exclusive waiters, references, deadlines, and the
  * race between arming and waking with a second thread. */
-#include <errno.h>
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 
 #include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
+
+#include <errno.h>
 
 #include <pthread.h>
 #include <sched.h>

@@ -29,12 +29,13 @@
 #include <kernel/wait.h>
 
 struct mm;
+struct memfile;   /* host/memfile.h */
 struct fdtable;   /* vfs/fdtable.h */
 struct fs_struct; /* vfs/vfs.h: root, cwd, umask */
 struct file;
 struct poller; /* service/ */
 
-#define TASK_CPU_WORDS 16 /* 1024 CPUs */
+#define TASK_CPU_WORDS 16  /* 1024 CPUs */
 #define NGROUPS_LIMIT 1024 /* as many as a guest may set; Linux allows 65536 */
 
 struct cred { /* immutable once published; replaced as a whole */
@@ -53,7 +54,7 @@ void cred_put(struct cred *c);
 bool cred_in_group(const struct cred *c, uint32_t gid);
 bool cred_capable(const struct cred *c, int cap); /* CAP_* in effective set */
 
-struct pgroup { /* process group; session leader's is the session's */
+struct pgroup {          /* process group; session leader's is the session's */
     struct refcount ref; /* one a member */
     int32_t pgid, sid;
     struct list_head members; /* process.group_link; g_pids */
@@ -83,6 +84,7 @@ struct process {
     int32_t exit_status; /* as wait4 reports it */
     bool stopped, continued_unreported, stop_unreported;
     int32_t stop_signal;
+    int32_t cld_notify; /* CLD_STOPPED, CLD_CONTINUED to tell the parent; 0 (sigdeliver.c) */
     struct task *execing;        /* task that waits for the others to leave */
     struct wait_queue exec_wait; /* fires when thread_count becomes 1 */
 
@@ -96,8 +98,7 @@ struct process {
     bool child_subreaper;
     int32_t oom_score_adj;
     struct rusage children_usage; /* reaped children */
-    struct rusage own_usage;      /* exited threads, without times */
-    uint64_t exited_cpu_ns;       /* their CPU time */
+    struct rusage own_usage;      /* exited threads */
     int64_t start_ns;             /* monotonic */
     struct itimers *itimers;      /* kernel/itimer.c */
     void *posix_timers;
@@ -128,7 +129,7 @@ struct task {
     void *service;              /* service/'s own state of this task; free()d with the task */
 
     /* --- process->lock --- */
-    enum task_state state;
+    enum task_state state; /* RUNNING: thread is there and may be asked for its CPU time */
     sigset_t_abi blocked, saved_blocked;
     bool restore_blocked; /* sigsuspend, ppoll...: put saved_blocked back after delivery */
     struct sig_pending pending;
@@ -146,8 +147,6 @@ struct task {
     int32_t exit_code;
     bool no_new_privs;
     bool keep_caps;
-    uint64_t cpu_ns_before; /* used by the host threads it had before exec */
-    bool cpu_readable; /* process->lock: thread_cpu_ns(thread) may be asked */
     uint64_t timer_slack_ns;
     int32_t nice;
     int32_t sched_policy, sched_priority, ioprio; /* stored and told, without effect */
@@ -159,6 +158,7 @@ struct task {
     int64_t restart_ns; /* restart_syscall: remaining deadline of nanosleep, poll, futex */
     uint64_t restart_args[6];
     uint32_t restart_nr;
+    uint64_t trap_nr, trap_err, trap_addr; /* last fault, for signal frames */
 };
 
 /* --- table --- */
@@ -167,7 +167,6 @@ struct kernel_config {
     uint32_t pid_max; /* most processes + threads at once (--pids) */
     uint32_t uid, gid;
     const char *hostname;
-    uint32_t cpus; /* that guests see; 0: the host's online ones */
 };
 int kernel_init(const struct kernel_config *cfg);
 
@@ -189,9 +188,6 @@ struct task *process_task_next(struct process *p, int32_t after_tid);
 struct mm *task_mm_get(struct task *t);
 /* Tasks and zombies now. */
 uint32_t kernel_task_count(void);
-/* CPU time in ns: of a thread, of a process' threads (ended ones included). Any thread. */
-uint64_t task_cpu_ns(struct task *t);
-uint64_t process_cpu_ns(struct process *p);
 /* rusage of a process without its children. */
 void process_usage(struct process *p, struct rusage *ret);
 void rusage_add(struct rusage *sum, const struct rusage *r);
@@ -216,9 +212,11 @@ extern struct spin g_pids;
 extern struct kernel_state {
     char hostname[65], domainname[65];
     uint32_t pid_max;
-    uint32_t cpus;
+    uint32_t cpus; /* that guests see; kernel_init: the host's online ones */
     int64_t boot_monotonic_ns;
-    struct spin lock; /* RANK_LEAF: the names */
+    uint64_t host_memory_bytes; /* all of the host's, as told at the start */
+    struct memfile *memfile;    /* set by boot; NULL: sysinfo tells the host's memory */
+    struct spin lock;           /* RANK_LEAF: the names */
 } g_kernel;
 
 /* The task whose call runs on this poller now; NULL outside one. */
