@@ -214,7 +214,7 @@ stub_handler:
         mfence                          /* pairs with the poller's fence between asleep = 1 and its
                                            last look at the lanes */
         mov     POLLER(%rbx), %r12d
-        and     $(RO_POLLERS - 1), %r12d
+        and     $(STUB_POLLERS - 1), %r12d
         shl     $6, %r12d
         lea     (STUB_RO - STUB_GLOBALS)(%r13, %r12), %r12
         mov     (%r12), %eax

@@ -179,13 +179,13 @@ int template_start(struct pf_as *as, int *ret_listener)
     if (pid == 0)
         template_main(birth, as->req_off, &prog);
     as->pid = pid;
-    int r = (int)syscall(SYS_pidfd_open, pid, 0);
-    as->pidfd = r;
-    while (r >= 0 && (r = atomic_load(&birth->listener)) == -1 && !process_gone(as))
+    as->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    int r;
+    while ((r = atomic_load(&birth->listener)) == -1 && !process_gone(as))
         sched_yield();
     munmap(birth, PAGE_SIZE);
-    if (r < 0)
-        return r == -1 ? -ESRCH : r + 1;
+    if (r < 0 || as->pidfd < 0)
+        return r == -1 ? -ESRCH : r < 0 ? r + 1 : -EMFILE;
     *ret_listener = g_trap.listener = r;
     notify_register(as);
     r = mapper_wait(as);

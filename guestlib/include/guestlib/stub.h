@@ -27,6 +27,7 @@
 /* STUB_RO: first page poller words, second page the words below, written once by the Sentry. */
 #define STUB_GLOBALS (STUB_RO + 0x1000)
 #define STUB_RO_BYTES 0x2000
+#define STUB_POLLERS 64    /* RO_POLLERS, for the assembler */
 #define GLOBALS_SPINS 0    /* rounds of the event wait before it parks */
 #define GLOBALS_FLAGS 4    /* GLOBALS_F_* */
 #define GLOBALS_CPUS_LEN 8 /* bytes of GLOBALS_CPUS */
@@ -62,6 +63,7 @@ static inline uint64_t stub_addr(const uint8_t *entry)
     return STUB_TEXT + (uint64_t)(entry - stub_start);
 }
 
+static_assert(STUB_POLLERS == RO_POLLERS, "power of two, used as a mask");
 static_assert(sizeof(struct stub_op) == STUB_OP_SIZE, "layout");
 static_assert(LANE_SIZE - STUB_START_FPU >= 3072, "room for the extended state");
 static_assert(STUB_START_FPU % 64 == 0, "XSAVE alignment");
