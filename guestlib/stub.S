@@ -82,15 +82,16 @@ stub_list:
         mov     32(%rbx), %r10
         mov     40(%rbx), %r8
         mov     48(%rbx), %r9
+        mov     56(%rbx), %r13          /* now: the child of a clone must not look at a list that
+                                           may be another one by the time it runs */
         syscall
         mov     %rax, %r12
-        mov     56(%rbx), %rcx
-        cmp     $STUB_CTL_LAX, %rcx
+        cmp     $STUB_CTL_LAX, %r13
         je      2f
         jb      1f
         test    %rax, %rax
         jnz     1f
-        jmp     *%rcx                   /* child of a clone */
+        jmp     *%r13                   /* child of a clone */
 1:      cmp     $-4095, %rax
         jae     stub_notify
 2:      add     $STUB_OP_SIZE, %rbx
