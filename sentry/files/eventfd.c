@@ -21,7 +21,7 @@ struct eventfd {
     struct wait_queue wait;
 };
 
-static ssize_t eventfd_read(struct file *f, struct uio *u, int64_t *pos UNUSED,
+static ssize_t eventfd_file_read(struct file *f, struct uio *u, int64_t *pos UNUSED,
                             unsigned flags UNUSED)
 {
     struct eventfd *e = f->private_data;
@@ -40,7 +40,7 @@ static ssize_t eventfd_read(struct file *f, struct uio *u, int64_t *pos UNUSED,
     return r < 0 ? r : (ssize_t)sizeof(value);
 }
 
-static ssize_t eventfd_write(struct file *f, struct uio *u, int64_t *pos UNUSED,
+static ssize_t eventfd_file_write(struct file *f, struct uio *u, int64_t *pos UNUSED,
                              unsigned flags UNUSED)
 {
     struct eventfd *e = f->private_data;
@@ -67,7 +67,7 @@ static ssize_t eventfd_write(struct file *f, struct uio *u, int64_t *pos UNUSED,
     return sizeof(value);
 }
 
-static uint32_t eventfd_readiness(struct file *f)
+static uint32_t eventfd_file_readiness(struct file *f)
 {
     struct eventfd *e = f->private_data;
 
@@ -95,9 +95,9 @@ static void eventfd_release(struct file *f)
 
 static const struct file_ops eventfd_ops = {
     .name = "anon_inode:[eventfd]",
-    .read = eventfd_read,
-    .write = eventfd_write,
-    .readiness = eventfd_readiness,
+    .read = eventfd_file_read,
+    .write = eventfd_file_write,
+    .readiness = eventfd_file_readiness,
     .wait_queue = eventfd_wait_queue,
     .getattr = eventfd_getattr,
     .release = eventfd_release,

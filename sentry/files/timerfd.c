@@ -156,7 +156,7 @@ static void timerfd_state_locked(const struct timerfd *d, int64_t now, struct it
     ret->it_interval = ns_to_timespec(d->interval_ns);
 }
 
-int timerfd_settime(struct file *f, uint32_t flags, const struct itimerspec *value,
+int timerfd_set(struct file *f, uint32_t flags, const struct itimerspec *value,
                     struct itimerspec *ret_old)
 {
     int64_t first, interval;
@@ -188,7 +188,7 @@ int timerfd_settime(struct file *f, uint32_t flags, const struct itimerspec *val
     return err;
 }
 
-int timerfd_gettime(struct file *f, struct itimerspec *ret)
+int timerfd_get(struct file *f, struct itimerspec *ret)
 {
     if (f->ops != &timerfd_ops)
         return -EINVAL;
