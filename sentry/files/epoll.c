@@ -48,6 +48,7 @@ struct epoll {
     struct spin ready_lock;
     struct list_head ready; /* epitem.ready_link */
     uint32_t ready_count;
+    uint64_t collects; /* numbers the collections */
 
     struct wait_queue wait;
 };
@@ -63,6 +64,7 @@ struct epitem {
     uint32_t events; /* asked for, with EPOLLET and the like; without event bits: disabled */
     uint64_t data;
     bool dead;
+    uint64_t collect; /* that reported it last: none reports an item twice */
     struct list_head ready_link;
 };
 
@@ -415,14 +417,19 @@ static struct epitem *epoll_take(struct epoll *ep, struct file **ret_file)
 }
 
 /* Report what of @ready was asked for; false when nothing. Puts level-triggered items back. */
-static bool epitem_report(struct epitem *item, uint32_t ready, struct epoll_event *ret)
+static bool epitem_report(struct epitem *item, uint32_t ready, uint64_t collect,
+                          struct epoll_event *ret)
 {
     struct epoll *ep = item->ep;
     bool again = false;
 
     spin_lock(&ep->ready_lock);
     ready = item->dead ? 0 : ready & item->events & ~EVENTS_CONTROL;
-    if (ready) {
+    if (ready && item->collect == collect) {
+        again = epitem_queue_locked(item);
+        ready = 0;
+    } else if (ready) {
+        item->collect = collect;
         ret->events = ready;
         ret->data.u64 = item->data;
         if (item->events & (uint32_t)EPOLLONESHOT)
@@ -445,13 +452,14 @@ int epoll_collect(struct file *file, struct epoll_event *ret, int max)
         return -EINVAL;
     spin_lock(&ep->ready_lock);
     uint32_t rounds = ep->ready_count;
+    uint64_t collect = ++ep->collects;
     spin_unlock(&ep->ready_lock);
     while (n < max && rounds--) {
         struct file *f;
         struct epitem *item = epoll_take(ep, &f);
         if (!item)
             break;
-        if (epitem_report(item, file_readiness(f), &ret[n]))
+        if (epitem_report(item, file_readiness(f), collect, &ret[n]))
             n++;
         epitem_put(item);
         file_put(f);

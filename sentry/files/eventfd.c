@@ -22,7 +22,7 @@ struct eventfd {
 };
 
 static ssize_t eventfd_file_read(struct file *f, struct uio *u, int64_t *pos UNUSED,
-                            unsigned flags UNUSED)
+                                 unsigned flags UNUSED)
 {
     struct eventfd *e = f->private_data;
     uint64_t value;
@@ -41,7 +41,7 @@ static ssize_t eventfd_file_read(struct file *f, struct uio *u, int64_t *pos UNU
 }
 
 static ssize_t eventfd_file_write(struct file *f, struct uio *u, int64_t *pos UNUSED,
-                             unsigned flags UNUSED)
+                                  unsigned flags UNUSED)
 {
     struct eventfd *e = f->private_data;
     uint64_t value;

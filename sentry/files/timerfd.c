@@ -157,7 +157,7 @@ static void timerfd_state_locked(const struct timerfd *d, int64_t now, struct it
 }
 
 int timerfd_set(struct file *f, uint32_t flags, const struct itimerspec *value,
-                    struct itimerspec *ret_old)
+                struct itimerspec *ret_old)
 {
     int64_t first, interval;
     int err = 0;
