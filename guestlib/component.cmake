@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-add_component(guestlib guestlib USES ring)
+add_component(guestlib guestlib SOURCES stub.S USES ring)

@@ -115,14 +115,15 @@ void fid_set_open(struct conn *c, struct fid *f, int fd, int flags);
 #define OP(name) int op_##name(struct conn *c, const struct p9_##name *m, uint8_t *out, size_t cap)
 
 /* Requests this server answers, plain and ringbox. */
-#define REQUESTS(X)                                                                            \
-    X(tversion)                                                                                \
-    X(tauth)                                                                                   \
-    X(tflush) X(tattach) X(twalk) X(tclunk) X(tgetattr) X(tsetattr) X(tstatfs) X(treadlink)    \
-        X(tlopen) X(tlcreate) X(tread) X(twrite) X(tfsync) X(treaddir) X(tmkdir) X(tmknod)     \
-            X(tsymlink) X(tlink) X(trename) X(trenameat) X(tunlinkat) X(tremove) X(txattrwalk) \
-                X(txattrcreate) X(tlock) X(tgetlock)
-#define REQUESTS_RINGBOX(X) X(twalkattr) X(topenat) X(treaddirattr) X(tcreateat) X(trenameat2)
+/* clang-format off */
+#define REQUESTS(X)                                                                                \
+    X(tversion) X(tauth) X(tflush) X(tattach) X(twalk) X(tclunk) X(tgetattr) X(tsetattr)           \
+    X(tstatfs) X(treadlink) X(tlopen) X(tlcreate) X(tread) X(twrite) X(tfsync) X(treaddir)         \
+    X(tmkdir) X(tmknod) X(tsymlink) X(tlink) X(trename) X(trenameat) X(tunlinkat) X(tremove)       \
+    X(txattrwalk) X(txattrcreate) X(tlock) X(tgetlock)
+#define REQUESTS_RINGBOX(X)                                                                        \
+    X(twalkattr) X(topenat) X(treaddirattr) X(tcreateat) X(trenameat2)
+/* clang-format on */
 
 #define DECLARE(name) OP(name);
 REQUESTS(DECLARE)

@@ -42,8 +42,9 @@
 #else
 #define STACK_SIZE (64u << 10)
 #endif
-#define READY_BATCH 256 /* resumed per round, so that a fiber that yields cannot starve the lanes \
-                         */
+#define READY_BATCH                                                               \
+    256 /* resumed per round, so that a fiber that yields cannot starve the lanes \
+         */
 #define STACKS_KEPT_WARM 16 /* free stacks beyond these give their memory back */
 
 struct work {
@@ -370,6 +371,13 @@ bool fiber_loop_check(void)
     }
     switch_to(s->loop);
     return true;
+}
+
+bool fiber_is_loop(void)
+{
+    struct fiber_sched *s = sched_self();
+
+    return s->current == s->loop;
 }
 
 struct fiber_sched *fiber_sched_new(void (*loop)(void *arg), void (*kick)(void *arg), void *arg)

@@ -168,6 +168,7 @@ static int sentry_setup(struct run *r, struct boot_config *boot, struct memfile 
     struct service_config sc = {.pollers = (unsigned)r->o.pollers,
                                 .poller_cpus = r->pin ? r->poller_cpus : NULL,
                                 .platform = pf,
+                                .memfile = *mf,
                                 .poller_words = trap_poller_words(),
                                 .io_engine = r->o.io_engine,
                                 .trace = r->o.trace_file != NULL,

@@ -44,6 +44,7 @@ struct served {
     uint32_t epoch;        /* attachments so far: a change during a call means exec */
     struct timer deadline; /* of an interrupt that is not answered */
     struct as_watch *watch;
+    struct sq *sq;         /* submission queue, if it asked for one */
     int64_t call_start_ns; /* --trace and --stats */
 };
 
@@ -112,6 +113,13 @@ void served_add(struct poller *p, struct served *s);
 int served_attach(struct task *t, struct task *near);
 void served_detach(struct task *t);
 void served_kick(struct task *t);
+
+/* sq.c */
+bool sq_ready(const struct sq *q);
+void sq_run(struct sq *q);
+void sq_run_again(struct call *c);
+void sq_quiesce(struct served *s);
+sysret_t ring_ctl(struct call *c);
 
 /* trace.c */
 void trace_call(struct call *c, sysret_t result);

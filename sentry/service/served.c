@@ -170,6 +170,7 @@ void served_detach(struct task *t)
     struct poller *p = s->poller;
 
     BUG_ON(p != poller_self());
+    sq_quiesce(s);
     timer_cancel(&s->deadline);
     watch_put(s);
     spin_lock(&p->lock);
@@ -337,7 +338,7 @@ static void call_execute(struct served *s)
         fiber_set_local(t);
         if (unlikely(signal_pending(t)))
             c->interrupted = c->interrupted || c->started;
-        r = sys_dispatch(c);
+        r = unlikely(c->nr == RING_CTL_NR) ? ring_ctl(c) : sys_dispatch(c);
         fiber_set_local(NULL);
         if (unlikely(s->state == SERVED_GONE || s->epoch != epoch)) /* exit; exec: a new thread */
             return;
@@ -389,7 +390,13 @@ void served_run_again(struct call *c)
 {
     struct served *s = c->task->service;
 
-    if (!s || s->state != SERVED_PARKED)
+    if (c->how == CALL_BY_SQ) {
+        s->users++;
+        sq_run_again(c);
+        served_release(s);
+        return;
+    }
+    if (s->state != SERVED_PARKED)
         return;
     s->users++;
     set_state(s, SERVED_CALL);
@@ -466,7 +473,7 @@ static void event_run(struct served *s, const struct pf_event *e)
 bool served_has_work(const struct served *s)
 {
     return ring_load_relaxed(&s->lane->call.state) == SLOT_POSTED ||
-           ring_load_relaxed(&s->lane->event.state) != SLOT_FREE;
+           ring_load_relaxed(&s->lane->event.state) != SLOT_FREE || (s->sq && sq_ready(s->sq));
 }
 
 static void slot_take(struct served *s)
@@ -493,8 +500,10 @@ void served_poll(struct served *s)
     if (ring_load_acquire(&s->lane->event.state) != SLOT_FREE) {
         if (g_service.cfg.platform->thread_event(s->task->thread, &e))
             event_run(s, &e);
-    } else {
+    } else if (ring_load_acquire(&s->lane->call.state) == SLOT_POSTED) {
         slot_take(s);
+    } else if (s->sq) {
+        sq_run(s->sq);
     }
     served_release(s);
 }

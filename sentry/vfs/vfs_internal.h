@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include <base/checked.h>
 #include <base/err.h>
 #include <base/refcount.h>
 #include <kernel/task.h>

@@ -21,6 +21,9 @@
 #define RING_CTL_NR 4095
 #define RING_CTL_VERSION 0 /* returns RING_ABI_VERSION */
 #define RING_CTL_SETUP 1   /* arg1 = struct ring_setup *: creates and maps SQ and CQ */
+#define RING_CTL_KICK 2    /* the poller may sleep: this call's own trap wakes it */
+#define RING_CTL_WAIT 3    /* until more than arg1 (modulo 2^32) completions have been written */
+#define RING_CTL_IDLE 4    /* until the call in the call slot has been answered */
 
 /* One region, the same in every stub, sharing its upper 32 address bits below (seccomp compares
  * one high word and a range of low words). Guests may use addresses below STUB_REGION. */
@@ -35,7 +38,8 @@
 #define LANE_SIZE 0x8000 /* lane and alternate stack */
 #define LANE_COUNT 4096
 #define STUB_LANES_END (STUB_LANES + LANE_COUNT * LANE_SIZE)
-#define STUB_RINGS 0x7e0010000000 /* SQ and CQ of lanes that asked */
+#define STUB_RINGS 0x7e0010000000 /* SQ and CQ of lanes that asked: lane i's at i * RING_SLOT_SIZE */
+#define RING_SLOT_SIZE 0x80000
 #define STUB_REGION_END 0x7e0080000000
 
 /* Offsets in a lane */

@@ -28,17 +28,15 @@
 #define container_of(ptr, type, member) \
     ((type *)(void *)((char *)(__typeof__(((type *)0)->member) *)(ptr)-offsetof(type, member)))
 
-#define MIN(a, b)                      \
-    __extension__({                    \
-        __typeof__(a) min_a = (a);     \
-        __typeof__(b) min_b = (b);     \
-        min_a < min_b ? min_a : min_b; \
-    })
-#define MAX(a, b)                      \
-    __extension__({                    \
-        __typeof__(a) max_a = (a);     \
-        __typeof__(b) max_b = (b);     \
-        max_a > max_b ? max_a : max_b; \
+/* Each argument is evaluated once; unique names, so that they nest. */
+#define MIN(a, b) CHOOSE_UNIQUE(a, b, <, __COUNTER__)
+#define MAX(a, b) CHOOSE_UNIQUE(a, b, >, __COUNTER__)
+#define CHOOSE_UNIQUE(a, b, op, n) CHOOSE(a, b, op, n)
+#define CHOOSE(a, b, op, n)                                     \
+    __extension__({                                             \
+        __typeof__(a) choose_a##n = (a);                        \
+        __typeof__(b) choose_b##n = (b);                        \
+        choose_a##n op choose_b##n ? choose_a##n : choose_b##n; \
     })
 
 /* Round to a power of two. The caller has checked that rounding up does not overflow. */

@@ -85,6 +85,9 @@ bool fiber_any_ready(void);
  */
 bool fiber_loop_check(void);
 
+/* Does the caller run on the loop's stack, i.e. has it not parked since the loop called it? */
+bool fiber_is_loop(void);
+
 struct fiber_stats {
     uint64_t parks, spawned;
     uint32_t stacks, stacks_in_use;

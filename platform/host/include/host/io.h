@@ -32,25 +32,34 @@ void io_bind(struct io *io);
 struct io *io_self(void);
 const char *io_name(const struct io *io);
 
-/* off < 0: the descriptor's own position (streams). */
+/* off < 0: the descriptor's own position (streams): what came or went at once. off >= 0: everything
+ * asked; a short count is the end of the file or an error after that much. n <= IOV_MAX. */
 ssize_t io_preadv(int fd, const struct iovec *iov, int n, int64_t off);
 ssize_t io_pwritev(int fd, const struct iovec *iov, int n, int64_t off);
+/* MSG_WAITALL is -EINVAL; MSG_DONTWAIT never parks. Sending never raises SIGPIPE. */
 ssize_t io_recvmsg(int fd, struct msghdr *msg, int flags);
 ssize_t io_sendmsg(int fd, const struct msghdr *msg, int flags);
 int io_fsync(int fd, bool data_only);
 int io_fallocate(int fd, int mode, int64_t off, int64_t len);
 
-/* One-shot readiness. The callback runs on the poller's loop and must not park. */
+/* One-shot readiness. The callback runs on the poller's loop and must not park; it may arm the same
+ * structure again. Zero-initialise. The descriptor stays open until ready() or cancel. */
 struct io_poll {
     void (*ready)(struct io_poll *p, uint32_t revents);
     struct list_head link; /* engine's */
+    struct io *io;
+    void *engine; /* engine's */
     int fd;
     uint32_t events; /* POLLIN ... */
     bool armed;
 };
+/* Poller thread: its engine watches. A file is ready at once. 0; -EBADF, -ENOMEM, -EOPNOTSUPP
+ * thread without engine. */
 int io_poll_arm(struct io_poll *p, int fd, uint32_t events,
                 void (*ready)(struct io_poll *, uint32_t));
-void io_poll_cancel(struct io_poll *p); /* after it returns, ready() will not be called */
+/* After it returns, ready() will not be called and does not run. Any thread; on another than the
+ * one that armed it must not hold a lock that ready() takes, for it waits while ready() runs. */
+void io_poll_cancel(struct io_poll *p);
 
 /* For the poller: submit what was queued, run completions (unparks fibers, calls ready()).
  * Return: completions handled. Never waits. */

@@ -3,23 +3,112 @@
 #ifndef FILES_FILES_H
 #define FILES_FILES_H
 
+#include <sys/socket.h>
+
+#include <base/err.h>
 #include <vfs/file.h>
+
+struct itimerspec;
+struct epoll_event;
+
+/* --- pipe.c --- */
 
 #define PIPE_SIZE_DEFAULT 65536u
 #define PIPE_SIZE_MAX (1u << 20)
+/* Buffers of all pipes together; beyond it new pipes hold PIPE_BUF bytes and none may grow. */
+#define PIPES_BYTES_MAX (64u << 20)
 
+/* @flags: O_NONBLOCK (O_CLOEXEC is the descriptor's). */
 int pipe_new(uint32_t flags, struct file **ret_read, struct file **ret_write);
-/* open() of a fifo inode; waits for the other side through @c like Linux (SYS_PARK). */
+/**
+ * fifo_open - open() of a fifo inode (vfs hook): sets f->ops and f->private_data.
+ *
+ * A side that must wait for its partner remembers itself in the current call's state.
+ * Return: 0, SYS_PARK (run the open again later), -ENXIO (O_WRONLY | O_NONBLOCK without a reader),
+ * -ERESTARTSYS, -ENOMEM.
+ */
 int fifo_open(struct inode *i, struct file *f);
+/* F_GETPIPE_SZ, F_SETPIPE_SZ: the capacity; -EBADF when not a pipe; -EPERM over the limit, -EBUSY
+ * when the data would not fit. */
+int pipe_size_get(struct file *f);
+int pipe_size_set(struct file *f, uint32_t bytes);
+bool file_is_pipe(const struct file *f);
+
+/* --- eventfd.c, timerfd.c --- */
+
+/* @flags: EFD_SEMAPHORE, EFD_NONBLOCK. */
 struct file *eventfd_new(uint32_t initval, uint32_t flags);
+
+struct file *timerfd_new(int clock, uint32_t flags);
+/* -EINVAL when @f is not a timerfd or a field is out of range. */
+int timerfd_set(struct file *f, uint32_t flags, const struct itimerspec *value,
+                    struct itimerspec *ret_old);
+int timerfd_get(struct file *f, struct itimerspec *ret);
+
+/* --- epoll.c --- */
+
+#define EPOLL_NEST_MAX 5        /* epolls inside epolls */
+#define EPOLL_ITEMS_MAX 200000u /* watched descriptors of the sandbox */
+
 struct file *epoll_new(uint32_t flags);
-int socketpair_new(int domain, int type, int protocol, struct file **ret_a, struct file **ret_b);
-
-/* A descriptor of the host (the CLI's stdin, stdout, stderr), taken over. @tty: terminal ioctls are
- * passed on. Never blocks: readiness by io_poll. */
-struct file *hostfile_new(int fd, uint32_t flags);
-
+/* epoll_ctl(2): -EINVAL, -EPERM (not pollable), -EEXIST, -ENOENT, -ELOOP, -ENOSPC, -ENOMEM. */
+int epoll_control(struct file *ep, int op, int fd, struct file *target,
+                  const struct epoll_event *event);
+/* Take up to @max ready events; never waits. -EINVAL when @ep is none. */
+int epoll_collect(struct file *ep, struct epoll_event *ret, int max);
+bool file_is_epoll(const struct file *f);
 /* Called by file_put's last reference: leave all epolls. */
 void epoll_file_gone(struct file *f);
+/* The @n-th watched descriptor, for /proc/PID/fdinfo; false at the end. */
+bool epoll_item_get(struct file *ep, unsigned n, int *ret_fd, uint32_t *ret_events,
+                    uint64_t *ret_data);
+
+/* --- socketpair.c, socket_msg.c: AF_UNIX --- */
+
+#define SOCKET_BUFFER_DEFAULT 212992u /* bytes queued towards one socket */
+#define SOCKET_BUFFER_MAX (4u << 20)
+#define SOCKET_FDS_MAX 253 /* descriptors in one SCM_RIGHTS */
+
+int socketpair_new(int domain, int type, int protocol, struct file **ret_a, struct file **ret_b);
+/* Unconnected. -EAFNOSUPPORT, -EPROTONOSUPPORT, -ESOCKTNOSUPPORT, -ENOMEM, -ENFILE. */
+struct file *socket_new(int domain, int type, int protocol);
+bool file_is_socket(const struct file *f);
+
+/* One message, decoded. Files in @files are references: given to send on success, received ones
+ * belong to the caller. */
+struct socket_msg {
+    struct uio *data;
+    struct file *files[SOCKET_FDS_MAX];
+    unsigned file_count;
+    bool has_cred; /* receive: cred is the sender's */
+    struct ucred cred;
+    int flags; /* receive: MSG_TRUNC, MSG_EOR, MSG_CTRUNC */
+};
+/* MSG_DONTWAIT, MSG_NOSIGNAL, MSG_EOR handled by callers or ignored. Bytes, -EAGAIN, -EPIPE,
+ * -ENOTCONN, -EMSGSIZE, -ECONNRESET, -EFAULT. */
+ssize_t socket_send(struct file *f, struct socket_msg *m, int flags);
+/* MSG_PEEK, MSG_TRUNC. Bytes, 0 at the end, -EAGAIN, -ENOTCONN, -EFAULT. */
+ssize_t socket_receive(struct file *f, struct socket_msg *m, int flags);
+int socket_shutdown(struct file *f, int how);
+int socket_option_get(struct file *f, int level, int name, void *buf, uint32_t *len);
+int socket_option_set(struct file *f, int level, int name, const void *buf, uint32_t len);
+/* SO_SNDTIMEO / SO_RCVTIMEO, ns; 0 none. */
+int64_t socket_timeout_ns(struct file *f, bool send);
+bool socket_wants_cred(struct file *f);
+/* Domain and type as socket(2) got them; whether it has (had) a peer. */
+int socket_domain(struct file *f);
+int socket_type(struct file *f);
+bool socket_connected(struct file *f);
+
+/* --- hostfile.c --- */
+
+/* A descriptor of the host (the CLI's stdin, stdout, stderr), taken over. Terminal ioctls are
+ * passed on when it is a terminal. Never blocks: readiness by io_poll. @flags: access mode,
+ * O_APPEND. */
+struct file *hostfile_new(int fd, uint32_t flags);
+/* Foreground process group of the host's terminal as the guest sees it, for signals that the CLI
+ * relays (SIGINT, SIGQUIT, SIGTSTP, SIGWINCH); 0: nobody has asked for it, send to the first
+ * process. */
+int32_t hostfile_foreground(void);
 
 #endif

@@ -16,6 +16,7 @@
 #include <base/compiler.h>
 #include <base/platform.h>
 
+struct fwindow;
 struct mm;
 struct memfile;
 struct platform_ops;
@@ -100,6 +101,7 @@ int mm_madvise(struct mm *mm, uint64_t addr, uint64_t len, int advice);
 int mm_msync(struct mm *mm, uint64_t addr, uint64_t len, int flags);
 int mm_mincore(struct mm *mm, uint64_t addr, uint64_t len, uaddr_t vec);
 int mm_mlock(struct mm *mm, uint64_t addr, uint64_t len, bool lock);
+int mm_mlockall(struct mm *mm, bool current_too, bool future); /* both false: munlockall */
 
 /* For the loader: where the heap starts; where code, data, arguments lie (for /proc). */
 struct mm_layout {
@@ -167,6 +169,9 @@ struct uio {
     unsigned count, index; /* segments, current */
     size_t seg_done;       /* bytes done in the current segment */
     size_t left;           /* bytes still to do */
+    struct fwindow *windows[UIO_INLINE]; /* mm's: pinned by uio_pin */
+    unsigned pinned_windows;
+    bool pinned;
 };
 /* One segment. Length over INT_MAX & PAGE_MASK is cut to it, as Linux does. -EFAULT if the range
  * is not an address range of a guest. */

@@ -12,6 +12,7 @@ struct service_config {
     unsigned pollers;       /* 1..RO_POLLERS */
     const int *poller_cpus; /* one each, or NULL: not pinned */
     const struct platform_ops *platform;
+    struct memfile *memfile;
     struct ring_poller_word *poller_words; /* in the page the stubs map read-only */
     int io_engine;                         /* enum io_engine */
     bool trace;
@@ -21,6 +22,8 @@ struct service_config {
 
 /* Creates pollers and their I/O engines (before confinement). */
 int service_init(const struct service_config *cfg);
+/* Start the threads of the other pollers. 0 or -EAGAIN. */
+int service_start_threads(void);
 /* Run poller 0 on the calling thread and the others on threads of their own, until
  * service_stop(). First runs fn(arg) on a fiber of poller 0 (boot: mounts, first process). */
 int service_run(void (*fn)(void *arg), void *arg);

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * stub.h - what the stub text and the platform that copies it agree on; for C and assembler.
+ *
+ * The stub is linked into the Sentry and copied to STUB_TEXT of every address space. Its entry
+ * points are offsets from stub_start.
+ */
+#ifndef GUESTLIB_STUB_H
+#define GUESTLIB_STUB_H
+
+#include <ring/abi.h>
+
+/* The mapper's "give me work": a number Linux does not have, caught by user notification at exactly
+ * one instruction. arg0 = address of the operation where the list stopped, arg1 = last result. */
+#define STUB_NR_NOTIFY 1000
+/* What a notification is answered with; anything else ends the process. */
+#define STUB_NOTIFY_GO 1
+
+/* Operation lists at STUB_REQ; one entry is a cache line. */
+#define STUB_OP_SIZE 64
+#define STUB_OP_END (-1) /* op.nr: end of the list */
+/* op.ctl: what follows the call. Else: where the child of a clone goes on. */
+#define STUB_CTL_STRICT 0 /* an error ends the list */
+#define STUB_CTL_LAX 1    /* errors are ignored */
+/* Bytes of STUB_REQ that are mapped: room for 127 operations and the end mark. */
+#define STUB_REQ_BYTES 0x2000
+
+/* STUB_RO: first page poller words, second page the words below, written once by the Sentry. */
+#define STUB_GLOBALS (STUB_RO + 0x1000)
+#define STUB_RO_BYTES 0x2000
+#define STUB_POLLERS 64    /* RO_POLLERS, for the assembler */
+#define GLOBALS_SPINS 0    /* rounds of the event wait before it parks */
+#define GLOBALS_FLAGS 4    /* GLOBALS_F_* */
+#define GLOBALS_CPUS_LEN 8 /* bytes of GLOBALS_CPUS */
+#define GLOBALS_CPUS 64    /* affinity mask of guest threads, 1024 bits */
+#define GLOBALS_FPROG 192  /* struct sock_fprog of the guest filter */
+#define GLOBALS_FILTER 256
+#define GLOBALS_F_FSGSBASE 1 /* user code may use rdfsbase */
+#define GLOBALS_F_AFFINITY 2 /* new guest threads take GLOBALS_CPUS */
+
+/* Where the frame that starts a guest thread lies in its lane; the extended state follows. */
+#define STUB_START_FRAME (LANE_SIZE - 0x1400)
+#define STUB_START_FPU (LANE_SIZE - 0xe00)
+
+#ifndef __ASSEMBLER__
+#include <stdint.h>
+
+struct stub_op {
+    uint64_t nr, arg[6];
+    uint64_t ctl;
+};
+
+extern const uint8_t stub_start[], stub_end[];
+extern const uint8_t stub_list[];      /* run the list at rbx = STUB_REQ */
+extern const uint8_t stub_notify_ip[]; /* behind the notifying syscall instruction */
+extern const uint8_t stub_fork[];      /* child of the template: r8 = memory file fd, r9 = offset of
+                                          its own request pages */
+extern const uint8_t stub_thread[];    /* new guest thread: rdx = frame, r9 = lane */
+extern const uint8_t stub_handler[];   /* of every signal */
+extern const uint8_t stub_restorer[];
+
+static inline uint64_t stub_addr(const uint8_t *entry)
+{
+    return STUB_TEXT + (uint64_t)(entry - stub_start);
+}
+
+static_assert(STUB_POLLERS == RO_POLLERS, "power of two, used as a mask");
+static_assert(sizeof(struct stub_op) == STUB_OP_SIZE, "layout");
+static_assert(LANE_SIZE - STUB_START_FPU >= 3072, "room for the extended state");
+static_assert(STUB_START_FPU % 64 == 0, "XSAVE alignment");
+#endif
+#endif

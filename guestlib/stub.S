@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * stub.S - all code that runs in a guest process on the Sentry's behalf: the mapper's loop, the
+ * start of guest threads, the signal handler with its wait.
+ *
+ * Position independent, no data, copied to STUB_TEXT (read, execute). Guest code may jump to any
+ * byte in here with any registers: the filters, not this code, are the boundary. The mapper and a
+ * starting thread use registers only, since every page they could write is the guest's too.
+ *
+ * Who may lie: the guest about its lane and its signal stack; what is read back from there in the
+ * handler affects that guest alone.
+ */
+#include <guestlib/stub.h>
+
+#define NR_MMAP 9
+#define NR_RT_SIGRETURN 15
+#define NR_SCHED_YIELD 24
+#define NR_EXIT 60
+#define NR_ARCH_PRCTL 158
+#define NR_FUTEX 202
+#define NR_SCHED_SETAFFINITY 203
+#define NR_EXIT_GROUP 231
+#define NR_SECCOMP 317
+#define NR_CLOSE_RANGE 436
+
+#define FUTEX_WAKE 1
+#define ARCH_SET_GS 0x1001
+#define ARCH_SET_FS 0x1002
+#define SIGSYS 31
+#define AUDIT_ARCH_X86_64 0xc000003e
+#define MAP_OF_REQ 0x8011 /* MAP_SHARED | MAP_FIXED | MAP_POPULATE */
+
+/* ucontext */
+#define UC_R8 40
+#define UC_R9 48
+#define UC_R10 56
+#define UC_RDI 104
+#define UC_RSI 112
+#define UC_RDX 136
+#define UC_RAX 144
+#define UC_RSP 160
+#define UC_RIP 168
+#define UC_ERR 192
+#define UC_TRAPNO 200
+/* siginfo */
+#define SI_CODE 8
+#define SI_ADDR 16
+#define SI_ARCH 28
+
+#define EV_STATE LANE_EVENT
+#define EV_NR (LANE_EVENT + 4)
+#define EV_ARG(n) (LANE_EVENT + 8 + 8 * (n))
+#define EV_AUX (LANE_EVENT + 56)
+#define EVENT_PARKED (LANE_GUEST + 4)
+#define DOORBELL (LANE_GUEST + 8)
+#define FS_BASE (LANE_GUEST + 16)
+#define DEMOTED LANE_SENTRY
+#define POLLER (LANE_SENTRY + 4)
+
+        .section .stub, "ax", @progbits
+        .globl  stub_start, stub_end, stub_list, stub_notify_ip, stub_fork, stub_thread
+        .globl  stub_handler, stub_restorer
+        .p2align 6
+stub_start:
+
+/* The mapper. rbx = operation, r12 = result of the last call. */
+stub_notify:
+        mov     %rbx, %rdi
+        mov     %r12, %rsi
+        mov     $STUB_NR_NOTIFY, %eax
+        syscall
+stub_notify_ip:
+        cmp     $STUB_NOTIFY_GO, %rax
+        jne     stub_die                /* no listener any more: the Sentry is gone */
+        movabs  $STUB_REQ, %rbx
+stub_list:
+        mov     (%rbx), %rax
+        cmp     $STUB_OP_END, %rax
+        je      stub_notify
+        mov     8(%rbx), %rdi
+        mov     16(%rbx), %rsi
+        mov     24(%rbx), %rdx
+        mov     32(%rbx), %r10
+        mov     40(%rbx), %r8
+        mov     48(%rbx), %r9
+        mov     56(%rbx), %r13          /* now: the child of a clone must not look at a list that
+                                           may be another one by the time it runs */
+        syscall
+        mov     %rax, %r12
+        cmp     $STUB_CTL_LAX, %r13
+        je      2f
+        jb      1f
+        test    %rax, %rax
+        jnz     1f
+        jmp     *%r13                   /* child of a clone */
+1:      cmp     $-4095, %rax
+        jae     stub_notify
+2:      add     $STUB_OP_SIZE, %rbx
+        jmp     stub_list
+
+/* First steps of a new address space: its own request pages instead of the template's. */
+stub_fork:
+        movabs  $STUB_REQ, %rdi
+        mov     $STUB_REQ_BYTES, %esi
+        mov     $1, %edx                /* PROT_READ */
+        mov     $MAP_OF_REQ, %r10d
+        mov     $NR_MMAP, %eax
+        syscall
+        cmp     %rdi, %rax
+        jne     stub_die
+        mov     %rdi, %rbx
+        xor     %r12d, %r12d
+        jmp     stub_notify
+
+/* First steps of a guest thread: give up descriptors, take CPU set, GS base and filter, then become
+ * the guest by returning from a signal that never was. */
+stub_thread:
+        mov     %rdx, %r14
+        mov     %r9, %r13
+        movabs  $STUB_GLOBALS, %r15
+        xor     %edi, %edi
+        mov     $-1, %esi
+        xor     %edx, %edx
+        mov     $NR_CLOSE_RANGE, %eax
+        syscall
+        test    %rax, %rax
+        jnz     stub_die
+        testl   $GLOBALS_F_AFFINITY, GLOBALS_FLAGS(%r15)
+        jz      1f
+        xor     %edi, %edi
+        mov     GLOBALS_CPUS_LEN(%r15), %esi
+        lea     GLOBALS_CPUS(%r15), %rdx
+        mov     $NR_SCHED_SETAFFINITY, %eax
+        syscall                         /* a failure costs speed only */
+1:      mov     $ARCH_SET_GS, %edi
+        mov     %r13, %rsi
+        mov     $NR_ARCH_PRCTL, %eax
+        syscall
+        mov     $1, %edi                /* SECCOMP_SET_MODE_FILTER */
+        xor     %esi, %esi
+        lea     GLOBALS_FPROG(%r15), %rdx
+        mov     $NR_SECCOMP, %eax
+        syscall
+        test    %rax, %rax
+        jnz     stub_die
+        mov     %r14, %rsp
+        mov     $NR_RT_SIGRETURN, %eax
+        syscall
+        ud2
+
+stub_die:
+        mov     $NR_EXIT_GROUP, %eax
+        xor     %edi, %edi
+        syscall
+        ud2
+
+/* Handler of every signal, all signals blocked: rdi = number, rsi = siginfo, rdx = ucontext, on the
+ * lane's own stack, which tells the lane. The kernel has saved every register, vector state
+ * included.
+ *
+ * Posted: state = signal, aux = ucontext;
+ *   SIGSYS: nr, arg = the call; nr = ~0 when it came by another ABI
+ *   others: arg0 = si_addr, arg1 = page-fault error code, arg2 = si_code, arg3 = trap number */
+        .p2align 6
+stub_handler:
+        mov     %rdx, %r14
+        mov     %edi, %r15d
+        mov     %rsp, %rbx
+        and     $-LANE_SIZE, %rbx
+        movabs  $STUB_GLOBALS, %r13
+        testl   $GLOBALS_F_FSGSBASE, GLOBALS_FLAGS(%r13)
+        jz      1f
+        rdfsbase %rax
+        mov     %rax, FS_BASE(%rbx)
+1:      mov     %rdx, EV_AUX(%rbx)
+        cmp     $SIGSYS, %edi
+        jne     3f
+
+        mov     UC_RIP(%rdx), %rax      /* a call through the vsyscall page: also return from it */
+        sar     $12, %rax
+        cmp     $-2560, %rax
+        jne     2f
+        mov     UC_RSP(%rdx), %rax
+        mov     (%rax), %rcx            /* a bad stack ends the process, as it would natively */
+        mov     %rcx, UC_RIP(%rdx)
+        addq    $8, UC_RSP(%rdx)
+2:      mov     UC_RAX(%rdx), %eax
+        mov     $-1, %ecx               /* by int $0x80 the numbers mean other calls */
+        cmpl    $AUDIT_ARCH_X86_64, SI_ARCH(%rsi)
+        cmovne  %ecx, %eax
+        mov     %eax, EV_NR(%rbx)
+        mov     UC_RDI(%rdx), %rax
+        mov     UC_RSI(%rdx), %rcx
+        mov     UC_RDX(%rdx), %r8
+        mov     UC_R10(%rdx), %r9
+        mov     %rax, EV_ARG(0)(%rbx)
+        mov     %rcx, EV_ARG(1)(%rbx)
+        mov     %r8, EV_ARG(2)(%rbx)
+        mov     %r9, EV_ARG(3)(%rbx)
+        mov     UC_R8(%rdx), %rax
+        mov     UC_R9(%rdx), %rcx
+        mov     %rax, EV_ARG(4)(%rbx)
+        mov     %rcx, EV_ARG(5)(%rbx)
+        jmp     4f
+
+3:      mov     SI_ADDR(%rsi), %rax
+        mov     UC_ERR(%rdx), %rcx
+        movslq  SI_CODE(%rsi), %r8
+        mov     UC_TRAPNO(%rdx), %r9
+        mov     %rax, EV_ARG(0)(%rbx)
+        mov     %rcx, EV_ARG(1)(%rbx)
+        mov     %r8, EV_ARG(2)(%rbx)
+        mov     %r9, EV_ARG(3)(%rbx)
+
+4:      mov     %r15d, EV_STATE(%rbx)   /* post */
+        mfence                          /* pairs with the poller's fence between asleep = 1 and its
+                                           last look at the lanes */
+        mov     POLLER(%rbx), %r12d
+        and     $(STUB_POLLERS - 1), %r12d
+        shl     $6, %r12d
+        lea     (STUB_RO - STUB_GLOBALS)(%r13, %r12), %r12
+        mov     (%r12), %eax
+        or      DEMOTED(%rbx), %eax
+        jz      6f
+        movl    $1, DOORBELL(%rbx)
+        mfence                          /* the bell rings before the poller's word is read again */
+5:      cmpl    $0, (%r12)
+        je      6f
+        mov     %r12, %rdi
+        mov     $FUTEX_WAKE, %esi
+        mov     $1, %edx
+        mov     $NR_FUTEX, %eax
+        syscall
+        test    %eax, %eax
+        jg      6f
+        mov     $NR_SCHED_YIELD, %eax   /* it has announced its sleep and not begun it */
+        syscall
+        jmp     5b
+
+6:      mov     GLOBALS_SPINS(%r13), %ecx
+7:      mov     EV_STATE(%rbx), %eax
+        test    %eax, %eax
+        jz      10f
+        pause
+        dec     %ecx
+        jg      7b
+8:      movl    $1, EVENT_PARKED(%rbx)
+        mfence                          /* pairs with the fence in slot_release() */
+        mov     EV_STATE(%rbx), %edx
+        test    %edx, %edx
+        jz      9f
+        lea     EV_STATE(%rbx), %rdi
+        xor     %esi, %esi              /* FUTEX_WAIT */
+        xor     %r10d, %r10d
+        mov     $NR_FUTEX, %eax
+        syscall
+        jmp     8b
+9:      movl    $0, EVENT_PARKED(%rbx)
+
+10:     mov     EV_NR(%rbx), %r12d
+        test    $EVENT_SET_GS, %r12d
+        jz      11f
+        mov     $ARCH_SET_GS, %edi
+        mov     %rbx, %rsi
+        mov     $NR_ARCH_PRCTL, %eax
+        syscall
+11:     test    $EVENT_SET_FS, %r12d
+        jz      12f
+        mov     $ARCH_SET_FS, %edi
+        mov     EV_ARG(5)(%rbx), %rsi
+        mov     $NR_ARCH_PRCTL, %eax
+        syscall
+12:     test    $EVENT_SELF, %r12d
+        jz      13f
+        mov     EV_ARG(1)(%rbx), %rax
+        mov     EV_ARG(2)(%rbx), %rdi
+        mov     EV_ARG(3)(%rbx), %rsi
+        mov     EV_ARG(4)(%rbx), %rdx
+        syscall
+13:     cmp     $EVENT_EXIT, %r12b
+        je      15f
+        cmp     $EVENT_RET, %r12b
+        jne     14f
+        mov     EV_ARG(0)(%rbx), %rax
+        mov     %rax, UC_RAX(%r14)
+14:     mov     %r14, %rsp
+stub_restorer:
+        mov     $NR_RT_SIGRETURN, %eax
+        syscall
+        ud2
+15:     xor     %edi, %edi
+        mov     $NR_EXIT, %eax
+        syscall
+        ud2
+stub_end:
+        .section .note.GNU-stack, "", @progbits

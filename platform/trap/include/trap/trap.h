@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * trap.h - the trap platform: seccomp RET_TRAP reaches a signal handler that posts to the lane; a
+ * mapper thread in each stub process is driven by seccomp user notification. */
+#ifndef TRAP_TRAP_H
+#define TRAP_TRAP_H
+
+#include <stdint.h>
+
+#include <base/platform.h>
+
+struct ring_poller_word;
+
+const struct platform_ops *trap_platform(void);
+
+/* RO_POLLERS words in the page that stubs map read-only; valid after init(). */
+struct ring_poller_word *trap_poller_words(void);
+
+/**
+ * trap_set_ids - ids that template and stubs take for good; call before init() when the Sentry
+ * will change its own later (it can only signal processes of its uid).
+ */
+void trap_set_ids(uint32_t uid, uint32_t gid);
+
+/**
+ * trap_set_spins - rounds (about 25 to 60 ns each) that a guest thread waits for its answer before
+ * it parks. 0: parks at once (overload mode, one CPU). Any time; all guests follow.
+ */
+void trap_set_spins(uint32_t rounds);
+
+/* Where the host's vDSO stays mapped in every stub (for AT_SYSINFO_EHDR), or 0. After init(). */
+uint64_t trap_vdso_addr(void);
+
+#endif

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * internal.h - shared by the files of the trap platform. */
+#ifndef TRAP_INTERNAL_H
+#define TRAP_INTERNAL_H
+
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include <base/list.h>
+#include <base/lock.h>
+#include <base/platform.h>
+#include <base/refcount.h>
+#include <guestlib/stub.h>
+#include <host/memfile.h>
+#include <ring/abi.h>
+
+/* The two clones that the mapper's filter lets through (the second also with CLONE_SETTLS). */
+#define TRAP_CLONE_PROCESS ((uint32_t)(CLONE_PARENT | SIGCHLD))
+#define TRAP_CLONE_THREAD                                                                          \
+    ((uint32_t)(CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |               \
+                CLONE_CHILD_CLEARTID))
+
+#define TRAP_INTERRUPT SIGUSR1
+
+#define LIST_MAX (STUB_REQ_BYTES / STUB_OP_SIZE - 1) /* operations in one list */
+#define POOL_MAX 3        /* stub processes forked ahead */
+#define DROPS_MAX 16      /* descriptors waiting to be closed with the next list */
+#define RANGES_CACHED 64  /* free lanes, request pages kept populated */
+
+enum lane_state {
+    LANE_UNMAPPED, /* not mapped in the process */
+    LANE_IDLE,     /* mapped, no thread */
+    LANE_USED,
+    LANE_LEAVING, /* its thread was told to exit: usable again when its tid word is 0 */
+};
+
+struct lane_slot_info {
+    uint64_t off; /* in the memory file */
+    enum lane_state state;
+};
+
+struct pf_as {
+    struct refcount refs; /* the owner and every thread */
+    pid_t pid;            /* of the process and of its mapper thread */
+    int pidfd;
+
+    /* What the last notification said; written by whoever received it, then idle = true. */
+    _Atomic(bool) idle; /* the mapper waits for a list */
+    _Atomic(bool) gone; /* the process is dead or must not be talked to */
+    uint64_t notify_id, res_op, res_val;
+    struct list_head hash_link; /* notify.c */
+    struct list_head pool_link; /* space.c; GUARDED_BY(template lock) */
+
+    struct fmutex lock; /* RANK_PLATFORM: one list at a time */
+    uint64_t req_off;
+    struct stub_op *req;       /* GUARDED_BY(lock) */
+    int mapper_cpu;            /* -1: not pinned yet; GUARDED_BY(lock) */
+    bool sync_registered;      /* membarrier; GUARDED_BY(lock) */
+    int drops[DROPS_MAX];      /* GUARDED_BY(lock) */
+    unsigned drop_count;       /* GUARDED_BY(lock) */
+
+    struct spin lanes_lock; /* RANK_LEAF */
+    struct lane_slot_info *lanes; /* GUARDED_BY(lanes_lock); grown with lock held too */
+    unsigned lane_count, lane_room;
+    struct list_head threads;  /* GUARDED_BY(lanes_lock) */
+    bool released;             /* by as_destroy; GUARDED_BY(lanes_lock) */
+    uint64_t cpu_claimed_ns;   /* of threads that have left; GUARDED_BY(lanes_lock) */
+};
+
+struct pf_thread {
+    struct pf_as *as;      /* reference */
+    struct lane *lane;     /* shared with the guest */
+    uint64_t lane_addr;    /* in the guest */
+    uint64_t lane_off;     /* in the memory file */
+    unsigned slot;         /* index in as->lanes */
+    pid_t tid;
+    bool open;             /* an event was taken and not answered; owner only */
+    uint64_t frame;        /* offset of its ucontext in the lane, checked; 0: none; owner only */
+    _Atomic(bool) interrupting;
+    struct list_head link; /* as->threads */
+    uint64_t cpu_reported_ns;
+};
+
+struct trap_state {
+    struct memfile *mf;
+    int memfd;
+    int listener;
+    struct pf_as *template;
+    bool pin; /* mappers go to the CPU of their caller */
+    cpu_set_t guest_cpus;
+    uint32_t uid, gid; /* UINT32_MAX: unchanged */
+    uint64_t text_off, text_len, ro_off;
+    uint8_t *ro; /* the Sentry's alias of STUB_RO */
+    uint64_t vdso, vdso_keep, vdso_keep_end;
+    /* fpu.c */
+    uint32_t fpu_size; /* of the extended state in a host signal frame, end mark included */
+    uint64_t fpu_features;
+};
+extern struct trap_state g_trap;
+
+/* template.c: start of the template process. 0 or -errno; *ret_listener is the descriptor. */
+int template_start(struct pf_as *as, int *ret_listener);
+
+/* ranges.c: lanes and request pages. Populated; not zeroed. 0, -ENOMEM. */
+enum range_kind { RANGE_LANE, RANGE_REQ };
+int range_get(enum range_kind kind, uint64_t *ret_off);
+void range_put(enum range_kind kind, uint64_t off);
+void ranges_free_all(void);
+
+/* notify.c */
+void notify_init(void);
+void notify_register(struct pf_as *as);   /* pid known: deliver what it has already said */
+void notify_unregister(struct pf_as *as); /* dead, not yet reaped */
+bool process_gone(struct pf_as *as);
+/* Start the list of n operations in as->req. 0, -ESRCH. Lock held, mapper idle. */
+int mapper_post(struct pf_as *as, unsigned n);
+int mapper_wait(struct pf_as *as);
+void notify_collect(void); /* hand over what has come so far; does not wait */
+/* Both. ret_done: operations completed; 0, -errno of the failed one, -ESRCH. */
+int mapper_run(struct pf_as *as, unsigned n, unsigned *ret_done, int64_t *ret_val);
+
+/* space.c */
+struct pf_as *space_new(void);
+void space_put(struct pf_as *as);
+void space_kill(struct pf_as *as); /* SIGKILL, wait, reap, release; nobody uses its mapper */
+void space_pool_start(void);
+void space_pool_drain(void);
+int trap_as_create(struct pf_as **ret);
+void trap_as_destroy(struct pf_as *as);
+int trap_as_run(struct pf_as *as, const struct pf_memop *ops, size_t n, size_t *ret_done);
+int trap_fd_donate(struct pf_as *as, int fd);
+void trap_fd_drop(struct pf_as *as, int slot);
+int trap_as_pidfd(struct pf_as *as);
+
+/* thread.c */
+int trap_thread_create(struct pf_as *as, const struct pf_regs *regs, const void *fpu,
+                       size_t fpu_len, struct pf_thread **ret);
+void trap_thread_destroy(struct pf_thread *t);
+struct lane *trap_thread_lane(struct pf_thread *t);
+uint64_t trap_thread_lane_addr(struct pf_thread *t);
+void trap_thread_set_owner(struct pf_thread *t, uint32_t poller);
+void trap_thread_interrupt(struct pf_thread *t);
+uint64_t trap_thread_cpu_ns(struct pf_thread *t);
+
+/* event.c */
+bool trap_thread_event(struct pf_thread *t, struct pf_event *ret);
+void trap_thread_get_regs(struct pf_thread *t, struct pf_regs *ret);
+void trap_thread_set_regs(struct pf_thread *t, const struct pf_regs *regs);
+size_t trap_thread_get_fpu(struct pf_thread *t, void *buf, size_t size);
+int trap_thread_set_fpu(struct pf_thread *t, const void *buf, size_t len);
+void trap_thread_reply(struct pf_thread *t, const struct pf_reply *r);
+/* Frame that starts a thread. 0, -EINVAL (extended state). */
+int frame_build(struct lane *lane, uint64_t lane_addr, const struct pf_regs *regs, const void *fpu,
+                size_t fpu_len);
+#define HANDLED_SIGNALS                                                                            \
+    {                                                                                              \
+        SIGSYS, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, TRAP_INTERRUPT                           \
+    }
+
+/* fpu.c */
+void fpu_init(void);
+/* Make an image safe to restore from. -EINVAL when it is none of this host's. */
+int fpu_sanitize(uint8_t *image, size_t len);
+
+#endif

@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * space.c - address spaces: stub processes forked from the template, a pool of them, and the lists
+ * of memory operations their mappers execute.
+ *
+ * A stub is born holding only the stub's pages and the memory file's descriptor. It is a child of
+ * the Sentry (CLONE_PARENT). Forking takes long, so POOL_MAX are kept ready; the next one is asked
+ * for when one is taken, and nobody waits for it.
+ *
+ * Donated descriptors: slot = descriptor number in the stub + 1, slot 0 is the memory file. A
+ * dropped one is closed with the next list.
+ *
+ * Who may lie: nobody; but the process can be dead at any time.
+ * Locks: template->lock guards template and pool; as->lock (RANK_PLATFORM, a fiber mutex) one list
+ * of one address space. Never both.
+ *
+ * Host: ioctl, pidfd_open, kill, waitid, close, membarrier [sentry]
+ */
+#include <errno.h>
+#include <linux/close_range.h>
+#include <linux/membarrier.h>
+#include <linux/seccomp.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <base/log.h>
+
+#include "internal.h"
+
+static struct {
+    struct list_head ready;  /* GUARDED_BY(template->lock), as all here */
+    unsigned count;
+    struct pf_as *forking;   /* asked for, pid not known yet */
+} g_pool;
+
+struct pf_as *space_new(void)
+{
+    struct pf_as *as = calloc(1, sizeof *as);
+
+    if (!as)
+        return NULL;
+    if (range_get(RANGE_REQ, &as->req_off)) {
+        free(as);
+        return NULL;
+    }
+    refcount_init(&as->refs);
+    as->req = memfile_ptr(g_trap.mf, as->req_off);
+    as->pid = -1;
+    as->pidfd = -1;
+    as->mapper_cpu = -1;
+    fmutex_init(&as->lock, RANK_PLATFORM);
+    spin_init(&as->lanes_lock, RANK_LEAF);
+    list_init(&as->hash_link);
+    list_init(&as->pool_link);
+    list_init(&as->threads);
+    return as;
+}
+
+void space_put(struct pf_as *as)
+{
+    if (!refcount_put(&as->refs))
+        return;
+    free(as->lanes);
+    free(as);
+}
+
+/* Lanes without a thread go back; those in use are given back by their threads. */
+static void lanes_release(struct pf_as *as)
+{
+    spin_lock(&as->lanes_lock);
+    as->released = true;
+    for (unsigned i = 0; i < as->lane_count; i++) {
+        uint64_t off = as->lanes[i].off;
+
+        if (as->lanes[i].state == LANE_USED || !off)
+            continue;
+        as->lanes[i].off = 0;
+        as->lanes[i].state = LANE_UNMAPPED;
+        spin_unlock(&as->lanes_lock);
+        range_put(RANGE_LANE, off);
+        spin_lock(&as->lanes_lock);
+    }
+    spin_unlock(&as->lanes_lock);
+}
+
+void space_kill(struct pf_as *as)
+{
+    siginfo_t si;
+
+    atomic_store(&as->gone, true);
+    if (as->pid > 0) {
+        kill(as->pid, SIGKILL);
+        /* dead first, then unknown to notify.c, then its pid may be used again */
+        while (waitid(P_PID, (id_t)as->pid, &si, WEXITED | WNOWAIT | __WALL) && errno == EINTR)
+            ;
+        notify_unregister(as);
+        while (waitid(P_PID, (id_t)as->pid, &si, WEXITED | __WALL) && errno == EINTR)
+            ;
+    }
+    if (as->pidfd >= 0)
+        close(as->pidfd);
+    as->pidfd = -1;
+    lanes_release(as);
+    range_put(RANGE_REQ, as->req_off);
+    space_put(as);
+}
+
+/* --- pool --- */
+
+/* Ask the template for one more; nothing is waited for but its previous list. */
+static int fork_start(void)
+{
+    struct pf_as *tmpl = g_trap.template, *as = space_new();
+
+    if (!as)
+        return -ENOMEM;
+    int r = mapper_wait(tmpl);
+    if (!r) {
+        tmpl->req[0] = (struct stub_op){SYS_clone,
+                                        {TRAP_CLONE_PROCESS, 0, 0, 0, (uint64_t)g_trap.memfd,
+                                         as->req_off},
+                                        stub_addr(stub_fork)};
+        r = mapper_post(tmpl, 1);
+    }
+    if (r) {
+        log_error("trap", "the template process is gone");
+        space_kill(as);
+        return -EAGAIN;
+    }
+    g_pool.forking = as;
+    return 0;
+}
+
+/* Wait for the pid of the one asked for; into the pool. */
+static int fork_finish(void)
+{
+    struct pf_as *tmpl = g_trap.template, *as = g_pool.forking;
+
+    g_pool.forking = NULL;
+    int64_t pid = mapper_wait(tmpl) ? -EAGAIN : (int64_t)tmpl->res_val;
+    if (pid > 0) {
+        as->pid = (pid_t)pid;
+        as->pidfd = (int)syscall(SYS_pidfd_open, as->pid, 0);
+        notify_register(as);
+        if (as->pidfd < 0)
+            pid = -EAGAIN;
+    }
+    if (pid <= 0) {
+        space_kill(as);
+        return pid == -ENOMEM ? -ENOMEM : -EAGAIN;
+    }
+    list_add_tail(&as->pool_link, &g_pool.ready);
+    g_pool.count++;
+    return 0;
+}
+
+static struct pf_as *pool_take(void)
+{
+    while (!list_empty(&g_pool.ready)) {
+        struct pf_as *as = list_first_entry(&g_pool.ready, struct pf_as, pool_link);
+
+        list_del(&as->pool_link);
+        g_pool.count--;
+        if (!process_gone(as))
+            return as;
+        space_kill(as);
+    }
+    return NULL;
+}
+
+/* Keep one fork going while the pool is not full. */
+static void pool_refill(void)
+{
+    if (g_pool.forking)
+        notify_collect();
+    if (g_pool.forking && atomic_load(&g_trap.template->idle))
+        (void)fork_finish();
+    if (!g_pool.forking && g_pool.count < POOL_MAX)
+        (void)fork_start();
+}
+
+void space_pool_start(void)
+{
+    list_init(&g_pool.ready);
+    g_pool.count = 0;
+    g_pool.forking = NULL;
+    fmutex_lock(&g_trap.template->lock);
+    pool_refill();
+    fmutex_unlock(&g_trap.template->lock);
+}
+
+void space_pool_drain(void)
+{
+    fmutex_lock(&g_trap.template->lock);
+    if (g_pool.forking)
+        (void)fork_finish();
+    for (struct pf_as *as; (as = pool_take());)
+        space_kill(as);
+    fmutex_unlock(&g_trap.template->lock);
+}
+
+int trap_as_create(struct pf_as **ret)
+{
+    struct pf_as *as;
+    int r = 0;
+
+    fmutex_lock(&g_trap.template->lock);
+    as = pool_take();
+    if (!as) {
+        r = g_pool.forking ? 0 : fork_start();
+        if (!r)
+            r = fork_finish();
+        as = pool_take();
+    }
+    if (as)
+        pool_refill();
+    fmutex_unlock(&g_trap.template->lock);
+    if (!as)
+        return r ? r : -EAGAIN;
+    *ret = as;
+    return 0;
+}
+
+void trap_as_destroy(struct pf_as *as)
+{
+    if (!as)
+        return;
+    atomic_store(&as->gone, true);
+    kill(as->pid, SIGKILL);
+    fmutex_lock(&as->lock); /* whoever runs a list sees the end */
+    fmutex_unlock(&as->lock);
+    space_kill(as);
+}
+
+int trap_as_pidfd(struct pf_as *as)
+{
+    return as->pidfd;
+}
+
+/* --- lists --- */
+
+static bool range_ok(const struct pf_memop *o)
+{
+    uint64_t end;
+
+    if (o->op == PF_SYNC)
+        return true;
+    if (__builtin_add_overflow(o->addr, o->len, &end))
+        return false;
+    return end <= STUB_REGION || (o->addr >= STUB_RINGS && end <= STUB_REGION_END);
+}
+
+static int host_fd(int slot)
+{
+    return slot == PF_FD_MEMFILE ? g_trap.memfd : slot - 1;
+}
+
+static int op_translate(const struct pf_memop *o, struct stub_op *ret)
+{
+    uint64_t prot = (uint64_t)(uint32_t)o->prot;
+
+    if (!range_ok(o) || (prot & ~(uint64_t)(PROT_READ | PROT_WRITE | PROT_EXEC)))
+        return -EINVAL;
+    switch ((enum pf_op)o->op) {
+    case PF_MAP:
+        if (o->fd < 0)
+            return -EBADF;
+        *ret = (struct stub_op){
+            SYS_mmap,
+            {o->addr, o->len, prot,
+             MAP_SHARED | MAP_FIXED | (o->flags & PF_MAP_POPULATE ? (uint64_t)MAP_POPULATE : 0),
+             (uint64_t)host_fd(o->fd), o->off},
+            STUB_CTL_STRICT};
+        return 0;
+    case PF_UNMAP:
+        *ret = (struct stub_op){SYS_munmap, {o->addr, o->len}, STUB_CTL_STRICT};
+        return 0;
+    case PF_PROTECT:
+        *ret = (struct stub_op){SYS_mprotect, {o->addr, o->len, prot}, STUB_CTL_STRICT};
+        return 0;
+    case PF_POPULATE:
+        *ret = (struct stub_op){
+            SYS_madvise,
+            {o->addr, o->len, prot & PROT_WRITE ? MADV_POPULATE_WRITE : MADV_POPULATE_READ},
+            STUB_CTL_LAX};
+        return 0;
+    case PF_ADVISE:
+        *ret = (struct stub_op){SYS_madvise, {o->addr, o->len, o->off}, STUB_CTL_STRICT};
+        return 0;
+    case PF_SYNC:
+        *ret = (struct stub_op){
+            SYS_membarrier, {MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE}, STUB_CTL_STRICT};
+        return 0;
+    }
+    return -EINVAL;
+}
+
+/* What goes before the caller's operations: descriptors to close, membarrier's registration. */
+static unsigned list_prologue(struct pf_as *as, const struct pf_memop *ops, size_t n)
+{
+    unsigned k = 0;
+
+    while (as->drop_count) {
+        uint64_t fd = (uint64_t)as->drops[--as->drop_count];
+        as->req[k++] = (struct stub_op){SYS_close_range, {fd, fd, 0}, STUB_CTL_LAX};
+    }
+    for (size_t i = 0; i < n && !as->sync_registered; i++) {
+        if (ops[i].op != PF_SYNC)
+            continue;
+        as->req[k++] = (struct stub_op){
+            SYS_membarrier, {MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE}, STUB_CTL_LAX};
+        as->sync_registered = true;
+    }
+    return k;
+}
+
+static int run_locked(struct pf_as *as, const struct pf_memop *ops, size_t n, size_t *done)
+{
+    while (*done < n) {
+        int r = mapper_wait(as);
+        if (r)
+            return r;
+        unsigned extra = list_prologue(as, ops + *done, n - *done), k = extra, stopped;
+        int64_t val;
+        int bad = 0;
+        for (size_t i = *done; i < n && k < LIST_MAX && !bad; i++) {
+            bad = op_translate(&ops[i], &as->req[k]);
+            k += !bad;
+        }
+        r = mapper_run(as, k, &stopped, &val);
+        if (r == -ESRCH && atomic_load(&as->gone))
+            return r;
+        *done += stopped > extra ? stopped - extra : 0;
+        if (r || bad)
+            return r ? r : bad;
+    }
+    return 0;
+}
+
+int trap_as_run(struct pf_as *as, const struct pf_memop *ops, size_t n, size_t *ret_done)
+{
+    size_t done = 0;
+
+    fmutex_lock(&as->lock);
+    int r = run_locked(as, ops, n, &done);
+    fmutex_unlock(&as->lock);
+    if (ret_done)
+        *ret_done = done;
+    return r;
+}
+
+int trap_fd_donate(struct pf_as *as, int fd)
+{
+    fmutex_lock(&as->lock);
+    int r;
+    for (;;) {
+        r = mapper_wait(as);
+        if (r)
+            break;
+        struct seccomp_notif_addfd add = {.id = as->notify_id, .srcfd = (uint32_t)fd};
+        r = ioctl(g_trap.listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+        if (r >= 0) {
+            r++; /* slot */
+            break;
+        }
+        r = -errno;
+        if (r == -ENOENT && !process_gone(as)) { /* stopped and continued: it calls again */
+            atomic_store(&as->idle, false);
+            continue;
+        }
+        if (r != -EINTR)
+            break;
+    }
+    fmutex_unlock(&as->lock);
+    return r == -ENOENT ? -ESRCH : r;
+}
+
+void trap_fd_drop(struct pf_as *as, int slot)
+{
+    unsigned stopped;
+    int64_t val;
+
+    if (slot <= PF_FD_MEMFILE || host_fd(slot) == g_trap.memfd)
+        return;
+    fmutex_lock(&as->lock);
+    as->drops[as->drop_count++] = host_fd(slot);
+    if (as->drop_count == DROPS_MAX && mapper_wait(as) == 0)
+        (void)mapper_run(as, list_prologue(as, NULL, 0), &stopped, &val);
+    as->drop_count %= DROPS_MAX; /* the process is dead: nothing to close */
+    fmutex_unlock(&as->lock);
+}

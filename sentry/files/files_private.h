@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * files_private.h - what the kinds of files share. */
+#ifndef FILES_PRIVATE_H
+#define FILES_PRIVATE_H
+
+#include <string.h>
+
+#include <files/files.h>
+
+/* st_dev of files without a file system: one number for sockets, one for the rest. */
+#define FILES_DEV_ANON 14
+#define FILES_DEV_PIPE 15
+#define FILES_DEV_SOCKET 9
+
+/* stat() of a file without an inode: number, owner and times; everything else zero. */
+void files_anon_stat(const struct file *f, uint32_t mode, struct stat *ret);
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * socket.h - the AF_UNIX socket, for socketpair.c and socket_opt.c. */
+#ifndef FILES_SOCKET_H
+#define FILES_SOCKET_H
+
+#include "files_private.h"
+
+/* One send: a message, or a piece of a stream. */
+struct sock_buf {
+    struct list_head link;
+    size_t size, taken;  /* bytes, already received (stream) */
+    struct ucred cred;   /* sender's */
+    struct file **files; /* SCM_RIGHTS, references; NULL when none */
+    unsigned file_count;
+    bool end_of_record;
+    char data[];
+};
+#define SOCK_BUF_OVERHEAD 64u /* charged for each beside its bytes */
+
+struct sock {
+    struct refcount ref; /* the file, the peer */
+    int domain, type;    /* immutable */
+    struct sock *peer;   /* reference, immutable; NULL: unconnected */
+    struct ucred peer_cred;
+    struct fmutex recv_lock; /* RANK_FILE: receivers one after the other */
+
+    struct spin lock;       /* RANK_OBJECT; below it: */
+    struct list_head queue; /* sock_buf, towards this socket */
+    size_t queued;          /* bytes charged, reserved ones included */
+    size_t limit;           /* of queued: the peer's SO_SNDBUF */
+    bool rcv_shut, snd_shut;
+    bool dead; /* file closed */
+    int error; /* SO_ERROR */
+    bool pass_cred;
+    uint32_t flag_options; /* SO_REUSEADDR and the like: kept, no effect */
+    uint32_t recv_size;    /* SO_RCVBUF as set; without effect */
+    int64_t send_timeout_ns, recv_timeout_ns;
+
+    struct wait_queue wait;
+};
+
+struct sock *file_sock(const struct file *f); /* NULL: no socket */
+
+/* May a send begin? Then it is taken even if it ends over the limit. lock held. */
+static inline bool sock_has_room_locked(const struct sock *s)
+{
+    return s->queued <= s->limit - s->limit / 4;
+}
+
+#endif

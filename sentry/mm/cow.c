@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * cow.c - first write to memory that is shared after fork, or to a private file mapping.
+ *
+ * The last owner takes the memory over as it is, as far as it is the last owner. Others copy a
+ * block into the seg's shadow range: same layout, so blocks copied one after the other lie next to
+ * each other in the file and the host keeps one mapping. Blocks start at 4 KiB and double to 2 MiB
+ * while writes come near each other; a process with many host mappings gets larger ones, so that the
+ * host's limit is not reached.
+ * Copies read guest memory: bytes may change meanwhile, which is the guest's own race.
+ */
+#include <signal.h>
+
+#include "mm_internal.h"
+
+uint64_t cow_min_block(const struct mm *mm)
+{
+    if (mm->segs.count > HOST_MAPS_MAX / 2)
+        return HUGE_SIZE;
+    return mm->segs.count > HOST_MAPS_MAX / 4 ? WINDOW_MIN : PAGE_SIZE;
+}
+
+static int bus_error(struct fault_info *fi)
+{
+    *fi = (struct fault_info){SIGBUS, BUS_ADRERR};
+    return -EFAULT;
+}
+
+/* Writing to a shared file mapping: ask the file. */
+static int break_shared(struct mm *mm, struct vma *v, struct seg *s, uint64_t addr,
+                        struct fault_info *fi)
+{
+    bool mapped = s->hprot >= 0;
+    uint64_t page = align_down(addr, PAGE_SIZE), a = page, b = page + PAGE_SIZE;
+    if (s->kind == SEG_FD) {
+        int slot = mm_file_slot(s->file, true);
+        if (slot < 0)
+            return bus_error(fi);
+        a = MAX(s->r.start, v->r.start);
+        b = MIN(s->r.end, v->r.end);
+    }
+    if (s->r.start < a)
+        s = seg_split(mm, s, a);
+    if (s && s->r.end > b && !seg_split(mm, s, b))
+        s = NULL;
+    if (!s)
+        return -ENOMEM;
+    if (s->kind == SEG_PAGE) {
+        uint64_t off, count = 1;
+        int r = s->file->m->ops->page(s->file->m, vma_file_off(v, page) >> PAGE_SHIFT, true, &off,
+                                      &count);
+        if (r < 0)
+            return r == -ENOMEM ? r : bus_error(fi);
+        s->off = off;
+    }
+    s->cow = false;
+    s->hprot = -1;
+    if (mapped) {
+        s->hprot = (int8_t)seg_wanted_prot(v, s);
+        ops_map(mm, s, a, b, s->hprot, s->kind == SEG_PAGE);
+    }
+    return 0;
+}
+
+/* Nobody else has [addr's page ...): as far as that is so, the memory becomes ours. */
+static int take_over(struct mm *mm, struct vma *v, struct seg *s, uint64_t a, uint64_t b)
+{
+    if (s->r.start < a)
+        s = seg_split(mm, s, a);
+    if (s && s->r.end > b && !seg_split(mm, s, b))
+        s = NULL;
+    if (!s)
+        return -ENOMEM;
+    if (s->shadow != NO_OFF) {
+        memref_release(s->shadow, b - a);
+        mm->reserved -= MIN(mm->reserved, b - a);
+        s->shadow = NO_OFF;
+    }
+    s->cow = false;
+    if (s->hprot >= 0) {
+        s->hprot = (int8_t)seg_wanted_prot(v, s);
+        ops_add(mm, PF_PROTECT, a, b - a, s->hprot, 0);
+    }
+    segs_merge(mm, a, b);
+    return 0;
+}
+
+static void block_choose(struct mm *mm, struct vma *v, const struct seg *s, uint64_t addr,
+                         uint64_t *ret_a, uint64_t *ret_b)
+{
+    uint64_t size = v->cow_size;
+    bool near = size && addr + 2 * size >= v->cow_next - size && addr < v->cow_next + 2 * size;
+    size = near ? MIN(size * 2, HUGE_SIZE) : PAGE_SIZE;
+    size = MAX(size, cow_min_block(mm));
+    if (mm_pressure())
+        size = PAGE_SIZE;
+    uint64_t a = MAX(align_down(addr, size), MAX(s->r.start, v->r.start));
+    uint64_t b = MIN(align_down(addr, size) + size, MIN(s->r.end, v->r.end));
+    *ret_a = a;
+    *ret_b = b;
+    v->cow_next = b;
+    v->cow_size = size;
+}
+
+static int copy_block(struct vma *v, const struct seg *s, uint64_t a, uint64_t b, uint64_t dst)
+{
+    uint64_t src = s->off + (a - s->r.start), len = b - a;
+    int r = memfile_populate(g_mm.mf, dst, len);
+    if (r < 0)
+        return -ENOMEM;
+    if (s->kind == SEG_FD)
+        return file_read(s->file->m, vma_file_off(v, a), memfile_ptr(g_mm.mf, dst), len);
+    present_want(src, len);
+    return ua_copy(memfile_ptr(g_mm.mf, dst), memfile_ptr(g_mm.mf, src), len) ? -ENOMEM : 0;
+}
+
+static int copy_to_shadow(struct mm *mm, struct vma *v, struct seg *s, uint64_t a, uint64_t b,
+                          bool map)
+{
+    uint64_t len = s->r.end - s->r.start;
+    if (s->shadow == NO_OFF) {
+        if (memfile_alloc(g_mm.mf, len, s->r.start & (HUGE_SIZE - 1), &s->shadow) < 0) {
+            s->shadow = NO_OFF;
+            return -ENOMEM;
+        }
+        mm->reserved += len;
+    }
+    int r = copy_block(v, s, a, b, s->shadow + (a - s->r.start));
+    if (r < 0)
+        return r;
+    if (s->r.start < a)
+        s = seg_split(mm, s, a);
+    if (s && s->r.end > b && !seg_split(mm, s, b))
+        s = NULL;
+    if (!s)
+        return -ENOMEM;
+    if (s->kind == SEG_MEM) {
+        mm->reserved -= MIN(mm->reserved, b - a);
+        ops_dying(mm, s->off, b - a);
+    }
+    bool mapped = s->hprot >= 0;
+    s->kind = SEG_MEM;
+    s->off = s->shadow;
+    s->shadow = NO_OFF;
+    s->file = NULL;
+    s->cow = false;
+    s->hprot = -1;
+    if (mapped || map) {
+        s->hprot = (int8_t)seg_wanted_prot(v, s);
+        if (s->hprot == 0)
+            ops_add(mm, PF_UNMAP, a, b - a, 0, 0), s->hprot = -1;
+        else
+            ops_map(mm, s, a, b, s->hprot, true);
+    }
+    segs_merge(mm, a, b);
+    return 0;
+}
+
+int seg_break(struct mm *mm, struct vma *v, struct seg *s, uint64_t addr, bool map,
+              struct fault_info *fi)
+{
+    uint64_t page = align_down(addr, PAGE_SIZE), a, b, run;
+    if (v->flags & VMA_SHARED)
+        return break_shared(mm, v, s, addr, fi);
+    if (s->kind == SEG_MEM) {
+        uint64_t max = MIN(s->r.end, v->r.end) - page;
+        if (!memref_shared(s->off + (page - s->r.start), max, &run))
+            return take_over(mm, v, s, page, page + run);
+    } else if (file_past_end(s->file->m, vma_file_off(v, page))) {
+        return bus_error(fi);
+    }
+    block_choose(mm, v, s, addr, &a, &b);
+    int r = copy_to_shadow(mm, v, s, a, b, map);
+    return r == -EIO ? bus_error(fi) : r;
+}

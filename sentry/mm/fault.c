@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * fault.c - a guest touched an address: give it memory, or say which signal it gets.
+ *
+ * Memory arrives in windows. A touch just behind (or before) a mapped run gets a window as long as
+ * the run, between 64 KiB and 2 MiB (4 MiB in long runs): dense access doubles, and at most twice
+ * the memory touched is committed. Aligned 2 MiB windows ask for huge pages. A touch away from any
+ * run starts an island of 64 KiB; a VMA that collects many islands is being accessed in a scattered
+ * way, and gets 2 MiB pieces mapped but not populated: host faults do the rest.
+ *
+ * A fault on a page that is mapped as it should be is another thread's that came first, a late
+ * self-unmap (ops.c), or the memory limit: the first one just retries, the next repairs.
+ */
+#include <signal.h>
+
+#include <base/fiber.h>
+
+#include "mm_internal.h"
+
+bool mm_pressure(void)
+{
+    uint64_t limit = memfile_limit(g_mm.mf);
+    return memfile_used(g_mm.mf) > limit - limit / 8;
+}
+
+bool vma_allows(const struct vma *v, uint32_t access)
+{
+    if ((access & PF_ACCESS_WRITE) && !(v->prot & PROT_WRITE))
+        return false;
+    if ((access & PF_ACCESS_EXEC) && !(v->prot & PROT_EXEC))
+        return false;
+    return (v->prot & (PROT_READ | PROT_WRITE | PROT_EXEC)) != 0;
+}
+
+struct vma *vma_fault_find(struct mm *mm, uint64_t addr)
+{
+    struct vma *v = vma_find(mm, addr);
+    if (!v || v->r.start <= addr)
+        return v;
+    if (!(v->flags & VMA_GROWSDOWN) || addr < g_mm.limits.user_min)
+        return NULL;
+    uint64_t limit = MIN(mm->stack_limit, mm->limits.stack);
+    struct vma *p = vma_prev(v);
+    uint64_t floor = p ? p->r.end : g_mm.limits.user_min;
+    uint64_t start = align_down(addr, WINDOW_MIN);
+    if (v->r.end - start > limit || start < floor || start - floor < STACK_GUARD)
+        start = align_down(addr, PAGE_SIZE);
+    if (v->r.end - start > limit || start < floor || start - floor < STACK_GUARD ||
+        mm_may_grow(mm, v->r.start - start, false) < 0)
+        return NULL;
+    vma_account(mm, v, -1);
+    range_resize(&v->r, start, v->r.end);
+    vma_account(mm, v, 1);
+    return v;
+}
+
+int seg_ensure(struct mm *mm, struct vma *v, uint64_t addr, bool write, bool map,
+               struct seg **ret, struct fault_info *fi)
+{
+    for (int tries = 0; tries < 4; tries++) {
+        struct seg *s = seg_at(mm, addr);
+        int r = 0;
+        if (!s)
+            r = v->file ? file_backing(mm, v, addr, write, &s, fi) : seg_reserve(mm, v, addr, &s);
+        if (r < 0)
+            return r;
+        if (!write || !s->cow) {
+            *ret = s;
+            return 0;
+        }
+        r = seg_break(mm, v, s, addr, map, fi);
+        if (r < 0)
+            return r;
+    }
+    return -ENOMEM;
+}
+
+struct window {
+    uint64_t a, b;
+    bool populate, huge;
+};
+
+static uint64_t window_size(uint64_t run)
+{
+    if (run >= 8 * WINDOW_LONG)
+        return WINDOW_LONG;
+    return MIN(MAX(run, WINDOW_MIN), WINDOW_MAX);
+}
+
+/* @s is unmapped memory around @addr. */
+static struct window window_choose(struct vma *v, struct seg *s, uint64_t addr)
+{
+    uint64_t page = align_down(addr, PAGE_SIZE);
+    uint64_t lo = MAX(s->r.start, v->r.start), hi = MIN(s->r.end, v->r.end);
+    struct seg *p = seg_prev(s), *n = seg_next(s);
+    struct window w = {.a = page, .b = page + PAGE_SIZE, .populate = true};
+    if (mm_pressure())
+        return w;
+    if (p && p->hprot >= 0 && p->r.end == lo && page - lo < WINDOW_MIN) {
+        uint64_t size = window_size(p->r.end - p->r.start);
+        w.a = lo;
+        w.b = lo + size;
+        if (size >= HUGE_SIZE && (lo & (HUGE_SIZE - 1)))
+            w.b = align_up(lo, HUGE_SIZE);
+        v->islands -= MIN(v->islands, 2u);
+    } else if (n && n->hprot >= 0 && n->r.start == hi && hi - page <= WINDOW_MIN) {
+        uint64_t size = window_size(n->r.end - n->r.start);
+        w.b = hi;
+        w.a = hi - MIN(size, hi - lo);
+        v->islands -= MIN(v->islands, 2u);
+    } else if (v->islands++ < ISLANDS_MAX) {
+        w.a = align_down(addr, WINDOW_MIN);
+        w.b = w.a + WINDOW_MIN;
+    } else {
+        w.a = align_down(addr, HUGE_SIZE);
+        w.b = w.a + HUGE_SIZE;
+        w.populate = false;
+    }
+    w.a = MAX(w.a, lo);
+    w.b = MAX(MIN(w.b, hi), page + PAGE_SIZE);
+    w.huge = w.populate && w.b - w.a >= HUGE_SIZE && !((w.a | w.b) & (HUGE_SIZE - 1)) &&
+             !(v->flags & VMA_NOHUGE);
+    return w;
+}
+
+static int map_window(struct mm *mm, struct vma *v, struct seg *s, uint64_t addr)
+{
+    struct window w = window_choose(v, s, addr);
+    int prot = seg_wanted_prot(v, s);
+    uint64_t page = align_down(addr, PAGE_SIZE);
+    int r = map_range(mm, v, w.a, w.b, false, w.populate && !w.huge);
+    if (r < 0)
+        return r;
+    if (w.huge) {
+        ops_add(mm, PF_ADVISE, w.a, w.b - w.a, 0, MADV_HUGEPAGE);
+        ops_add(mm, PF_POPULATE, w.a, w.b - w.a, prot, 0);
+    } else if (!w.populate) {
+        ops_add(mm, PF_POPULATE, page, PAGE_SIZE, prot, 0);
+    }
+    return 0;
+}
+
+/* All of a file that lies in a row comes with its first touch: text, then data, as libraries do. */
+static int map_file_row(struct mm *mm, struct vma *v)
+{
+    struct vma *first = v, *p;
+    int r = 0;
+    for (int i = 0; i < 4 && (p = vma_prev(first)) && p->file == v->file; i++)
+        first = p;
+    for (int i = 0; i < 8 && r == 0 && first && first->file == v->file; i++) {
+        r = map_range(mm, first, first->r.start, first->r.end, false, false);
+        first = vma_next(first);
+    }
+    return r;
+}
+
+int map_for_fault(struct mm *mm, struct vma *v, struct seg *s, uint64_t addr)
+{
+    uint64_t a = MAX(s->r.start, v->r.start), b = MIN(s->r.end, v->r.end);
+    int prot = seg_wanted_prot(v, s);
+    if (s->hprot == prot)
+        return 0;
+    if (s->hprot >= 0)
+        return map_range(mm, v, a, b, false, false);
+    if (s->kind == SEG_FD)
+        return map_file_row(mm, v);
+    if (s->kind == SEG_PAGE)
+        return map_range(mm, v, a, b, false, true);
+    if (!s->cow)
+        return map_window(mm, v, s, addr);
+    int r = map_range(mm, v, a, b, false, false);
+    uint64_t from = MAX(align_down(addr, WINDOW_MIN), a);
+    uint64_t to = MIN(align_down(addr, WINDOW_MIN) + WINDOW_MIN, b);
+    ops_add(mm, PF_POPULATE, from, to - from, prot, 0);
+    return r;
+}
+
+static int fault_repair(struct mm *mm, struct vma *v, struct seg *s, uint64_t addr,
+                        struct fault_info *fi)
+{
+    uint64_t page = align_down(addr, PAGE_SIZE);
+    if (s->kind == SEG_FD || s->kind == SEG_PAGE) {
+        if (file_past_end(s->file->m, vma_file_off(v, page))) {
+            *fi = (struct fault_info){SIGBUS, BUS_ADRERR};
+            return -EFAULT;
+        }
+    } else if (memfile_populate(g_mm.mf, s->off + (page - s->r.start), PAGE_SIZE) < 0) {
+        return -ENOMEM;
+    }
+    if (mm->spurious_page != page) {
+        mm->spurious_page = page;
+        mm->spurious_count = 0;
+        return 0;
+    }
+    if (++mm->spurious_count > 64) {
+        *fi = (struct fault_info){SIGSEGV, SEGV_ACCERR};
+        return -EFAULT;
+    }
+    uint64_t a = MAX(align_down(addr, WINDOW_MIN), MAX(s->r.start, v->r.start));
+    uint64_t b = MIN(align_down(addr, WINDOW_MIN) + WINDOW_MIN, MIN(s->r.end, v->r.end));
+    ops_map(mm, s, a, b, seg_wanted_prot(v, s), false);
+    return 0;
+}
+
+static int fault_locked(struct mm *mm, uint64_t addr, uint32_t access, struct fault_info *fi)
+{
+    bool write = (access & PF_ACCESS_WRITE) != 0;
+    struct seg *s;
+    struct vma *v = addr < g_mm.limits.user_max ? vma_fault_find(mm, addr) : NULL;
+    if (!v) {
+        *fi = (struct fault_info){SIGSEGV, SEGV_MAPERR};
+        return -EFAULT;
+    }
+    if (!vma_allows(v, access)) {
+        *fi = (struct fault_info){SIGSEGV, SEGV_ACCERR};
+        return -EFAULT;
+    }
+    s = seg_at(mm, addr);
+    if (s && !(write && s->cow) && s->hprot == seg_wanted_prot(v, s))
+        return fault_repair(mm, v, s, addr, fi);
+    mm->minflt++;
+    int r = seg_ensure(mm, v, addr, write, true, &s, fi);
+    return r < 0 ? r : map_for_fault(mm, v, s, addr);
+}
+
+int mm_fault(struct mm *mm, uint64_t addr, uint32_t access, uint64_t sp, int *ret_signo,
+             int *ret_code)
+{
+    struct fault_info fi = {SIGSEGV, SEGV_MAPERR};
+    (void)sp; /* Linux no longer compares it when a stack grows */
+    int r = mm_lock_change(mm);
+    if (r < 0)
+        return r == -ESRCH ? 0 : r; /* dead: its event comes */
+    r = fault_locked(mm, addr, access, &fi);
+    int r2 = ops_run(mm);
+    mm_unlock(mm);
+    if (r == 0)
+        r = r2 == -ESRCH ? 0 : r2;
+    if (r == -EFAULT) {
+        *ret_signo = fi.signo;
+        *ret_code = fi.code;
+    } else if (r < 0) {
+        r = -ENOMEM;
+    }
+    return r;
+}
+
+static int populate_vma(struct mm *mm, struct vma *v, uint64_t a, uint64_t b, bool write)
+{
+    struct fault_info fi;
+    struct seg *s;
+    int r = 0;
+    write = write && (v->prot & PROT_WRITE);
+    for (uint64_t at = a; at < b && r == 0;) {
+        if (mm_spares_fill(mm) < 0)
+            return -ENOMEM;
+        r = seg_ensure(mm, v, at, write, true, &s, &fi);
+        if (r < 0)
+            break;
+        uint64_t end = MIN(s->r.end, b);
+        if (s->hprot == seg_wanted_prot(v, s))
+            ops_add(mm, PF_POPULATE, at, end - at, s->hprot, 0);
+        else
+            r = map_range(mm, v, at, end, false, true);
+        at = end;
+    }
+    return r;
+}
+
+int populate_range(struct mm *mm, uint64_t a, uint64_t b, bool write)
+{
+    while (a < b) {
+        struct vma *v = vma_at(mm, a);
+        if (!v)
+            return -ENOMEM;
+        uint64_t end = MIN(MIN(b, v->r.end), a + POPULATE_PIECE);
+        if (!(v->prot & (PROT_READ | PROT_WRITE | PROT_EXEC)))
+            return -EFAULT;
+        int r = populate_vma(mm, v, a, end, write);
+        int r2 = end < b ? ops_run(mm) : 0;
+        if (r < 0 || r2 < 0)
+            return r < 0 ? r : r2;
+        a = end;
+        if (a < b && fiber_sched_self())
+            fiber_yield(); /* the mm stays locked: trees do not change */
+    }
+    return 0;
+}

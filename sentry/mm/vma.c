@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * vma.c - the tree of what the guest asked for.
+ *
+ * Disjoint VMAs; neighbours that could be one are one. Splitting a VMA takes a node from the mm's
+ * spares, which are filled before a call changes anything, so splitting never fails half-way. What
+ * a guest can make grow is bounded by MM_VMAS_MAX and MM_VSIZE_MAX. Lock: mm->lock.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include <base/checked.h>
+
+#include "mm_internal.h"
+
+struct vma *vma_find(struct mm *mm, uint64_t addr)
+{
+    return vma_of(range_find(&mm->vmas, addr));
+}
+
+struct vma *vma_at(struct mm *mm, uint64_t addr)
+{
+    struct vma *v = vma_find(mm, addr);
+    return v && v->r.start <= addr ? v : NULL;
+}
+
+struct vma *vma_next(struct vma *v)
+{
+    return vma_of(range_next(&v->r));
+}
+
+struct vma *vma_prev(struct vma *v)
+{
+    return vma_of(range_prev(&v->r));
+}
+
+struct vma *vma_new(struct mm *mm)
+{
+    struct vma *v = mm->spare_vmas ? mm->spare_vma[--mm->spare_vmas] : malloc(sizeof *v);
+    if (v)
+        memset(v, 0, sizeof *v);
+    return v;
+}
+
+void vma_account(struct mm *mm, const struct vma *v, int sign)
+{
+    uint64_t len = v->r.end - v->r.start;
+    bool data = !(v->flags & VMA_SHARED) && (v->prot & PROT_WRITE) && !(v->flags & VMA_GROWSDOWN);
+    uint64_t delta = sign < 0 ? -len : len;
+    mm->vsize += delta;
+    if (data)
+        mm->data_size += delta;
+    if (v->flags & VMA_LOCKED)
+        mm->locked += delta;
+}
+
+void vma_insert(struct mm *mm, struct vma *v)
+{
+    range_insert(&mm->vmas, &v->r);
+    vma_account(mm, v, 1);
+}
+
+/* Free the node and its share of the file. */
+static void vma_free(struct mm *mm, struct vma *v)
+{
+    if (v->file)
+        mm_file_drop(v->file);
+    if (mm->spare_vmas < SPARE_VMAS)
+        mm->spare_vma[mm->spare_vmas++] = v;
+    else
+        free(v);
+}
+
+void vma_remove(struct mm *mm, struct vma *v)
+{
+    vma_account(mm, v, -1);
+    range_remove(&mm->vmas, &v->r);
+    vma_free(mm, v);
+}
+
+uint64_t vma_file_off(const struct vma *v, uint64_t addr)
+{
+    return v->off + (addr - v->r.start);
+}
+
+struct vma *vma_split(struct mm *mm, struct vma *v, uint64_t at)
+{
+    struct vma *up = vma_new(mm);
+    if (!up)
+        return NULL;
+    BUG_ON(at <= v->r.start || at >= v->r.end);
+    uint64_t end = v->r.end;
+    *up = *v;
+    up->off = v->file ? vma_file_off(v, at) : 0;
+    up->r.start = at;
+    up->r.end = end;
+    range_resize(&v->r, v->r.start, at);
+    range_insert(&mm->vmas, &up->r);
+    if (up->file)
+        mm_file_hold(up->file);
+    return up;
+}
+
+static bool vmas_mergeable(const struct vma *a, const struct vma *b)
+{
+    return a->r.end == b->r.start && a->prot == b->prot && a->flags == b->flags &&
+           a->file == b->file && a->name == b->name &&
+           (!a->file || vma_file_off(a, a->r.end) == b->off);
+}
+
+static void vma_absorb_next(struct mm *mm, struct vma *a, struct vma *b)
+{
+    uint64_t end = b->r.end;
+    range_remove(&mm->vmas, &b->r);
+    range_resize(&a->r, a->r.start, end);
+    vma_free(mm, b);
+}
+
+struct vma *vma_merge(struct mm *mm, struct vma *v)
+{
+    struct vma *p = vma_prev(v);
+    if (p && vmas_mergeable(p, v)) {
+        vma_absorb_next(mm, p, v);
+        v = p;
+    }
+    struct vma *n = vma_next(v);
+    if (n && vmas_mergeable(v, n))
+        vma_absorb_next(mm, v, n);
+    return v;
+}
+
+static int isolate_at(struct mm *mm, uint64_t at)
+{
+    struct vma *v = vma_at(mm, at);
+    if (!v || v->r.start == at)
+        return 0;
+    if (mm->vmas.count >= MM_VMAS_MAX || !vma_split(mm, v, at))
+        return -ENOMEM;
+    return 0;
+}
+
+int vmas_isolate(struct mm *mm, uint64_t a, uint64_t b)
+{
+    int r = isolate_at(mm, a);
+    return r < 0 ? r : isolate_at(mm, b);
+}
+
+bool vmas_cover(struct mm *mm, uint64_t a, uint64_t b)
+{
+    struct vma *v = vma_at(mm, a);
+    while (v && v->r.end < b) {
+        struct vma *n = vma_next(v);
+        if (!n || n->r.start != v->r.end)
+            return false;
+        v = n;
+    }
+    return v != NULL;
+}
+
+bool range_valid(uint64_t addr, uint64_t len)
+{
+    uint64_t end;
+    return !add_overflow(addr, len, &end) && end <= g_mm.limits.user_max;
+}
+
+static bool place_free(struct mm *mm, uint64_t addr, uint64_t len)
+{
+    if (addr < g_mm.limits.user_min || !range_valid(addr, len))
+        return false;
+    struct vma *v = vma_find(mm, addr);
+    if (!v)
+        return true;
+    uint64_t guard = v->flags & VMA_GROWSDOWN ? STACK_GUARD : 0;
+    return v->r.start >= addr + len && v->r.start - (addr + len) >= guard;
+}
+
+int vma_place(struct mm *mm, uint64_t hint, uint64_t len, uint64_t align, uint32_t flags,
+              uint64_t *ret)
+{
+    uint64_t lo = MAX(g_mm.limits.user_min, 65536ULL), hi = mm->mmap_top;
+    hint = align_down(hint, PAGE_SIZE);
+    if (hint && place_free(mm, hint, len)) {
+        *ret = hint;
+        return 0;
+    }
+    if (flags & MAP_32BIT)
+        hi = MIN(hi, 1ULL << 31);
+    if (range_find_gap(&mm->vmas, len, align, lo, hi, ret))
+        return 0;
+    if (align > PAGE_SIZE && range_find_gap(&mm->vmas, len, PAGE_SIZE, lo, hi, ret))
+        return 0;
+    if (!(flags & MAP_32BIT) &&
+        range_find_gap(&mm->vmas, len, PAGE_SIZE, hi, g_mm.limits.user_max, ret))
+        return 0;
+    return -ENOMEM;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * trap_guest.S - what the guest threads of trap_live_test execute. Position independent; copied to
+ * guest memory by the test. Most entries end in guest_done: call 600 with rax in rdi, for ever. */
+        .section .guest, "ax", @progbits
+        .globl  guest_start, guest_end, guest_echo, guest_load, guest_store, guest_spin
+        .globl  guest_int80, guest_uretprobe, guest_vsyscall, guest_jump, guest_tls, guest_count
+        .globl  guest_call, guest_ud2, guest_int3, guest_gp, guest_div, guest_lie
+        .globl  guest_xmm
+guest_start:
+guest_echo:                             /* call 500 for ever, rdi counts */
+        mov     $500, %eax
+        syscall
+        inc     %rdi
+        jmp     guest_echo
+guest_call:                             /* call rax */
+        syscall
+guest_done:
+        mov     %rax, %rdi
+        mov     $600, %eax
+        syscall
+        jmp     guest_done
+guest_load:                             /* read (rdi) */
+        mov     (%rdi), %rax
+        jmp     guest_done
+guest_store:                            /* write rsi to (rdi) */
+        mov     %rsi, (%rdi)
+        mov     (%rdi), %rax
+        jmp     guest_done
+guest_spin:
+        jmp     guest_spin
+guest_count:                            /* count at (rdi) */
+        incq    (%rdi)
+        jmp     guest_count
+guest_int80:
+        int     $0x80
+        jmp     guest_done
+guest_uretprobe:
+        mov     $335, %eax
+        syscall
+        jmp     guest_done
+guest_vsyscall:                         /* time() of the vsyscall page, needs a stack */
+        mov     $0xffffffffff600400, %rax
+        call    *%rax
+        jmp     guest_done
+guest_jump:
+        jmp     *%rdi
+guest_tls:                              /* what FS base points to */
+        mov     %fs:0, %rax
+        jmp     guest_done
+guest_ud2:
+        ud2
+guest_int3:
+        int3
+        jmp     guest_done
+guest_gp:
+        hlt
+guest_div:
+        xor     %ecx, %ecx
+        div     %ecx
+guest_lie:                              /* post event rsi with frame rdx in lane rdi */
+        mov     %rdx, 120(%rdi)
+        mov     %esi, 64(%rdi)
+        jmp     guest_spin
+guest_xmm:                              /* xmm0 after a call */
+        mov     $700, %eax
+        syscall
+        movq    %xmm0, %rax
+        jmp     guest_done
+guest_end:
+        .section .note.GNU-stack, "", @progbits
