@@ -10,10 +10,11 @@
  *
  * What the C library itself calls on behalf of any C code stands here:
  *
- * Host: brk, mmap, munmap, mremap, mprotect, madvise, futex, restart_syscall, sched_yield [sentry
- * gofer] Host: rt_sigreturn, rt_sigprocmask, exit, exit_group, tgkill, getpid, gettid [sentry
- * gofer] Host: clock_gettime, gettimeofday, time, getcpu, clock_nanosleep, getrandom, write [sentry
- * gofer] Host: clone, set_robust_list, rseq, set_tid_address, sched_getaffinity [sentry gofer]
+ * Host: brk, mmap, munmap, mremap, mprotect, madvise, futex, restart_syscall [sentry gofer]
+ * Host: sched_yield, rt_sigreturn, rt_sigprocmask, exit, exit_group, tgkill [sentry gofer]
+ * Host: getpid, gettid, clock_gettime, gettimeofday, time, getcpu [sentry gofer]
+ * Host: clock_nanosleep, getrandom, write [sentry gofer]
+ * Host: clone, set_robust_list, rseq, set_tid_address, sched_getaffinity [sentry gofer]
  */
 #include <isolate/isolate.h>
 
