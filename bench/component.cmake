@@ -1,2 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# benchmarks
+add_executable(micro bench/micro.c)
+target_compile_definitions(micro PRIVATE _GNU_SOURCE)
+target_compile_options(micro PRIVATE -Wall -Wextra -O2)
+target_link_libraries(micro PRIVATE ringbox_lib Threads::Threads)
+set_target_properties(micro PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
