@@ -76,6 +76,7 @@ static int helpers_start_locked(void)
         return -ENOMEM;
     pthread_attr_setstacksize(&attr, HELPER_STACK);
     sigfillset(&all);
+    sigdelset(&all, SIGSYS); /* a seccomp violation shall be reported */
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int err = 0;
     while (!err && pool.threads < IO_HELPERS) {

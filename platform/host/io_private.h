@@ -88,7 +88,7 @@ struct io {
     /* Sleep protocol, see io_wake.c. */
     struct io_waker waker;
     _Atomic(uint32_t) asleep;
-    _Atomic(uint32_t) *sleep_word; /* stable while asleep */
+    _Atomic(uint32_t) *_Atomic sleep_word; /* where it sleeps, or slept last */
 
     struct spin lock;          /* polls of the engine, results of helpers */
     struct list_head finished; /* GUARDED_BY(lock): ops a helper is done with */

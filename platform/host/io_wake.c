@@ -82,6 +82,7 @@ static int waker_thread(struct io *io)
         return -ENOMEM;
     pthread_attr_setstacksize(&attr, WAKER_STACK);
     sigfillset(&all);
+    sigdelset(&all, SIGSYS); /* a seccomp violation shall be reported */
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int err = pthread_create(&io->waker.thread, &attr, waker_main, io);
     pthread_sigmask(SIG_SETMASK, &old, NULL);

@@ -4,17 +4,18 @@
  * A list allows whole calls, but:
  *  - clone only as the C library starts a thread; clone3, whose arguments a filter cannot see, is
  *    -ENOSYS, upon which the library uses clone;
+ *  - rt_sigaction only for what the C library does at the first thread and in abort();
  *  - in the Sentry mmap and mprotect without PROT_EXEC: it never runs code it mapped;
  *  - no ioctl that types into a terminal (TIOCSTI, TIOCLINUX): the host's terminal is among the
  *    Sentry's descriptors. A filter of its own, since a list can only add.
  *
  * What the C library itself calls on behalf of any C code stands here:
  *
- * Host: brk, mmap, munmap, mremap, mprotect, madvise, futex, restart_syscall [sentry gofer]
- * Host: sched_yield, rt_sigreturn, rt_sigprocmask, exit, exit_group, tgkill [sentry gofer]
- * Host: getpid, gettid, clock_gettime, gettimeofday, time, getcpu [sentry gofer]
- * Host: clock_nanosleep, getrandom, write [sentry gofer]
- * Host: clone, set_robust_list, rseq, set_tid_address, sched_getaffinity [sentry gofer]
+ * Host: brk, mmap, munmap, mremap, mprotect, madvise, futex, restart_syscall, sched_yield [sentry
+ * gofer] Host: rt_sigreturn, rt_sigprocmask, exit, exit_group, tgkill, getpid, gettid [sentry
+ * gofer] Host: clock_gettime, gettimeofday, time, getcpu, clock_nanosleep, getrandom, write [sentry
+ * gofer] Host: clone, set_robust_list, rseq, set_tid_address, sched_getaffinity, rt_sigaction,
+ * close [sentry gofer]
  */
 #include <isolate/isolate.h>
 
@@ -81,6 +82,7 @@ static size_t put_number(char *buf, size_t at, uint64_t v, unsigned base)
     return at;
 }
 
+/* Makes two calls itself; were they refused, the signal would be blocked and the host kill us. */
 static void violation(int signo, siginfo_t *si, void *context)
 {
     char line[128];
@@ -98,7 +100,7 @@ static void violation(int signo, siginfo_t *si, void *context)
 
 static int violation_visible(void)
 {
-    struct sigaction sa = {.sa_sigaction = violation, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    struct sigaction sa = {.sa_sigaction = violation, .sa_flags = SA_SIGINFO};
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGSYS);
@@ -135,10 +137,22 @@ static int filter_terminals(void)
     return r < 0 ? -errno : r > 0 ? -EBUSY : 0;
 }
 
+/* The signal with which the C library changes ids in all threads; its handler comes with the first.
+ */
+#define SIGNAL_SETXID 33
+
+static int list_add_sigaction(scmp_filter_ctx ctx, int nr)
+{
+    int err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 1, SCMP_A0(SCMP_CMP_EQ, SIGNAL_SETXID));
+    return err ? err : seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 1, SCMP_A0(SCMP_CMP_EQ, SIGABRT));
+}
+
 static int list_add_rule(scmp_filter_ctx ctx, int nr, bool no_exec)
 {
     if (nr == SCMP_SYS(clone))
         return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 1, SCMP_A0(SCMP_CMP_EQ, THREAD_FLAGS));
+    if (nr == SCMP_SYS(rt_sigaction))
+        return list_add_sigaction(ctx, nr);
     if (no_exec && (nr == SCMP_SYS(mmap) || nr == SCMP_SYS(mprotect)))
         return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 1,
                                 SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));

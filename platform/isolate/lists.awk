@@ -2,7 +2,7 @@
 # lists.awk - the seccomp lists, from the declarations beside the code that makes the calls:
 #
 #     Host: futex, io_uring_enter [sentry]
-#     Host: openat2, statx [gofer]          (may go on over lines until the bracket closes)
+#     Host: openat2, statx [gofer]          (may go on over lines; clang-format breaks them)
 #
 # In the bracket: sentry (or sentry-run), gofer, both, or anything else for "not after confinement".
 # Names are those of the calls as written in C; alias[] knows what the C library makes of them.
@@ -22,32 +22,46 @@ BEGIN {
     alias["waitpid"] = "wait4"; alias["raise"] = "tgkill"; alias["inotify_init"] = "inotify_init1"
     alias["faccessat"] = "faccessat faccessat2"; alias["open"] = "openat"
     alias["fchmodat"] = "fchmodat"; alias["lstat"] = "newfstatat"; alias["stat"] = "newfstatat"
-    alias["renameat"] = "renameat renameat2"
+    alias["renameat2"] = "renameat renameat2" # the C library, without flags
 }
 
-FNR == 1 { open = 0 }
+FNR == 1 { open = 0; comment = 0 }
 
+# Comment text only; a declaration runs from "Host:" to "]", wherever lines are broken.
 {
     line = $0
-    if (!open) {
-        at = index(line, "Host: ")
-        if (!at || line !~ /^(\/\*| \*|\/\/)/)
-            next
-        text = ""
-        open = 1
-        from = FILENAME ":" FNR
-        line = substr(line, at + 6)
-    } else {
-        sub(/^ *\*+/, "", line)
+    if (line ~ /^ *\/\*/)
+        comment = 1
+    if (!comment)
+        next
+    ends = index(line, "*/")
+    sub(/^ *(\/\*|\*) ?/, "", line)
+    sub(/\*\/.*/, "", line)
+    while (line != "") {
+        if (!open) {
+            at = index(line, "Host:")
+            if (!at)
+                break
+            open = 1
+            text = ""
+            from = FILENAME ":" FNR
+            line = substr(line, at + 5)
+        }
+        at = index(line, "]")
+        if (!at) {
+            text = text " " line
+            break
+        }
+        declare(text " " substr(line, 1, at))
+        open = 0
+        line = substr(line, at + 1)
     }
-    text = text " " line
-    if (index(text, "]")) {
-        declare(text)
-        open = 0
-    } else if (index(line, "*/")) {
-        printf "%s: Host: without [list]\n", from > "/dev/stderr"
-        failed = 1
-        open = 0
+    if (ends) {
+        if (open) {
+            printf "%s: Host: without [list]\n", from > "/dev/stderr"
+            failed = 1
+        }
+        comment = open = 0
     }
 }
 
