@@ -1,2 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 add_component(guestlib guestlib SOURCES stub.S USES ring)
+# libringbox, for programs; no part of the sandbox. Never instrumented: it runs in guests.
+add_library(ringbox_lib STATIC guestlib/ringbox.c)
+set_target_properties(ringbox_lib PROPERTIES OUTPUT_NAME ringbox)
+target_include_directories(ringbox_lib PUBLIC guestlib/include PRIVATE ring/include)
+target_compile_definitions(ringbox_lib PRIVATE _GNU_SOURCE)
+target_compile_options(ringbox_lib PRIVATE -Wall -Wextra -O2)
+foreach(example nullcall batchread)
+    add_executable(${example} guestlib/examples/${example}.c)
+    target_compile_definitions(${example} PRIVATE _GNU_SOURCE)
+    target_compile_options(${example} PRIVATE -Wall -Wextra -O2)
+    target_link_libraries(${example} PRIVATE ringbox_lib)
+    set_target_properties(${example} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/examples)
+endforeach()
+install(TARGETS ringbox_lib)
+install(FILES guestlib/include/ringbox.h DESTINATION include)

@@ -244,7 +244,7 @@ int gofer_serve(const struct gofer_config *config)
     if (!c)
         return -ENOMEM;
     const char *what = "";
-    int r = config->confine ? isolate_gofer(any_writable(config), &what) : 0;
+    int r = config->unconfined ? 0 : isolate_gofer(any_writable(config), &what);
     if (r < 0)
         log_error("gofer", "confinement failed: step=%s err=%d", what, -r);
     else

@@ -14,11 +14,11 @@
  */
 #include <trap/filter.h>
 
+#include <asm/prctl.h>
 #include <linux/audit.h>
 #include <linux/futex.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
-#include <asm/prctl.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>

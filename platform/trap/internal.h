@@ -20,16 +20,16 @@
 
 /* The two clones that the mapper's filter lets through (the second also with CLONE_SETTLS). */
 #define TRAP_CLONE_PROCESS ((uint32_t)(CLONE_PARENT | SIGCHLD))
-#define TRAP_CLONE_THREAD                                                                          \
-    ((uint32_t)(CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |               \
+#define TRAP_CLONE_THREAD                                                            \
+    ((uint32_t)(CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | \
                 CLONE_CHILD_CLEARTID))
 
 #define TRAP_INTERRUPT SIGUSR1
 
 #define LIST_MAX (STUB_REQ_BYTES / STUB_OP_SIZE - 1) /* operations in one list */
-#define POOL_MAX 3        /* stub processes forked ahead */
-#define DROPS_MAX 16      /* descriptors waiting to be closed with the next list */
-#define RANGES_CACHED 64  /* free lanes, request pages kept populated */
+#define POOL_MAX 3                                   /* stub processes forked ahead */
+#define DROPS_MAX 16     /* descriptors waiting to be closed with the next list */
+#define RANGES_CACHED 64 /* free lanes, request pages kept populated */
 
 enum lane_state {
     LANE_UNMAPPED, /* not mapped in the process */
@@ -43,43 +43,50 @@ struct lane_slot_info {
     enum lane_state state;
 };
 
+/* A mapper's notification: list stopped at op (guest address), last result val. */
+struct said {
+    pid_t pid;
+    uint64_t id, op, val;
+};
+
 struct pf_as {
     struct refcount refs; /* the owner and every thread */
     pid_t pid;            /* of the process and of its mapper thread */
     int pidfd;
 
-    /* What the last notification said; written by whoever received it, then idle = true. */
-    _Atomic(bool) idle; /* the mapper waits for a list */
-    _Atomic(bool) gone; /* the process is dead or must not be talked to */
-    uint64_t notify_id, res_op, res_val;
+    /* idle: the mapper waits for a list, and @said is what it said last; a second notification
+     * of the same (after SIGSTOP and SIGCONT) replaces it. GUARDED_BY(notify.c's lock) */
+    struct said said;
+    _Atomic(bool) idle;         /* read without the lock too */
+    _Atomic(bool) gone;         /* the process is dead or must not be talked to */
     struct list_head hash_link; /* notify.c */
     struct list_head pool_link; /* space.c; GUARDED_BY(template lock) */
 
     struct fmutex lock; /* RANK_PLATFORM: one list at a time */
     uint64_t req_off;
-    struct stub_op *req;       /* GUARDED_BY(lock) */
-    int mapper_cpu;            /* -1: not pinned yet; GUARDED_BY(lock) */
-    bool sync_registered;      /* membarrier; GUARDED_BY(lock) */
-    int drops[DROPS_MAX];      /* GUARDED_BY(lock) */
-    unsigned drop_count;       /* GUARDED_BY(lock) */
+    struct stub_op *req;  /* GUARDED_BY(lock) */
+    int mapper_cpu;       /* -1: not pinned yet; GUARDED_BY(lock) */
+    bool sync_registered; /* membarrier; GUARDED_BY(lock) */
+    int drops[DROPS_MAX]; /* GUARDED_BY(lock) */
+    unsigned drop_count;  /* GUARDED_BY(lock) */
 
-    struct spin lanes_lock; /* RANK_LEAF */
+    struct spin lanes_lock;       /* RANK_LEAF */
     struct lane_slot_info *lanes; /* GUARDED_BY(lanes_lock); grown with lock held too */
     unsigned lane_count, lane_room;
-    struct list_head threads;  /* GUARDED_BY(lanes_lock) */
-    bool released;             /* by as_destroy; GUARDED_BY(lanes_lock) */
-    uint64_t cpu_claimed_ns;   /* of threads that have left; GUARDED_BY(lanes_lock) */
+    struct list_head threads; /* GUARDED_BY(lanes_lock) */
+    bool released;            /* by as_destroy; GUARDED_BY(lanes_lock) */
+    uint64_t cpu_claimed_ns;  /* of threads that have left; GUARDED_BY(lanes_lock) */
 };
 
 struct pf_thread {
-    struct pf_as *as;      /* reference */
-    struct lane *lane;     /* shared with the guest */
-    uint64_t lane_addr;    /* in the guest */
-    uint64_t lane_off;     /* in the memory file */
-    unsigned slot;         /* index in as->lanes */
+    struct pf_as *as;   /* reference */
+    struct lane *lane;  /* shared with the guest */
+    uint64_t lane_addr; /* in the guest */
+    uint64_t lane_off;  /* in the memory file */
+    unsigned slot;      /* index in as->lanes */
     pid_t tid;
-    bool open;             /* an event was taken and not answered; owner only */
-    uint64_t frame;        /* offset of its ucontext in the lane, checked; 0: none; owner only */
+    bool open;      /* an event was taken and not answered; owner only */
+    uint64_t frame; /* offset of its ucontext in the lane, checked; 0: none; owner only */
     _Atomic(bool) interrupting;
     struct list_head link; /* as->threads */
     uint64_t cpu_reported_ns;
@@ -119,6 +126,8 @@ bool process_gone(struct pf_as *as);
 /* Start the list of n operations in as->req. 0, -ESRCH. Lock held, mapper idle. */
 int mapper_post(struct pf_as *as, unsigned n);
 int mapper_wait(struct pf_as *as);
+struct said mapper_said(struct pf_as *as);
+void mapper_forget(struct pf_as *as, uint64_t id); /* that notification is void: await another */
 void notify_collect(void); /* hand over what has come so far; does not wait */
 /* Both. ret_done: operations completed; 0, -errno of the failed one, -ESRCH. */
 int mapper_run(struct pf_as *as, unsigned n, unsigned *ret_done, int64_t *ret_val);
@@ -156,9 +165,9 @@ void trap_thread_reply(struct pf_thread *t, const struct pf_reply *r);
 /* Frame that starts a thread. 0, -EINVAL (extended state). */
 int frame_build(struct lane *lane, uint64_t lane_addr, const struct pf_regs *regs, const void *fpu,
                 size_t fpu_len);
-#define HANDLED_SIGNALS                                                                            \
-    {                                                                                              \
-        SIGSYS, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, TRAP_INTERRUPT                           \
+#define HANDLED_SIGNALS                                                  \
+    {                                                                    \
+        SIGSYS, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, TRAP_INTERRUPT \
     }
 
 /* fpu.c */

@@ -40,11 +40,6 @@
 #define WAIT_NS 10000000
 #define POLL_MS 100
 
-struct said {
-    pid_t pid;
-    uint64_t id, op, val;
-};
-
 static struct {
     struct spin lock;
     struct list_head bucket[BUCKETS]; /* GUARDED_BY(lock) */
@@ -78,12 +73,36 @@ static struct pf_as *lookup_locked(pid_t pid)
     return NULL;
 }
 
-static void deliver(struct pf_as *as, const struct said *s)
+static void deliver_locked(struct pf_as *as, const struct said *s)
 {
-    as->notify_id = s->id;
-    as->res_op = s->op;
-    as->res_val = s->val;
+    as->said = *s;
     atomic_store(&as->idle, true);
+}
+
+struct said mapper_said(struct pf_as *as)
+{
+    spin_lock(&g_hub.lock);
+    struct said s = as->said;
+    spin_unlock(&g_hub.lock);
+    return s;
+}
+
+/* The same, and the mapper is no longer idle. */
+static struct said mapper_take(struct pf_as *as)
+{
+    spin_lock(&g_hub.lock);
+    struct said s = as->said;
+    atomic_store(&as->idle, false);
+    spin_unlock(&g_hub.lock);
+    return s;
+}
+
+void mapper_forget(struct pf_as *as, uint64_t id)
+{
+    spin_lock(&g_hub.lock);
+    if (as->said.id == id)
+        atomic_store(&as->idle, false);
+    spin_unlock(&g_hub.lock);
 }
 
 /* Takes entry i out. */
@@ -102,7 +121,7 @@ void notify_register(struct pf_as *as)
     for (unsigned i = 0; i < g_hub.stashed; i++) {
         if (g_hub.stash[i].pid == as->pid) {
             struct said s = unstash_locked(i);
-            deliver(as, &s);
+            deliver_locked(as, &s);
             break;
         }
     }
@@ -150,7 +169,7 @@ static void receive_one(void)
     struct pf_as *as = lookup_locked(s.pid);
     bool kept = as || g_hub.stashed < STASH_MAX;
     if (as)
-        deliver(as, &s);
+        deliver_locked(as, &s);
     else if (kept)
         g_hub.stash[g_hub.stashed++] = s;
     spin_unlock(&g_hub.lock);
@@ -245,8 +264,8 @@ int mapper_post(struct pf_as *as, unsigned n)
         int r = mapper_wait(as);
         if (r)
             return r;
-        struct seccomp_notif_resp resp = {.id = as->notify_id, .val = STUB_NOTIFY_GO};
-        atomic_store(&as->idle, false);
+        /* taken before it is answered: the next one may come at once, through another poller */
+        struct seccomp_notif_resp resp = {.id = mapper_take(as).id, .val = STUB_NOTIFY_GO};
         if (ioctl(g_trap.listener, SECCOMP_IOCTL_NOTIF_SEND, &resp) == 0)
             return 0;
         BUG_ON(errno != ENOENT && errno != EINPROGRESS && errno != EINTR);
@@ -264,12 +283,13 @@ int mapper_run(struct pf_as *as, unsigned n, unsigned *ret_done, int64_t *ret_va
         r = mapper_wait(as);
     if (r)
         return r;
-    uint64_t done = (as->res_op - STUB_REQ) / STUB_OP_SIZE;
-    if (as->res_op < STUB_REQ || done > n) {
+    struct said s = mapper_said(as);
+    uint64_t done = (s.op - STUB_REQ) / STUB_OP_SIZE;
+    if (s.op < STUB_REQ || done > n) {
         atomic_store(&as->gone, true); /* no mapper says this */
         return -ESRCH;
     }
     *ret_done = (unsigned)done;
-    *ret_val = (int64_t)as->res_val;
-    return done < n ? (int)as->res_val : 0;
+    *ret_val = (int64_t)s.val;
+    return done < n ? (int)s.val : 0;
 }

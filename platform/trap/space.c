@@ -31,9 +31,9 @@
 #include "internal.h"
 
 static struct {
-    struct list_head ready;  /* GUARDED_BY(template->lock), as all here */
+    struct list_head ready; /* GUARDED_BY(template->lock), as all here */
     unsigned count;
-    struct pf_as *forking;   /* asked for, pid not known yet */
+    struct pf_as *forking; /* asked for, pid not known yet */
 } g_pool;
 
 struct pf_as *space_new(void)
@@ -119,10 +119,10 @@ static int fork_start(void)
         return -ENOMEM;
     int r = mapper_wait(tmpl);
     if (!r) {
-        tmpl->req[0] = (struct stub_op){SYS_clone,
-                                        {TRAP_CLONE_PROCESS, 0, 0, 0, (uint64_t)g_trap.memfd,
-                                         as->req_off},
-                                        stub_addr(stub_fork)};
+        tmpl->req[0] =
+            (struct stub_op){SYS_clone,
+                             {TRAP_CLONE_PROCESS, 0, 0, 0, (uint64_t)g_trap.memfd, as->req_off},
+                             stub_addr(stub_fork)};
         r = mapper_post(tmpl, 1);
     }
     if (r) {
@@ -140,7 +140,7 @@ static int fork_finish(void)
     struct pf_as *tmpl = g_trap.template, *as = g_pool.forking;
 
     g_pool.forking = NULL;
-    int64_t pid = mapper_wait(tmpl) ? -EAGAIN : (int64_t)tmpl->res_val;
+    int64_t pid = mapper_wait(tmpl) ? -EAGAIN : (int64_t)mapper_said(tmpl).val;
     if (pid > 0) {
         as->pid = (pid_t)pid;
         as->pidfd = (int)syscall(SYS_pidfd_open, as->pid, 0);
@@ -360,7 +360,7 @@ int trap_fd_donate(struct pf_as *as, int fd)
         r = mapper_wait(as);
         if (r)
             break;
-        struct seccomp_notif_addfd add = {.id = as->notify_id, .srcfd = (uint32_t)fd};
+        struct seccomp_notif_addfd add = {.id = mapper_said(as).id, .srcfd = (uint32_t)fd};
         r = ioctl(g_trap.listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
         if (r >= 0) {
             r++; /* slot */
@@ -368,7 +368,7 @@ int trap_fd_donate(struct pf_as *as, int fd)
         }
         r = -errno;
         if (r == -ENOENT && !process_gone(as)) { /* stopped and continued: it calls again */
-            atomic_store(&as->idle, false);
+            mapper_forget(as, add.id);
             continue;
         }
         if (r != -EINTR)

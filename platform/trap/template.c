@@ -49,11 +49,9 @@ static int drop_privilege(void)
 
     for (int c = 0; c <= 63; c++)
         prctl(PR_CAPBSET_DROP, c, 0, 0, 0);
-    if (g_trap.gid != UINT32_MAX &&
-        syscall(SYS_setresgid, g_trap.gid, g_trap.gid, g_trap.gid))
+    if (g_trap.gid != UINT32_MAX && syscall(SYS_setresgid, g_trap.gid, g_trap.gid, g_trap.gid))
         return -errno;
-    if (g_trap.uid != UINT32_MAX &&
-        syscall(SYS_setresuid, g_trap.uid, g_trap.uid, g_trap.uid))
+    if (g_trap.uid != UINT32_MAX && syscall(SYS_setresuid, g_trap.uid, g_trap.uid, g_trap.uid))
         return -errno;
     if (syscall(SYS_capset, &h, none) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
         prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
@@ -62,19 +60,27 @@ static int drop_privilege(void)
     return setrlimit(RLIMIT_CORE, &no_core) ? -errno : 0;
 }
 
+/* Not mmap(): sanitizers have their own opinion of fixed addresses. */
+static int map_one(uint64_t addr, uint64_t len, int prot, uint64_t off)
+{
+    return syscall(SYS_mmap, addr, len, prot, MAP_SHARED | MAP_FIXED | MAP_POPULATE, g_trap.memfd,
+                   off) == (long)addr
+               ? 0
+               : -errno;
+}
+
 static int map_stub(uint64_t req_off)
 {
     /* the Sentry may have mappings of its own where the stub goes */
-    if (munmap((void *)STUB_REGION, STUB_REGION_END - STUB_REGION))
-        return -errno;
-    if (mmap((void *)STUB_TEXT, g_trap.text_len, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED,
-             g_trap.memfd, (off_t)g_trap.text_off) == MAP_FAILED ||
-        mmap((void *)STUB_REQ, STUB_REQ_BYTES, PROT_READ, MAP_SHARED | MAP_FIXED | MAP_POPULATE,
-             g_trap.memfd, (off_t)req_off) == MAP_FAILED ||
-        mmap((void *)STUB_RO, STUB_RO_BYTES, PROT_READ, MAP_SHARED | MAP_FIXED | MAP_POPULATE,
-             g_trap.memfd, (off_t)g_trap.ro_off) == MAP_FAILED)
-        return -errno;
-    return 0;
+    int r = syscall(SYS_munmap, STUB_REGION, STUB_REGION_END - STUB_REGION) ? -errno : 0;
+
+    if (!r)
+        r = map_one(STUB_TEXT, g_trap.text_len, PROT_READ | PROT_EXEC, g_trap.text_off);
+    if (!r)
+        r = map_one(STUB_REQ, STUB_REQ_BYTES, PROT_READ, req_off);
+    if (!r)
+        r = map_one(STUB_RO, STUB_RO_BYTES, PROT_READ, g_trap.ro_off);
+    return r;
 }
 
 static int install_handlers(void)
@@ -109,8 +115,8 @@ static NORETURN void template_main(struct birth *birth, uint64_t req_off,
     if (!r)
         r = map_stub(req_off);
     if (!r) {
-        long fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
-                          filter);
+        long fd =
+            syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, filter);
         r = fd < 0 ? -errno : (int)fd;
     }
     atomic_store(&birth->listener, r < 0 ? r - 1 : r);
@@ -191,5 +197,6 @@ int template_start(struct pf_as *as, int *ret_listener)
     r = mapper_wait(as);
     if (r)
         return r;
-    return as->res_op == (uint64_t)STUB_REQ + n * STUB_OP_SIZE ? 0 : (int)(int64_t)as->res_val;
+    struct said said = mapper_said(as);
+    return said.op == (uint64_t)STUB_REQ + n * STUB_OP_SIZE ? 0 : (int)said.val;
 }

@@ -111,15 +111,15 @@ static int64_t thread_spawn(struct pf_as *as, struct pf_thread *t, bool mapped, 
     if (r)
         return r;
     if (!mapped)
-        as->req[n++] = (struct stub_op){
-            SYS_mmap,
-            {t->lane_addr, LANE_SIZE, PROT_READ | PROT_WRITE,
-             MAP_SHARED | MAP_FIXED | MAP_POPULATE, (uint64_t)g_trap.memfd, t->lane_off},
-            STUB_CTL_STRICT};
-    as->req[n++] = (struct stub_op){SYS_clone,
-                                    {flags, 0, t->lane_addr + STUB_START_FRAME,
-                                     t->lane_addr + LANE_TID, fs_base, t->lane_addr},
-                                    stub_addr(stub_thread)};
+        as->req[n++] = (struct stub_op){SYS_mmap,
+                                        {t->lane_addr, LANE_SIZE, PROT_READ | PROT_WRITE,
+                                         MAP_SHARED | MAP_FIXED | MAP_POPULATE,
+                                         (uint64_t)g_trap.memfd, t->lane_off},
+                                        STUB_CTL_STRICT};
+    as->req[n++] = (struct stub_op){
+        SYS_clone,
+        {flags, 0, t->lane_addr + STUB_START_FRAME, t->lane_addr + LANE_TID, fs_base, t->lane_addr},
+        stub_addr(stub_thread)};
     r = mapper_run(as, n, &done, &tid);
     if (r) {
         lane_set(as, t->slot, mapped || done ? LANE_IDLE : LANE_UNMAPPED);

@@ -7,7 +7,9 @@
  * leaves Sentry      pid 1 of its pid namespace: when it ends, everything below it ends
  *
  * When we die, the Sentry sees the end of the control pipe and stops; the gofer sees the end of its
- * socket. Nothing is left behind however one of us is killed. */
+ * socket. Nothing is left behind however one of us is killed.
+ *
+ * Host: exit_group [sentry gofer] */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>

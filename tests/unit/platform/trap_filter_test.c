@@ -236,11 +236,11 @@ static void base_of_guest(void **state)
 
 static void numbers_of_mapper(void **state)
 {
-    static const int ok[] = {SYS_futex,       SYS_rt_sigreturn, SYS_restart_syscall,
-                             SYS_exit,        SYS_sched_yield,  SYS_arch_prctl,
-                             SYS_munmap,      SYS_mprotect,     SYS_madvise,
-                             SYS_mmap,        SYS_close_range,  SYS_membarrier,
-                             SYS_seccomp,     SYS_exit_group,   SYS_sched_setaffinity};
+    static const int ok[] = {SYS_futex,   SYS_rt_sigreturn, SYS_restart_syscall,
+                             SYS_exit,    SYS_sched_yield,  SYS_arch_prctl,
+                             SYS_munmap,  SYS_mprotect,     SYS_madvise,
+                             SYS_mmap,    SYS_close_range,  SYS_membarrier,
+                             SYS_seccomp, SYS_exit_group,   SYS_sched_setaffinity};
     (void)state;
     for (uint32_t nr = 0; nr <= 1200; nr++) {
         bool allowed = is(nr, ok, sizeof ok / sizeof *ok);
@@ -281,9 +281,12 @@ static void prints(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(numbers_of_guest),  cmocka_unit_test(futex_of_guest),
-        cmocka_unit_test(memory_of_guest),   cmocka_unit_test(base_of_guest),
-        cmocka_unit_test(numbers_of_mapper), cmocka_unit_test(guest_within_mapper),
+        cmocka_unit_test(numbers_of_guest),
+        cmocka_unit_test(futex_of_guest),
+        cmocka_unit_test(memory_of_guest),
+        cmocka_unit_test(base_of_guest),
+        cmocka_unit_test(numbers_of_mapper),
+        cmocka_unit_test(guest_within_mapper),
         cmocka_unit_test(prints),
     };
     return cmocka_run_group_tests(tests, setup, NULL);

@@ -312,8 +312,8 @@ static void jumps_into_the_stub(void **state)
         if (p[0] != 0x0f || p[1] != 0x05)
             continue;
         for (size_t i = 0; i < sizeof nrs / sizeof *nrs; i++) {
-            struct pf_thread *t = thread_start(
-                &w, guest_jump, (struct pf_regs){.rdi = stub_addr(p), .rax = nrs[i]});
+            struct pf_thread *t =
+                thread_start(&w, guest_jump, (struct pf_regs){.rdi = stub_addr(p), .rax = nrs[i]});
             expect_call(t, UINT32_MAX);
             finish(t);
             tried++;
@@ -486,9 +486,9 @@ static void liars(void **state)
 
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
         struct world w = world_new();
-        struct pf_thread *t = thread_start(
-            &w, guest_lie,
-            (struct pf_regs){.rdi = STUB_LANES, .rsi = c[i].signo, .rdx = c[i].frame});
+        struct pf_thread *t =
+            thread_start(&w, guest_lie,
+                         (struct pf_regs){.rdi = STUB_LANES, .rsi = c[i].signo, .rdx = c[i].frame});
         expect(t, c[i].signo == SIGSEGV ? PF_EVENT_EXCEPTION : PF_EVENT_VIOLATION);
         assert_int_equal(pf->thread_get_fpu(t, fpu, sizeof fpu), 0);
         assert_int_equal(pf->thread_set_fpu(t, fpu, sizeof fpu), -EINVAL);

@@ -16,7 +16,7 @@ struct gofer_config {
     const struct gofer_export *exports;
     unsigned export_count;
     bool donate;  /* hand out descriptors of regular files to ringbox clients */
-    bool confine; /* isolate_gofer() before the first message; only tests leave it out */
+    bool unconfined; /* leave isolate_gofer() out: only for tests */
 };
 
 /**

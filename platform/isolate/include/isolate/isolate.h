@@ -11,13 +11,50 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Process-wide; the caller forks afterwards to become pid 1 of the pid namespace. As root: maps the
- * ids needed; as a user: a user namespace with that one id. @what names the step that failed. */
+/**
+ * isolate_namespaces - user, pid, mount, net, ipc and uts namespaces for this process.
+ * @keep_user: stay in the user namespace and keep the uid (root only; for debugging)
+ * @ret_what: names the step that failed
+ *
+ * The caller forks afterwards: the child is pid 1 of the pid namespace. As an ordinary user: a user
+ * namespace with that one id. As root: the process first becomes uid 65534, in a user namespace of
+ * its own where the host lets an ordinary uid have one. Capabilities are complete in there until
+ * isolate_drop(). PR_SET_PDEATHSIG set before is lost. Single-threaded. Return: 0, -errno.
+ */
 int isolate_namespaces(bool keep_user, const char **ret_what);
 
-/* Last step of the Sentry. -errno and the step's name. */
+/**
+ * isolate_drop - second stage: every capability but the one to enter the empty root, bounding set
+ * too; no_new_privs.
+ *
+ * After the mounts (memory file), before anything that threads or processes are started for: the
+ * platform's template, io engines, pollers inherit what is left. Files can still be opened. May be
+ * left out while the process is single-threaded: isolate_sentry() does it then.
+ * Return: 0, -EBUSY there are threads, -errno.
+ */
+int isolate_drop(const char **ret_what);
+
+/**
+ * isolate_sentry - last stage: empty root, no capability, not dumpable, seccomp list "sentry" on
+ * all threads. A call outside the list kills the process; builds with RINGBOX_SECCOMP_TRAP say
+ * which on log_fd and exit with 159. Threads may still be started, processes not. Return: 0, -errno
+ * and the step's name.
+ */
 int isolate_sentry(const char **ret_what);
-/* Last step of the gofer: Landlock and seccomp; @writable exports exist. */
+
+/**
+ * isolate_gofer_allow - before isolate_gofer(): Landlock lets it read (and with @writable change)
+ * beneath the directory @dirfd. Without any such call reading is not restricted by Landlock.
+ * Return: 0, -ENFILE more than ISOLATE_EXPORTS_MAX, -errno.
+ */
+#define ISOLATE_EXPORTS_MAX 64
+int isolate_gofer_allow(int dirfd, bool writable);
+
+/**
+ * isolate_gofer - last stage of the gofer: only the capabilities about files, Landlock where the
+ * host has it (no execution, no devices; no change at all without @writable), seccomp list "gofer".
+ * Single-threaded. Return: 0, -errno and the step's name.
+ */
 int isolate_gofer(bool writable, const char **ret_what);
 
 /* "openat newfstatat ..." of list "sentry" or "gofer", for doctor --filters. */

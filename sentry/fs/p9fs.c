@@ -1,0 +1,512 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * p9fs.c - the 9P file system: superblock, inodes by identity, lookup, attributes.
+ *
+ * Model: one inode per object at the server, keyed by (qid.path, dev), so hard links share it and
+ * its caches. It owns an unopened fid from the lookup that made it until its last reference goes.
+ * Attributes are those of the last message about it; what changes them marks them stale, and the
+ * next getattr asks again (or looks at a donated descriptor). Exclusive mounts never ask otherwise;
+ * shared ones at every getattr and lookup.
+ *
+ * The server may lie: kinds that contradict each other, or names, fail the connection
+ * (p9fs_conn.c). What it says about owners, times and sizes is only reported.
+ *
+ * Locks: fs->lock (spin, RANK_OBJECT) for the hash and all caches of inodes.
+ * Left out: notification of changes on shared mounts; ACLs.
+ * Host: fstat, newfstatat [sentry]
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <base/err.h>
+#include <base/hash.h>
+#include <fs/fs.h>
+
+#include "p9fs_private.h"
+
+#define V9FS_MAGIC_NR 0x01021997u
+
+/* --- attributes --- */
+
+int p9_attr_check(struct p9fs *fs, const struct p9_attr *a)
+{
+    bool dir = S_ISDIR(a->mode), lnk = S_ISLNK(a->mode);
+    uint32_t type = a->mode & S_IFMT;
+    static const uint32_t types[] = {S_IFREG,  S_IFDIR, S_IFLNK, S_IFIFO,
+                                     S_IFSOCK, S_IFCHR, S_IFBLK};
+    bool known = false;
+    for (unsigned i = 0; i < ARRAY_SIZE(types); i++)
+        known |= types[i] == type;
+    if (!a->valid || !known || dir != !!(a->qid.type & P9_QTDIR) ||
+        lnk != !!(a->qid.type & P9_QTSYMLINK) || a->size > INT64_MAX)
+        return p9_conn_fail(fs->conn, "attributes contradict the qid");
+    return 0;
+}
+
+static struct timespec time_from(const struct p9_time *t)
+{
+    return (struct timespec){.tv_sec = (time_t)t->sec, .tv_nsec = (long)t->nsec};
+}
+
+static void attr_convert(struct p9fs *fs, const struct p9_attr *a, struct attr *ret)
+{
+    *ret = (struct attr){
+        .ino = a->qid.path,
+        .dev = fs->sb->dev,
+        .mode = a->mode,
+        .nlink = a->nlink,
+        .uid = a->uid,
+        .gid = a->gid,
+        .rdev = a->rdev,
+        .size = a->size,
+        .blocks = a->blocks,
+        .blksize = a->blksize ? a->blksize : 4096,
+        .atime = time_from(&a->atime),
+        .mtime = time_from(&a->mtime),
+        .ctime = time_from(&a->ctime),
+        .btime = time_from(&a->btime),
+    };
+}
+
+void p9_attr_store(struct inode *i, const struct p9_attr *a)
+{
+    struct attr attr;
+    attr_convert(p9_of(i)->fs, a, &attr);
+    spin_lock(&i->attr_lock);
+    attr.mode = (attr.mode & ~(uint32_t)S_IFMT) | (i->attr.mode & S_IFMT);
+    attr.ino = i->attr.ino;
+    i->attr = attr;
+    spin_unlock(&i->attr_lock);
+}
+
+void p9_stat_store(struct p9_inode *pi, int fd)
+{
+    struct inode *i = pi->vfs;
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return;
+    spin_lock(&i->attr_lock);
+    i->attr.mode = (st.st_mode & 07777) | (i->attr.mode & S_IFMT);
+    i->attr.nlink = (uint32_t)st.st_nlink;
+    i->attr.size = (uint64_t)st.st_size;
+    i->attr.blocks = (uint64_t)st.st_blocks;
+    i->attr.atime = st.st_atim;
+    i->attr.mtime = st.st_mtim;
+    i->attr.ctime = st.st_ctim;
+    spin_unlock(&i->attr_lock);
+}
+
+static void attr_from_getattr(const struct p9_rgetattr *g, struct p9_attr *ret)
+{
+    *ret = (struct p9_attr){
+        .valid = (g->valid & P9_STATS_BASIC) == P9_STATS_BASIC,
+        .qid = g->qid,
+        .ino = g->qid.path,
+        .mode = g->mode,
+        .uid = g->uid,
+        .gid = g->gid,
+        .nlink = (uint32_t)g->nlink,
+        .rdev = g->rdev,
+        .size = g->size,
+        .blocks = g->blocks,
+        .blksize = (uint32_t)g->blksize,
+        .atime = {g->atime_sec, (uint32_t)(g->atime_nsec % 1000000000u)},
+        .mtime = {g->mtime_sec, (uint32_t)(g->mtime_nsec % 1000000000u)},
+        .ctime = {g->ctime_sec, (uint32_t)(g->ctime_nsec % 1000000000u)},
+    };
+    if (g->valid & P9_STATS_BTIME)
+        ret->btime = (struct p9_time){g->btime_sec, (uint32_t)(g->btime_nsec % 1000000000u)};
+}
+
+static int fid_attr_plain(struct p9fs *fs, uint32_t fid, struct p9_attr *ret)
+{
+    struct p9_tgetattr m = {.fid = fid, .mask = P9_STATS_BASIC | P9_STATS_BTIME};
+    struct p9_rgetattr g;
+    int r = P9_CALL(fs->conn, tgetattr, rgetattr, &m, &g);
+    if (r < 0)
+        return r;
+    attr_from_getattr(&g, ret);
+    return p9_attr_check(fs, ret);
+}
+
+/* One attribute record, of the fid itself (name NULL) or of a name in it. */
+static int walk_attr(struct p9fs *fs, uint32_t fid, uint32_t newfid, const struct p9_str *name,
+                     struct p9_attr *ret)
+{
+    struct p9_twalkattr m = {.fid = fid, .newfid = newfid};
+    struct p9_rwalkattr w;
+    if (name) {
+        m.names.count = 1;
+        m.names.name[0] = *name;
+    }
+    int r = P9_CALL(fs->conn, twalkattr, rwalkattr, &m, &w);
+    if (r < 0)
+        return r;
+    if (w.error > MAX_ERRNO || w.attrs.count != (w.error ? 0 : 1))
+        return p9_conn_fail(fs->conn, "walked farther than asked");
+    if (w.error)
+        return -(int)w.error;
+    *ret = w.attrs.attr[0];
+    return p9_attr_check(fs, ret);
+}
+
+int p9_fid_attr(struct p9fs *fs, uint32_t fid, struct p9_attr *ret)
+{
+    if (p9_conn_ringbox(fs->conn))
+        return walk_attr(fs, fid, P9_NOFID, NULL, ret);
+    return fid_attr_plain(fs, fid, ret);
+}
+
+int p9_walk(struct p9fs *fs, uint32_t dir_fid, const char *name, size_t len, uint32_t *ret_fid,
+            struct p9_attr *ret)
+{
+    uint32_t fid = p9_fid_new(fs->conn);
+    struct p9_str wire = p9_name(name, len);
+    int r;
+    if (p9_conn_ringbox(fs->conn)) {
+        r = walk_attr(fs, dir_fid, fid, &wire, ret);
+    } else {
+        struct p9_twalk m = {.fid = dir_fid, .newfid = fid, .names = {.count = 1, .name = {wire}}};
+        struct p9_rwalk w;
+        r = P9_CALL(fs->conn, twalk, rwalk, &m, &w);
+        if (r == 0 && w.qids.count != 1)
+            r = p9_conn_fail(fs->conn, "walked another distance");
+        if (r < 0)
+            return r;
+        r = fid_attr_plain(fs, fid, ret);
+        if (r == 0 && ret->qid.path != w.qids.qid[0].path)
+            r = -EIO; /* replaced in between, on a shared mount */
+        if (r < 0)
+            p9_clunk(fs->conn, fid, false);
+    }
+    if (r == 0)
+        *ret_fid = fid;
+    return r;
+}
+
+/* --- inodes --- */
+
+static struct list_head *bucket_of(struct p9fs *fs, uint64_t path, uint64_t dev)
+{
+    return &fs->hash[hash_u64(path ^ hash_u64(dev)) % P9_HASH_BUCKETS];
+}
+
+/* Reference to the live inode of this identity, or NULL. */
+static struct inode *find_locked(struct p9fs *fs, const struct p9_attr *a)
+{
+    struct p9_inode *pi;
+    list_for_each_entry (pi, bucket_of(fs, a->qid.path, a->dev), hash_link)
+        if (pi->path == a->qid.path && pi->dev == a->dev) {
+            if (inode_type(pi->vfs) != (a->mode & S_IFMT))
+                continue; /* the number was used again for something else */
+            if (refcount_get_unless_zero(&pi->vfs->ref))
+                return pi->vfs;
+        }
+    return NULL;
+}
+
+static const struct inode_ops *ops_for(uint32_t mode)
+{
+    return S_ISDIR(mode) ? &p9_dir_ops : S_ISREG(mode) ? &p9_file_ops : &p9_other_ops;
+}
+
+static struct inode *inode_make(struct p9fs *fs, uint32_t fid, const struct p9_attr *a)
+{
+    struct attr attr;
+    struct p9_inode *pi = calloc(1, sizeof *pi);
+    if (!pi)
+        return NULL;
+    pi->fs = fs;
+    pi->fid = fid;
+    pi->path = a->qid.path;
+    pi->dev = a->dev;
+    list_init(&pi->hash_link);
+    list_init(&pi->lru);
+    fmutex_init(&pi->open_lock, RANK_PAGES);
+    mappable_init(&pi->map, &p9_mappable_ops);
+    attr_convert(fs, a, &attr);
+    struct inode *i = inode_new(fs->sb, ops_for(a->mode), &attr, pi);
+    if (!i)
+        free(pi);
+    else
+        pi->vfs = i;
+    return i;
+}
+
+struct inode *p9_inode_obtain(struct p9fs *fs, uint32_t fid, const struct p9_attr *a)
+{
+    struct inode *made = NULL;
+    for (;;) {
+        spin_lock(&fs->lock);
+        struct inode *i = find_locked(fs, a);
+        if (!i && made)
+            list_add(&p9_of(made)->hash_link, bucket_of(fs, a->qid.path, a->dev));
+        spin_unlock(&fs->lock);
+        if (i) {
+            if (made)
+                inode_put(made); /* clunks the fid */
+            else
+                p9_clunk(fs->conn, fid, false);
+            p9_attr_store(i, a);
+            p9_of(i)->stale = false;
+            return i;
+        }
+        if (made)
+            return made;
+        made = inode_make(fs, fid, a);
+        if (!made) {
+            p9_clunk(fs->conn, fid, false);
+            return ERR_PTR(-ENOMEM);
+        }
+    }
+}
+
+void p9_release(struct inode *i)
+{
+    struct p9_inode *pi = p9_of(i);
+    struct p9fs *fs = pi->fs;
+    spin_lock(&fs->lock);
+    list_del(&pi->hash_link);
+    spin_unlock(&fs->lock);
+    p9_fds_drop(pi);
+    p9_fd_put(fs, pi->map_ro);
+    p9_fd_put(fs, pi->map_rw);
+    p9_listing_put(pi->listing);
+    mappable_fini(&pi->map);
+    p9_clunk(fs->conn, pi->fid, i->attr.nlink == 0);
+    free(pi->link);
+    free(pi);
+}
+
+struct inode *p9_lookup(struct inode *dir, const char *name, size_t len)
+{
+    struct p9_inode *pd = p9_of(dir);
+    struct p9_attr a;
+    uint32_t fid;
+    int r = p9_walk(pd->fs, pd->fid, name, len, &fid, &a);
+    return r < 0 ? ERR_PTR(r) : p9_inode_obtain(pd->fs, fid, &a);
+}
+
+int p9_getattr(struct inode *i, struct attr *ret)
+{
+    struct p9_inode *pi = p9_of(i);
+    struct p9_attr a;
+    /* A file mapped writable changes without anybody saying so. */
+    if (atomic_exchange(&pi->stale, false) || !i->sb->exclusive || pi->map_rw) {
+        struct p9_fd *d = p9_fd_any(pi);
+        if (d) {
+            p9_stat_store(pi, d->fd);
+            p9_fd_put(pi->fs, d);
+        } else {
+            int r = p9_fid_attr(pi->fs, pi->fid, &a);
+            if (r < 0) {
+                pi->stale = true;
+                return r;
+            }
+            p9_attr_store(i, &a);
+        }
+    }
+    inode_attr(i, ret);
+    return 0;
+}
+
+static void times_set(struct p9_tsetattr *m, const struct setattr *s)
+{
+    if (s->valid & (ATTR_ATIME | ATTR_ATIME_NOW))
+        m->valid |= P9_SETATTR_ATIME;
+    if (s->valid & (ATTR_MTIME | ATTR_MTIME_NOW))
+        m->valid |= P9_SETATTR_MTIME;
+    if ((s->valid & (ATTR_ATIME | ATTR_ATIME_NOW)) == ATTR_ATIME) {
+        m->valid |= P9_SETATTR_ATIME_SET;
+        m->atime_sec = (uint64_t)s->atime.tv_sec;
+        m->atime_nsec = (uint64_t)s->atime.tv_nsec;
+    }
+    if ((s->valid & (ATTR_MTIME | ATTR_MTIME_NOW)) == ATTR_MTIME) {
+        m->valid |= P9_SETATTR_MTIME_SET;
+        m->mtime_sec = (uint64_t)s->mtime.tv_sec;
+        m->mtime_nsec = (uint64_t)s->mtime.tv_nsec;
+    }
+}
+
+int p9_setattr(struct inode *i, const struct setattr *s, const struct cred *c)
+{
+    struct p9_inode *pi = p9_of(i);
+    struct p9_rsetattr reply;
+    struct p9_attr a;
+    (void)c; /* the vfs has checked; the server applies its own rules */
+    if (i->sb->read_only)
+        return -EROFS;
+    struct p9_tsetattr m = {
+        .fid = pi->fid, .mode = s->mode & 07777, .uid = s->uid, .gid = s->gid, .size = s->size};
+    if (s->valid & ATTR_MODE)
+        m.valid |= P9_SETATTR_MODE;
+    if (s->valid & ATTR_UID)
+        m.valid |= P9_SETATTR_UID;
+    if (s->valid & ATTR_GID)
+        m.valid |= P9_SETATTR_GID;
+    if (s->valid & ATTR_SIZE)
+        m.valid |= P9_SETATTR_SIZE;
+    times_set(&m, s);
+    int r = P9_CALL(pi->fs->conn, tsetattr, rsetattr, &m, &reply);
+    if (r < 0)
+        return r;
+    r = p9_fid_attr(pi->fs, pi->fid, &a);
+    if (r < 0)
+        pi->stale = true; /* it was changed all the same */
+    else
+        p9_attr_store(i, &a);
+    if (s->valid & ATTR_SIZE)
+        mappable_truncated(&pi->map, s->size);
+    return p9_conn_dead(pi->fs->conn) ? -EIO : 0;
+}
+
+int p9_statfs(struct superblock *sb, struct statfs *ret)
+{
+    struct p9fs *fs = sb->private_data;
+    struct p9_tstatfs m = {.fid = p9_of(sb->root)->fid};
+    struct p9_rstatfs s;
+    int r = P9_CALL(fs->conn, tstatfs, rstatfs, &m, &s);
+    if (r < 0)
+        return r;
+    *ret = (struct statfs){
+        .f_type = (__fsword_t)s.type,
+        .f_bsize = (__fsword_t)s.bsize,
+        .f_blocks = s.blocks,
+        .f_bfree = s.bfree,
+        .f_bavail = s.bavail,
+        .f_files = s.files,
+        .f_ffree = s.ffree,
+        .f_namelen = NAME_LEN_MAX,
+        .f_frsize = (__fsword_t)s.bsize,
+    };
+    return 0;
+}
+
+const struct inode_ops p9_dir_ops = {
+    .lookup = p9_lookup,
+    .create = p9_create,
+    .mknod = p9_mknod,
+    .mkdir = p9_mkdir,
+    .symlink = p9_symlink,
+    .link = p9_link,
+    .unlink = p9_unlink,
+    .rmdir = p9_rmdir,
+    .rename = p9_rename,
+    .getattr = p9_getattr,
+    .setattr = p9_setattr,
+    .open = p9_open_dir,
+    .statfs = p9_statfs,
+    .getxattr = p9_getxattr,
+    .setxattr = p9_setxattr,
+    .listxattr = p9_listxattr,
+    .removexattr = p9_removexattr,
+    .release = p9_release,
+};
+
+const struct inode_ops p9_file_ops = {
+    .getattr = p9_getattr,
+    .setattr = p9_setattr,
+    .open = p9_open_file,
+    .statfs = p9_statfs,
+    .getxattr = p9_getxattr,
+    .setxattr = p9_setxattr,
+    .listxattr = p9_listxattr,
+    .removexattr = p9_removexattr,
+    .mappable = p9_mappable,
+    .release = p9_release,
+};
+
+const struct inode_ops p9_other_ops = {
+    .readlink = p9_readlink,
+    .getattr = p9_getattr,
+    .setattr = p9_setattr,
+    .statfs = p9_statfs,
+    .release = p9_release,
+};
+
+/* --- superblock --- */
+
+static void p9fs_free(struct p9fs *fs)
+{
+    p9_conn_free(fs->conn);
+    free(fs->hash);
+    free(fs);
+}
+
+static void p9fs_release(struct superblock *sb)
+{
+    p9fs_free(sb->private_data);
+}
+
+static struct p9fs *p9fs_alloc(int sock)
+{
+    struct p9_conn *conn = p9_conn_new(sock);
+    struct p9fs *fs = conn ? calloc(1, sizeof *fs) : NULL;
+    if (!fs) {
+        p9_conn_free(conn);
+        return NULL;
+    }
+    fs->conn = conn;
+    spin_init(&fs->lock, RANK_OBJECT);
+    list_init(&fs->fd_lru);
+    fs->hash = calloc(P9_HASH_BUCKETS, sizeof *fs->hash);
+    if (!fs->hash) {
+        p9fs_free(fs);
+        return NULL;
+    }
+    for (unsigned i = 0; i < P9_HASH_BUCKETS; i++)
+        list_init(&fs->hash[i]);
+    return fs;
+}
+
+/* Session, root fid, root inode. */
+static int p9fs_attach(struct p9fs *fs, const char *aname, struct inode **ret)
+{
+    struct p9_tattach m = {.fid = 0,
+                           .afid = P9_NOFID,
+                           .uname = p9_str_from("ringbox"),
+                           .aname = p9_str_from(aname),
+                           .n_uname = UINT32_MAX};
+    struct p9_rattach reply;
+    struct p9_attr a;
+    int r = p9_conn_start(fs->conn, P9_MSIZE_DEFAULT);
+    if (r == 0)
+        r = P9_CALL(fs->conn, tattach, rattach, &m, &reply);
+    if (r == 0)
+        r = p9_fid_attr(fs, 0, &a);
+    if (r == 0 && (!S_ISDIR(a.mode) || reply.qid.path != a.qid.path))
+        r = p9_conn_fail(fs->conn, "the root is not a directory");
+    if (r < 0)
+        return r;
+    *ret = p9_inode_obtain(fs, 0, &a);
+    return IS_ERR(*ret) ? PTR_ERR(*ret) : 0;
+}
+
+struct superblock *p9fs_new(int sock, const char *aname, bool exclusive, bool read_only,
+                            const char *source)
+{
+    struct p9fs *fs = p9fs_alloc(sock);
+    if (!fs)
+        return ERR_PTR(-ENOMEM);
+    struct superblock *sb = superblock_new("9p", V9FS_MAGIC_NR);
+    if (!sb) {
+        p9fs_free(fs);
+        return ERR_PTR(-ENOMEM);
+    }
+    fs->sb = sb;
+    sb->private_data = fs;
+    sb->release = p9fs_release;
+    sb->ops = &p9_dir_ops;
+    sb->exclusive = exclusive;
+    sb->read_only = read_only;
+    snprintf(sb->source, sizeof sb->source, "%s", source ? source : "9p");
+    int r = p9fs_attach(fs, aname, &sb->root);
+    if (r < 0) {
+        sb->root = NULL;
+        superblock_put(sb);
+        return ERR_PTR(r);
+    }
+    return sb;
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * p9fs_private.h - the 9P client: connection (p9fs_conn.c) and file system (p9fs*.c). */
+#ifndef FS_P9FS_PRIVATE_H
+#define FS_P9FS_PRIVATE_H
+
+#include <base/fiber.h>
+#include <host/io.h>
+#include <kernel/timer.h>
+#include <p9/wire.h>
+#include <vfs/vfs.h>
+
+/* --- connection --- */
+
+#define P9_TAGS 256u                         /* requests in flight; more wait for a tag */
+#define P9_CLUNKS 64u                        /* fids to clunk, gathered to go with other requests */
+#define P9_FDS_QUEUED 64u                    /* donated descriptors that came before their reply */
+#define P9_DEADLINE_NS (60LL * 1000000000LL) /* for a reply; then the connection is closed */
+
+struct p9_conn;
+
+/* One exchange; lives on the caller's stack until p9_transact() returns. */
+struct p9_req {
+    const void *out; /* encoded, tag 0 */
+    size_t out_len;
+    struct iovec data; /* Twrite: bytes behind out; len 0 otherwise */
+    uint8_t *in;       /* the reply, all of it; a longer one is a lie */
+    size_t in_cap, in_len;
+    uint8_t want; /* type of the reply unless Rlerror */
+    int fd;       /* donated with it, or -1; the caller's */
+    int result;
+    _Atomic(bool) done;
+    struct fiber *fiber;
+    int64_t deadline_ns;
+};
+
+struct p9_conn *p9_conn_new(int sock); /* takes sock in any case; not yet negotiated */
+void p9_conn_free(struct p9_conn *c);
+/* Version exchange, then receiving starts. 0, -EIO, -ENOMEM. May park. */
+int p9_conn_start(struct p9_conn *c, uint32_t msize);
+bool p9_conn_ringbox(const struct p9_conn *c);
+uint32_t p9_conn_iounit(const struct p9_conn *c);
+bool p9_conn_dead(struct p9_conn *c);
+/* The server lied: every request from now on is -EIO. Returns -EIO. */
+int p9_conn_fail(struct p9_conn *c, const char *why);
+/* Send and wait. 0, -errno of the server (1..4095), -EIO. Parks. */
+int p9_transact(struct p9_conn *c, struct p9_req *r);
+uint32_t p9_fid_new(struct p9_conn *c);
+/* Clunk without waiting for the answer: soon, with other requests, or @now. May park. */
+void p9_clunk(struct p9_conn *c, uint32_t fid, bool now);
+/* Messages sent, for --stats. */
+uint64_t p9_conn_messages(const struct p9_conn *c);
+
+#define P9_OUT_MAX 1024u /* requests with names but without long strings */
+#define P9_IN_MAX 512u   /* replies without data */
+
+/* m -> reply of another type; for replies that hold no pointers. Result as p9_transact(). */
+#define P9_CALL_FD(conn, tname, rname, m, reply, ret_fd)                           \
+    __extension__({                                                                \
+        uint8_t call_out[P9_OUT_MAX], call_in[P9_IN_MAX];                          \
+        int *call_fd = (ret_fd);                                                   \
+        int call_n = p9_encode_##tname(call_out, sizeof call_out, (m));            \
+        struct p9_req call_r = {.out = call_out,                                   \
+                                .out_len = (size_t)call_n,                         \
+                                .in = call_in,                                     \
+                                .in_cap = sizeof call_in,                          \
+                                .want = P9_##rname,                                \
+                                .fd = -1};                                         \
+        int call_e = call_n < 0 ? -ENAMETOOLONG : p9_transact((conn), &call_r);    \
+        if (call_e == 0 && p9_decode_##rname(call_in, call_r.in_len, (reply)) < 0) \
+            call_e = p9_conn_fail((conn), "malformed " #rname);                    \
+        if (call_fd)                                                               \
+            *call_fd = call_r.fd;                                                  \
+        call_e;                                                                    \
+    })
+#define P9_CALL(conn, tname, rname, m, reply) P9_CALL_FD(conn, tname, rname, m, reply, NULL)
+/* For replies with strings or data, which point into @buf. */
+#define P9_CALL_BUF(conn, tname, rname, m, reply, buf, cap)                          \
+    __extension__({                                                                  \
+        uint8_t call_out[P9_OUT_MAX];                                                \
+        int call_n = p9_encode_##tname(call_out, sizeof call_out, (m));              \
+        struct p9_req call_r = {.out = call_out,                                     \
+                                .out_len = (size_t)call_n,                           \
+                                .in = (buf),                                         \
+                                .in_cap = (cap),                                     \
+                                .want = P9_##rname,                                  \
+                                .fd = -1};                                           \
+        int call_e = call_n < 0 ? -ENAMETOOLONG : p9_transact((conn), &call_r);      \
+        if (call_e == 0 && p9_decode_##rname(call_r.in, call_r.in_len, (reply)) < 0) \
+            call_e = p9_conn_fail((conn), "malformed " #rname);                      \
+        call_e;                                                                      \
+    })
+
+/* --- file system --- */
+
+#define P9_CACHED_FDS 4000u        /* donated descriptors that inodes keep without an open file */
+#define P9_FDS_MAX 12000u          /* donated descriptors altogether; -ENFILE */
+#define P9_LISTING_ENTRIES 100000u /* of a directory kept in memory; longer ones are streamed */
+#define P9_LISTING_BYTES (8u << 20)
+#define P9_HASH_BUCKETS 16384u
+
+/* A donated descriptor. */
+struct p9_fd {
+    struct refcount ref;
+    int fd;
+    bool writable;
+};
+
+/* A directory's entries, immutable once published. */
+struct p9_listing {
+    struct refcount ref;
+    uint32_t count;
+    uint32_t names_len;
+    char *names;
+    struct p9_entry *entries;
+};
+struct p9_entry {
+    uint64_t ino;
+    uint32_t name; /* offset in names */
+    uint8_t len, type;
+};
+
+struct p9fs {
+    struct superblock *sb;
+    struct p9_conn *conn;
+    struct spin lock;        /* RANK_OBJECT: the fields below and what p9_inode says */
+    struct list_head *hash;  /* p9_inode.hash_link by (path, dev) */
+    struct list_head fd_lru; /* p9_inode.lru: those with a cached descriptor, old last */
+    uint32_t fd_cached;
+    _Atomic(uint32_t) fd_count;
+};
+
+struct p9_inode {
+    struct inode *vfs; /* owner */
+    struct p9fs *fs;
+    struct mappable map;
+    uint64_t path, dev;            /* immutable: identity at the server */
+    uint32_t fid;                  /* immutable: never opened */
+    struct list_head hash_link;    /* fs->lock */
+    struct list_head lru;          /* fs->lock */
+    struct p9_fd *ro, *rw;         /* fs->lock; references */
+    struct p9_fd *map_ro, *map_rw; /* fs->lock; kept for mappings until the inode ends */
+    struct p9_listing *listing;    /* fs->lock; reference */
+    uint32_t listing_gen;          /* fs->lock: counts changes of the directory */
+    bool listing_big;              /* fs->lock: too long to keep */
+    char *link;                    /* fs->lock; set once: target of a symlink */
+    size_t link_len;
+    _Atomic(bool) stale;     /* the cached attributes are to be fetched again */
+    struct fmutex open_lock; /* RANK_PAGES: one opener of a descriptor at a time */
+};
+
+static inline struct p9_inode *p9_of(const struct inode *i)
+{
+    return i->private_data;
+}
+static inline struct p9_str p9_name(const char *name, size_t len)
+{
+    return (struct p9_str){.s = name, .len = (uint16_t)len};
+}
+
+extern const struct inode_ops p9_dir_ops, p9_file_ops, p9_other_ops;
+
+/* p9fs.c */
+/* Inode for attributes the server gave for @fid (taken: kept or clunked). ERR_PTR. */
+struct inode *p9_inode_obtain(struct p9fs *fs, uint32_t fid, const struct p9_attr *a);
+/* Check what the server says; 0 or the connection is failed, -EIO. */
+int p9_attr_check(struct p9fs *fs, const struct p9_attr *a);
+void p9_attr_store(struct inode *i, const struct p9_attr *a);
+/* Walk one name from a directory fid: new fid and attributes. */
+int p9_walk(struct p9fs *fs, uint32_t dir_fid, const char *name, size_t len, uint32_t *ret_fid,
+            struct p9_attr *ret);
+struct inode *p9_lookup(struct inode *dir, const char *name, size_t len);
+int p9_getattr(struct inode *i, struct attr *ret);
+int p9_setattr(struct inode *i, const struct setattr *s, const struct cred *c);
+void p9_release(struct inode *i);
+int p9_statfs(struct superblock *sb, struct statfs *ret);
+int p9_fid_attr(struct p9fs *fs, uint32_t fid, struct p9_attr *ret);
+void p9_stat_store(struct p9_inode *pi, int fd); /* attributes from a donated descriptor */
+
+/* p9fs_file.c */
+void p9_fd_put(struct p9fs *fs, struct p9_fd *d);
+/* Keep @fd (taken) as the inode's cached descriptor after checking that it is what it should be. */
+int p9_fd_adopt(struct p9_inode *pi, int fd, bool writable, const struct p9_attr *a);
+/* A reference to whichever descriptor is cached, or NULL. */
+struct p9_fd *p9_fd_any(struct p9_inode *pi);
+void p9_fds_drop(struct p9_inode *pi);
+int p9_open_file(struct inode *i, struct file *f);
+struct mappable *p9_mappable(struct inode *i);
+extern const struct mappable_ops p9_mappable_ops;
+
+/* p9fs_dir.c */
+int p9_open_dir(struct inode *i, struct file *f);
+void p9_listing_put(struct p9_listing *l);
+void p9_listing_drop(struct p9_inode *dir); /* the directory has changed */
+
+/* p9fs_name.c */
+struct inode *p9_create(struct inode *dir, const char *name, size_t len, uint32_t mode,
+                        const struct cred *c);
+struct inode *p9_mknod(struct inode *dir, const char *name, size_t len, uint32_t mode,
+                       uint64_t rdev, const struct cred *c);
+struct inode *p9_mkdir(struct inode *dir, const char *name, size_t len, uint32_t mode,
+                       const struct cred *c);
+struct inode *p9_symlink(struct inode *dir, const char *name, size_t len, const char *target,
+                         const struct cred *c);
+int p9_link(struct inode *dir, const char *name, size_t len, struct inode *target);
+int p9_unlink(struct inode *dir, const char *name, size_t len, struct inode *victim);
+int p9_rmdir(struct inode *dir, const char *name, size_t len, struct inode *victim);
+int p9_rename(struct inode *odir, const char *oname, size_t olen, struct inode *src,
+              struct inode *ndir, const char *nname, size_t nlen, struct inode *dst,
+              uint32_t flags);
+ssize_t p9_readlink(struct inode *i, char *buf, size_t size);
+
+/* p9fs_xattr.c */
+ssize_t p9_getxattr(struct inode *i, const char *name, void *buf, size_t size);
+int p9_setxattr(struct inode *i, const char *name, const void *buf, size_t size, int flags);
+ssize_t p9_listxattr(struct inode *i, char *buf, size_t size);
+int p9_removexattr(struct inode *i, const char *name);
+
+#endif
