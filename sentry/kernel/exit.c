@@ -34,7 +34,7 @@ void process_exit_group(struct process *p, int32_t status)
 {
     struct task *t;
     spin_lock(&p->lock);
-    if (!p->group_exiting) {
+    if (!p->group_exiting && p->thread_count) {
         p->group_exiting = true;
         p->exit_status = status;
         p->stopped = false;
@@ -60,10 +60,13 @@ bool task_must_exit(struct task *t)
 
 /* --- leaving --- */
 
-/* The host thread is about to go: from here on nobody asks it anything. */
-static void task_stop_running(struct task *t, enum task_state state)
+/* The host thread is about to go: from here on nobody asks it anything. true: no other thread of
+ * the process goes on, so that of two that leave at once exactly one is the last. */
+static bool task_stop_running(struct task *t, enum task_state state)
 {
     struct rusage *sum = &t->process->own_usage;
+    struct task *other;
+    bool last = true;
     spin_lock(&t->process->lock);
     if (t->state == TASK_RUNNING && g_platform->thread_cpu_ns) {
         uint64_t us = g_platform->thread_cpu_ns(t->thread) / 1000;
@@ -71,7 +74,10 @@ static void task_stop_running(struct task *t, enum task_state state)
         timeradd(&sum->ru_utime, &tv, &sum->ru_utime);
     }
     t->state = state;
+    list_for_each_entry (other, &t->process->threads, thread_link)
+        last &= other == t || other->state == TASK_EXITING;
     spin_unlock(&t->process->lock);
+    return last;
 }
 
 static void task_release_files(struct task *t)
@@ -181,6 +187,7 @@ static void process_end_locked(struct process *p, struct exit_work *w)
     spin_lock(&p->lock);
     p->state = PROCESS_ZOMBIE;
     spin_unlock(&p->lock);
+    pids_zombies_locked(1);
     orphan_check_locked(w, p->group, p->parent, p);
     if (process_notify_exit_locked(p)) {
         process_reap_locked(p);
@@ -241,18 +248,15 @@ void task_exit(struct task *t, int32_t status)
     t->exit_code = status;
     if (t->mm)
         futex_task_exit(t);
-    task_stop_running(t, TASK_EXITING);
-    spin_lock(&p->lock);
-    bool alone = p->thread_count == 1;
-    spin_unlock(&p->lock);
+    bool last = task_stop_running(t, TASK_EXITING);
     signal_task_exit(t);
-    if (alone)
+    if (last)
         timers_process_exit(p);
     task_release_files(t);
     if (t->thread)
         g_kernel_hooks.task_detach(t);
     struct mm *mm = task_take_mm(t, NULL);
-    if (alone)
+    if (last)
         process_vfork_release(p);
     bool first = task_leave(t, status, &work) && p == g_first_process;
     exit_work_finish(&work);
@@ -338,7 +342,7 @@ void task_exec_commit(struct task *t, struct mm *mm, struct sighand *sighand,
     futex_task_exit(t);
     posix_timers_exec(t->process);
     exec_forget(t, sighand, comm);
-    task_stop_running(t, TASK_NEW);
+    (void)task_stop_running(t, TASK_NEW);
     g_kernel_hooks.task_detach(t);
     struct mm *old = task_take_mm(t, mm);
     process_vfork_release(t->process);

@@ -108,6 +108,11 @@ void pids_remove_task_locked(struct task *t)
     pid_drop_locked(t->tid);
 }
 
+void pids_zombies_locked(int32_t more)
+{
+    pids.tasks += (uint32_t)more;
+}
+
 struct process *pids_process_locked(int32_t pid)
 {
     struct process *p;

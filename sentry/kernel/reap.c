@@ -76,6 +76,8 @@ void process_reap_locked(struct process *p)
     spin_lock(&parent->lock);
     rusage_add(&parent->children_usage, &usage);
     spin_unlock(&parent->lock);
+    if (p->state == PROCESS_ZOMBIE)
+        pids_zombies_locked(-1);
     spin_lock(&p->lock);
     p->state = PROCESS_DEAD;
     spin_unlock(&p->lock);
@@ -87,9 +89,9 @@ void process_reap_locked(struct process *p)
 
 static bool child_matches(const struct process *child, int kind, int32_t id, int options)
 {
-    if (kind == WAIT_PID && child->pid != id)
+    if (kind == WAIT_FOR_PID && child->pid != id)
         return false;
-    if (kind == WAIT_PGID && (!child->group || child->group->pgid != id))
+    if (kind == WAIT_FOR_PGID && (!child->group || child->group->pgid != id))
         return false;
     if (options & __WALL)
         return true;

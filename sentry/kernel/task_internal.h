@@ -20,6 +20,8 @@ void pids_enter_process_locked(struct process *p);
 void pids_remove_process_locked(struct process *p);
 void pids_enter_task_locked(struct task *t);
 void pids_remove_task_locked(struct task *t);
+/* Processes without threads count as one task, until reaped. */
+void pids_zombies_locked(int32_t more);
 struct process *pids_process_locked(int32_t pid);
 
 /* --- pgroup.c; with g_pids held --- */

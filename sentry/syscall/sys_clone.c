@@ -167,17 +167,17 @@ static sysret_t wait_run(struct call *c, int kind, int32_t id, int options, stru
 sysret_t sys_wait4(struct call *c, int32_t pid, uaddr_t status, uint32_t options, uaddr_t usage)
 {
     struct wait_result w;
-    int kind = WAIT_ANY;
+    int kind = WAIT_FOR_ANY;
     int32_t id = 0;
     if (options & ~(uint32_t)WAIT4_OPTIONS)
         return -EINVAL;
     if (pid == INT_MIN)
         return -ESRCH;
     if (pid > 0) {
-        kind = WAIT_PID;
+        kind = WAIT_FOR_PID;
         id = pid;
     } else if (pid != -1) {
-        kind = WAIT_PGID;
+        kind = WAIT_FOR_PGID;
         id = pid ? -pid : process_pgid_of(c->task->process->pid);
     }
     memset(&w, 0, sizeof(w));
@@ -202,13 +202,13 @@ static int waitid_target(struct call *c, int32_t which, int32_t id, int *ret_kin
     *ret_id = id;
     switch (which) {
     case P_ALL:
-        *ret_kind = WAIT_ANY;
+        *ret_kind = WAIT_FOR_ANY;
         return 0;
     case P_PID:
-        *ret_kind = WAIT_PID;
+        *ret_kind = WAIT_FOR_PID;
         return id > 0 ? 0 : -EINVAL;
     case P_PGID:
-        *ret_kind = WAIT_PGID;
+        *ret_kind = WAIT_FOR_PGID;
         if (!id)
             *ret_id = process_pgid_of(c->task->process->pid);
         return id >= 0 ? 0 : -EINVAL;

@@ -79,7 +79,7 @@ sysret_t sys_sysinfo(struct call *c, uaddr_t info)
 }
 
 #define RANDOM_MAX 33554431u /* as Linux cuts it */
-#define RANDOM_AT_ONCE 256u
+#define RANDOM_AT_ONCE 1024u
 #define RANDOM_YIELD 65536u /* let others run after so much */
 
 sysret_t sys_getrandom(struct call *c, uaddr_t buf, size_t len, uint32_t flags)

@@ -273,6 +273,7 @@ static int teardown(void **state)
         task_exit(first->leader, 0);
     assert_ptr_equal(ended, first);
     process_put(first);
+    sighand_put(process_init()->sighand);
     assert_int_equal(kernel_task_count(), 0);
     assert_int_equal(mms, 0);
     assert_int_equal(threads, 0);
@@ -336,7 +337,7 @@ static void test_fork_exit_wait(void **state)
 {
     (void)state;
     struct wait_result w;
-    assert_int_equal(process_wait(first, WAIT_ANY, 0, WEXITED, &w), -ECHILD);
+    assert_int_equal(process_wait(first, WAIT_FOR_ANY, 0, WEXITED, &w), -ECHILD);
     struct task *child = clone_ok(shell, CLONE_PARENT_SETTID | CLONE_CHILD_SETTID);
     int32_t pid = child->tid;
     assert_int_equal(pid, 3);
@@ -345,14 +346,13 @@ static void test_fork_exit_wait(void **state)
     assert_int_equal(process_ppid(child->process), 2);
     assert_int_equal(process_pgid_of(pid), 2);
     assert_ptr_not_equal(child->mm, shell->mm);
-    assert_int_equal(process_wait(first, WAIT_PID, pid, WEXITED, &w), 0);
-    assert_int_equal(process_wait(first, WAIT_PID, 99, WEXITED, &w), -ECHILD);
-    assert_int_equal(process_wait(first, WAIT_PGID, 99, WEXITED, &w), -ECHILD);
-    assert_int_equal(process_wait(first, WAIT_ANY, 0, WEXITED | __WCLONE, &w), -ECHILD);
+    assert_int_equal(process_wait(first, WAIT_FOR_PID, pid, WEXITED, &w), 0);
+    assert_int_equal(process_wait(first, WAIT_FOR_PID, 99, WEXITED, &w), -ECHILD);
+    assert_int_equal(process_wait(first, WAIT_FOR_PGID, 99, WEXITED, &w), -ECHILD);
+    assert_int_equal(process_wait(first, WAIT_FOR_ANY, 0, WEXITED | __WCLONE, &w), -ECHILD);
     task_exit(child, 5 << 8);
-    assert_true(signal_pending_set(shell) & SIGBIT(SIGCHLD) || true); /* default action: ignored */
-    assert_int_equal(process_wait(first, WAIT_ANY, 0, WEXITED | WNOWAIT, &w), pid);
-    assert_int_equal(process_wait(first, WAIT_PGID, 2, WEXITED, &w), pid);
+    assert_int_equal(process_wait(first, WAIT_FOR_ANY, 0, WEXITED | WNOWAIT, &w), pid);
+    assert_int_equal(process_wait(first, WAIT_FOR_PGID, 2, WEXITED, &w), pid);
     assert_int_equal(w.status, 5 << 8);
     assert_int_equal(w.code, CLD_EXITED);
     assert_int_equal(w.value, 5);
@@ -360,7 +360,7 @@ static void test_fork_exit_wait(void **state)
     assert_int_equal(w.usage.ru_utime.tv_usec, 3000);
     assert_int_equal(first->children_usage.ru_utime.tv_usec, 3000);
     assert_null(process_find(pid));
-    assert_int_equal(process_wait(first, WAIT_ANY, 0, WEXITED, &w), -ECHILD);
+    assert_int_equal(process_wait(first, WAIT_FOR_ANY, 0, WEXITED, &w), -ECHILD);
 }
 
 static void test_killed_status(void **state)
@@ -371,7 +371,7 @@ static void test_killed_status(void **state)
     process_kill(child->process, SIGSEGV);
     assert_true(task_must_exit(child));
     task_exit(child, child->process->exit_status);
-    assert_true(process_wait(first, WAIT_ANY, 0, WEXITED, &w) > 0);
+    assert_true(process_wait(first, WAIT_FOR_ANY, 0, WEXITED, &w) > 0);
     assert_true(WIFSIGNALED(w.status) && WTERMSIG(w.status) == SIGSEGV);
     assert_int_equal(w.code, CLD_KILLED);
 }
@@ -385,7 +385,7 @@ static void test_ignored_children_vanish(void **state)
     int32_t pid = child->tid;
     task_exit(child, 0);
     assert_null(process_find(pid));
-    assert_int_equal(process_wait(first, WAIT_ANY, 0, WEXITED, &w), -ECHILD);
+    assert_int_equal(process_wait(first, WAIT_FOR_ANY, 0, WEXITED, &w), -ECHILD);
     first->sighand->action[SIGCHLD - 1].handler = 0;
 }
 
@@ -402,9 +402,12 @@ static void test_limit_and_wrap(void **state)
     }
     assert_int_equal(r, -EAGAIN);
     assert_int_equal(n, 19); /* 20 with the first */
-    for (unsigned i = 0; i < n; i++) {
+    for (unsigned i = 0; i < n; i++)
         task_exit(children[i], 0);
-        assert_true(process_wait(first, WAIT_ANY, 0, WEXITED, &w) > 0);
+    assert_int_equal(clone_with(shell, 0), -EAGAIN); /* zombies count */
+    assert_int_equal(kernel_task_count(), 20);
+    for (unsigned i = 0; i < n; i++) {
+        assert_true(process_wait(first, WAIT_FOR_ANY, 0, WEXITED, &w) > 0);
     }
     int32_t last = 0;
     bool wrapped = false;
@@ -414,7 +417,7 @@ static void test_limit_and_wrap(void **state)
         wrapped |= t->tid < last;
         last = t->tid;
         task_exit(t, 0);
-        assert_int_equal(process_wait(first, WAIT_ANY, 0, WEXITED, &w), last);
+        assert_int_equal(process_wait(first, WAIT_FOR_ANY, 0, WEXITED, &w), last);
     }
     assert_true(wrapped);
 }
@@ -450,13 +453,13 @@ static void test_threads_and_group_exit(void **state)
     /* the leader may go first; the process is no zombie before the last */
     task_exit(leader, 3 << 8);
     assert_null(p->leader);
-    assert_int_equal(process_wait(first, WAIT_ANY, 0, WEXITED, &w), 0);
+    assert_int_equal(process_wait(first, WAIT_FOR_ANY, 0, WEXITED, &w), 0);
     process_exit_group(p, 9 << 8);
     assert_int_equal(clone_with(t1, THREAD_FLAGS), -ERESTARTNOINTR);
     assert_true(task_must_exit(t1) && task_must_exit(t2));
     task_exit(t1, 0);
     task_exit(t2, 0);
-    assert_int_equal(process_wait(first, WAIT_PID, pid, WEXITED, &w), pid);
+    assert_int_equal(process_wait(first, WAIT_FOR_PID, pid, WEXITED, &w), pid);
     assert_int_equal(w.status, 9 << 8);
     assert_int_equal(w.usage.ru_utime.tv_usec, 9000);
 }
@@ -477,12 +480,12 @@ static void test_vfork(void **state)
     assert_int_equal(mm->refs, 1);
     assert_true(p->did_exec);
     task_exit(child, 0);
-    assert_true(process_wait(first, WAIT_ANY, 0, WEXITED, &w) > 0);
+    assert_true(process_wait(first, WAIT_FOR_ANY, 0, WEXITED, &w) > 0);
     child = clone_ok(shell, CLONE_VM | CLONE_VFORK);
     struct process *q AUTO_PUT(process) = process_get(child->process);
     task_exit(child, 0);
     assert_true(process_vfork_done(q));
-    assert_true(process_wait(first, WAIT_ANY, 0, WEXITED, &w) > 0);
+    assert_true(process_wait(first, WAIT_FOR_ANY, 0, WEXITED, &w) > 0);
 }
 
 static void test_exec_by_thread(void **state)
@@ -508,7 +511,7 @@ static void test_exec_by_thread(void **state)
     struct task *found AUTO_PUT(task) = task_find(pid);
     assert_ptr_equal(found, t);
     task_exit(t, 0);
-    assert_int_equal(process_wait(first, WAIT_ANY, 0, WEXITED, &w), pid);
+    assert_int_equal(process_wait(first, WAIT_FOR_ANY, 0, WEXITED, &w), pid);
 }
 
 static void test_exec_without_host_thread_kills(void **state)
@@ -519,7 +522,7 @@ static void test_exec_without_host_thread_kills(void **state)
     fail_thread = -EAGAIN;
     task_exec_commit(child, fake_mm_new(), sighand_exec(child->process->sighand), &no_regs, "x");
     fail_thread = 0;
-    assert_true(process_wait(first, WAIT_ANY, 0, WEXITED, &w) > 0);
+    assert_true(process_wait(first, WAIT_FOR_ANY, 0, WEXITED, &w) > 0);
     assert_int_equal(w.status, SIGKILL);
 }
 
@@ -537,7 +540,7 @@ static void test_reparent(void **state)
     assert_null(process_find(dead_pid)); /* process 1 reaps */
     task_exit(leaf, 0);
     assert_null(process_find(leaf_pid));
-    assert_true(process_wait(first, WAIT_ANY, 0, WEXITED, &w) > 0);
+    assert_true(process_wait(first, WAIT_FOR_ANY, 0, WEXITED, &w) > 0);
 
     first->child_subreaper = true;
     mid = clone_ok(shell, 0);
@@ -547,8 +550,8 @@ static void test_reparent(void **state)
     task_exit(mid, 0);
     assert_true(signal_pending_set(leaf) & SIGBIT(SIGUSR1));
     task_exit(leaf, 1 << 8);
-    assert_true(process_wait(first, WAIT_ANY, 0, WEXITED, &w) > 0);
-    assert_int_equal(process_wait(first, WAIT_PID, leaf_pid, WEXITED, &w), leaf_pid);
+    assert_true(process_wait(first, WAIT_FOR_ANY, 0, WEXITED, &w) > 0);
+    assert_int_equal(process_wait(first, WAIT_FOR_PID, leaf_pid, WEXITED, &w), leaf_pid);
 }
 
 static void test_groups(void **state)
@@ -572,8 +575,8 @@ static void test_groups(void **state)
     assert_int_equal(process_setpgid(first, apid, 0), -EACCES);
     task_exit(a, 0);
     task_exit(b, 0);
-    assert_int_equal(process_wait(first, WAIT_PGID, bpid, WEXITED, &w), bpid);
-    assert_int_equal(process_wait(first, WAIT_PGID, apid, WEXITED, &w), apid);
+    assert_int_equal(process_wait(first, WAIT_FOR_PGID, bpid, WEXITED, &w), bpid);
+    assert_int_equal(process_wait(first, WAIT_FOR_PGID, apid, WEXITED, &w), apid);
     assert_int_equal(process_pgid_of(apid), -ESRCH);
 }
 
@@ -590,14 +593,14 @@ static void test_orphaned_stopped_group(void **state)
     p->stopped = true;
     p->stop_signal = SIGTSTP;
     p->stop_unreported = true;
-    assert_int_equal(process_wait(sh->process, WAIT_ANY, 0, WEXITED | WSTOPPED, &w), p->pid);
+    assert_int_equal(process_wait(sh->process, WAIT_FOR_ANY, 0, WEXITED | WSTOPPED, &w), p->pid);
     assert_int_equal(w.status, SIGTSTP << 8 | 0x7f);
-    assert_int_equal(process_wait(sh->process, WAIT_ANY, 0, WEXITED | WSTOPPED, &w), 0);
+    assert_int_equal(process_wait(sh->process, WAIT_FOR_ANY, 0, WEXITED | WSTOPPED, &w), 0);
     task_exit(sh, 0);
     assert_true(signal_pending_set(job) & SIGBIT(SIGHUP));
     assert_false(p->stopped);
     task_exit(job, SIGHUP);
-    assert_true(process_wait(first, WAIT_ANY, 0, WEXITED, &w) > 0);
+    assert_true(process_wait(first, WAIT_FOR_ANY, 0, WEXITED, &w) > 0);
 }
 
 static void test_cred(void **state)

@@ -274,9 +274,9 @@ struct wait_result {
     int32_t code, value; /* CLD_*, exit status or signal */
     struct rusage usage;
 };
-#define WAIT_ANY 0
-#define WAIT_PID 1
-#define WAIT_PGID 2
+#define WAIT_FOR_ANY 0 /* not WAIT_ANY: sys/wait.h has one */
+#define WAIT_FOR_PID 1
+#define WAIT_FOR_PGID 2
 /* > 0 pid with *ret filled; 0 nothing yet (WNOHANG or park); -ECHILD. @options: WNOHANG WEXITED ...
  */
 int64_t process_wait(struct process *p, int kind, int32_t id, int options, struct wait_result *ret);
