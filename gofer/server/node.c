@@ -13,7 +13,7 @@
  * systems (proc, sysfs ...) mounted inside an export are a wall: /proc holds this very process.
  *
  * Left out: noticing renames made by others (the node turns stale).
- * Host: openat2, openat, statx, fstatfs, close [gofer]
+ * Host: openat2, openat, statx, fstatfs, fcntl, close [gofer]
  */
 #include "server.h"
 

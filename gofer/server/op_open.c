@@ -4,8 +4,7 @@
  * A descriptor is opened with exactly the access asked for, never writable on a read-only export,
  * and only on regular files and directories (node_open). A ringbox client gets the descriptor of a
  * regular file itself and no fid is opened then: reading and writing need no message any more.
- * Host: openat2, read, pread64, pwrite64, fsync, fdatasync, getdents64, lseek, fchownat, fcntl,
- *       statx, close [gofer]
+ * Host: openat2, pread64, pwrite64, fsync, fdatasync, getdents64, lseek, fchown, statx, close [gofer]
  */
 #include "server.h"
 

@@ -8,8 +8,7 @@
  * Memory is bounded: two buffers of a few msize, FIDS_MAX fids and as many nodes.
  *
  * Left out: parallel requests (a slow disk delays the connection), change notification.
- * Host: recvfrom, sendmsg, read, write, openat, close, getrlimit, setrlimit, prlimit64, umask,
- *       fcntl, brk, mmap, munmap, mremap, exit_group [gofer]
+ * Host: recvfrom, sendmsg, close, exit_group [gofer]
  */
 #include "server.h"
 

@@ -277,6 +277,7 @@ void p9_release(struct inode *i)
     mappable_fini(&pi->map);
     p9_clunk(fs->conn, pi->fid, i->attr.nlink == 0);
     free(pi->link);
+    free(pi->map_path);
     free(pi);
 }
 

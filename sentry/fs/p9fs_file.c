@@ -16,11 +16,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <base/err.h>
+#include <kernel/task.h>
 
 #include "p9fs_private.h"
 
@@ -413,10 +415,26 @@ static void file_release(struct file *f)
     free(pf);
 }
 
+/* What /proc/PID/maps shows: the path by which the file was mapped first. */
+static void map_name(struct p9_inode *pi, struct file *f)
+{
+    if (pi->map_path || !f->path.dentry || !task_current())
+        return;
+    char *buf autofree = malloc(PATH_LEN_MAX);
+    char *none = NULL;
+    ssize_t n = buf ? path_format(task_current(), &f->path, buf, PATH_LEN_MAX, false) : -ENOMEM;
+    char *path = n > 0 ? strndup(buf, (size_t)n) : NULL;
+    if (path && !atomic_compare_exchange_strong(&pi->map_path, &none, path))
+        free(path);
+}
+
 static struct mappable *file_mappable(struct file *f)
 {
     struct p9_file *pf = f->private_data;
-    return pf->fd ? &p9_of(f->inode)->map : ERR_PTR(-ENODEV);
+    if (!pf->fd)
+        return ERR_PTR(-ENODEV);
+    map_name(p9_of(f->inode), f);
+    return &p9_of(f->inode)->map;
 }
 
 static const struct file_ops p9_regular_ops = {
@@ -554,8 +572,8 @@ static void map_describe(struct mappable *m, char *buf, size_t len, uint64_t *re
 {
     struct attr a;
     inode_attr(of_map(m)->vfs, &a);
-    if (len)
-        buf[0] = 0; /* an inode does not know its names */
+    const char *path = of_map(m)->map_path;
+    snprintf(buf, len, "%s", path ? path : "");
     *ret_dev = a.dev;
     *ret_ino = a.ino;
 }

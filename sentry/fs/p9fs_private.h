@@ -144,8 +144,9 @@ struct p9_inode {
     bool listing_big;              /* fs->lock: too long to keep */
     char *link;                    /* fs->lock; set once: target of a symlink */
     size_t link_len;
-    _Atomic(bool) stale;     /* the cached attributes are to be fetched again */
-    struct fmutex open_lock; /* RANK_PAGES: one opener of a descriptor at a time */
+    _Atomic(char *) map_path; /* shown in /proc/PID/maps; set once */
+    _Atomic(bool) stale;      /* the cached attributes are to be fetched again */
+    struct fmutex open_lock;  /* RANK_PAGES: one opener of a descriptor at a time */
 };
 
 static inline struct p9_inode *p9_of(const struct inode *i)
