@@ -79,8 +79,12 @@ struct window {
     bool populate, huge;
 };
 
-static uint64_t window_size(uint64_t run)
+/* While access looks scattered, runs are pieces mapped unpopulated and say nothing about density.
+ */
+static uint64_t window_size(const struct vma *v, uint64_t run)
 {
+    if (v->islands >= ISLANDS_MAX)
+        return WINDOW_MIN;
     if (run >= 8 * WINDOW_LONG)
         return WINDOW_LONG;
     if (run < WINDOW_MIN)
@@ -98,14 +102,14 @@ static struct window window_choose(struct vma *v, struct seg *s, uint64_t addr)
     if (mm_pressure())
         return w;
     if (p && p->hprot >= 0 && p->r.end == lo && page - lo < WINDOW_MIN) {
-        uint64_t size = window_size(p->r.end - p->r.start);
+        uint64_t size = window_size(v, p->r.end - p->r.start);
         w.a = lo;
         w.b = lo + size;
         if (size >= HUGE_SIZE && (lo & (HUGE_SIZE - 1)))
             w.b = align_up(lo, HUGE_SIZE);
         v->islands -= MIN(v->islands, 2u);
     } else if (n && n->hprot >= 0 && n->r.start == hi && hi - page <= WINDOW_MIN) {
-        uint64_t size = window_size(n->r.end - n->r.start);
+        uint64_t size = window_size(v, n->r.end - n->r.start);
         w.b = hi;
         w.a = hi - MIN(size, hi - lo);
         v->islands -= MIN(v->islands, 2u);
@@ -116,6 +120,7 @@ static struct window window_choose(struct vma *v, struct seg *s, uint64_t addr)
         w.a = align_down(addr, HUGE_SIZE);
         w.b = w.a + HUGE_SIZE;
         w.populate = false;
+        v->islands = MIN(v->islands, 2 * ISLANDS_MAX);
     }
     w.a = MAX(w.a, lo);
     w.b = MIN(w.b, hi);

@@ -167,6 +167,8 @@ int seg_wanted_prot(const struct vma *v, const struct seg *s)
     return prot;
 }
 
+#define HOLE_VMAS 32 /* neighbours looked at */
+
 static bool vma_is_plain(const struct vma *v)
 {
     return !v->file;
@@ -181,11 +183,14 @@ static void hole_bounds(struct mm *mm, struct vma *v, uint64_t addr, uint64_t *r
     if (mm->reserved > RESERVED_MAX)
         chunk = HUGE_SIZE;
     struct vma *n = vma_prev(v);
-    for (; n && vma_is_plain(n) && n->r.end == a && b - n->r.start <= RESERVE_SMALL;
-         n = vma_prev(n))
+    int steps = HOLE_VMAS;
+    for (; steps && n && vma_is_plain(n) && n->r.end == a && b - n->r.start <= RESERVE_SMALL;
+         n = vma_prev(n), steps--)
         a = n->r.start;
-    for (n = vma_next(v); n && vma_is_plain(n) && n->r.start == b && n->r.end - a <= RESERVE_SMALL;
-         n = vma_next(n))
+    steps = HOLE_VMAS;
+    for (n = vma_next(v);
+         steps && n && vma_is_plain(n) && n->r.start == b && n->r.end - a <= RESERVE_SMALL;
+         n = vma_next(n), steps--)
         b = n->r.end;
     if (v->flags & VMA_HEAP) {
         uint64_t limit = n ? n->r.start : g_mm.limits.user_max;
