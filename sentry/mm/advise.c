@@ -3,7 +3,8 @@
  *
  * Freed private memory keeps its place in the memory file and loses its pages; a larger piece is
  * also unmapped, so that its next use comes in windows again instead of host faults.
- * Left out: merging (KSM), poisoning, MADV_COLLAPSE (all -EINVAL, as a kernel without them answers).
+ * Left out: merging (KSM), poisoning, MADV_COLLAPSE (all -EINVAL, as a kernel without them
+ * answers).
  */
 #include <host/io.h>
 
@@ -155,7 +156,7 @@ int mm_madvise(struct mm *mm, uint64_t addr, uint64_t len, int advice)
     bool hole = false;
     if (!advice_known(advice) || (addr & ~PAGE_MASK))
         return -EINVAL;
-    if (len > UINT64_MAX - PAGE_SIZE || !range_valid(addr, align_up(len, PAGE_SIZE)))
+    if (len > UINT64_MAX - PAGE_SIZE || !guest_range_valid(addr, align_up(len, PAGE_SIZE)))
         return len == 0 ? 0 : -EINVAL;
     uint64_t end = addr + align_up(len, PAGE_SIZE);
     if (len == 0)
@@ -188,7 +189,7 @@ int mm_msync(struct mm *mm, uint64_t addr, uint64_t len, int flags)
     if ((flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC)) || (addr & ~PAGE_MASK) ||
         ((flags & MS_ASYNC) && (flags & MS_SYNC)))
         return -EINVAL;
-    if (len > UINT64_MAX - PAGE_SIZE || !range_valid(addr, align_up(len, PAGE_SIZE)))
+    if (len > UINT64_MAX - PAGE_SIZE || !guest_range_valid(addr, align_up(len, PAGE_SIZE)))
         return -ENOMEM;
     uint64_t end = addr + align_up(len, PAGE_SIZE);
     if (addr == end)
@@ -256,10 +257,10 @@ int mm_mlockall(struct mm *mm, bool current_too, bool future)
     if (r < 0)
         return r;
     mm->lock_future = future;
-    for (struct vma *v = vma_of(range_first(&mm->vmas)); v; v = vma_next(v)) {
+    for (struct vma *v = vma_of(rtree_first(&mm->vmas)); v; v = vma_next(v)) {
         if (current_too && v->prot != PROT_NONE)
-            (void)populate_range(mm, v->r.start,
-                                 MIN(v->r.end, v->r.start + POPULATE_HINT_MAX), false);
+            (void)populate_range(mm, v->r.start, MIN(v->r.end, v->r.start + POPULATE_HINT_MAX),
+                                 false);
         vma_account(mm, v, -1);
         if (current_too)
             v->flags |= VMA_LOCKED;

@@ -4,9 +4,9 @@
  * The last owner takes the memory over as it is, as far as it is the last owner. Others copy a
  * block into the seg's shadow range: same layout, so blocks copied one after the other lie next to
  * each other in the file and the host keeps one mapping. Blocks start at 4 KiB and double to 2 MiB
- * while writes come near each other; a process with many host mappings gets larger ones, so that the
- * host's limit is not reached.
- * Copies read guest memory: bytes may change meanwhile, which is the guest's own race.
+ * while writes come near each other; a process with many host mappings gets larger ones, so that
+ * the host's limit is not reached. Copies read guest memory: bytes may change meanwhile, which is
+ * the guest's own race.
  */
 #include <signal.h>
 
@@ -38,10 +38,7 @@ static int break_shared(struct mm *mm, struct vma *v, struct seg *s, uint64_t ad
         a = MAX(s->r.start, v->r.start);
         b = MIN(s->r.end, v->r.end);
     }
-    if (s->r.start < a)
-        s = seg_split(mm, s, a);
-    if (s && s->r.end > b && !seg_split(mm, s, b))
-        s = NULL;
+    s = seg_cut(mm, s, a, b);
     if (!s)
         return -ENOMEM;
     if (s->kind == SEG_PAGE) {
@@ -64,10 +61,7 @@ static int break_shared(struct mm *mm, struct vma *v, struct seg *s, uint64_t ad
 /* Nobody else has [addr's page ...): as far as that is so, the memory becomes ours. */
 static int take_over(struct mm *mm, struct vma *v, struct seg *s, uint64_t a, uint64_t b)
 {
-    if (s->r.start < a)
-        s = seg_split(mm, s, a);
-    if (s && s->r.end > b && !seg_split(mm, s, b))
-        s = NULL;
+    s = seg_cut(mm, s, a, b);
     if (!s)
         return -ENOMEM;
     if (s->shadow != NO_OFF) {
@@ -93,11 +87,11 @@ static void block_choose(struct mm *mm, struct vma *v, const struct seg *s, uint
     size = MAX(size, cow_min_block(mm));
     if (mm_pressure())
         size = PAGE_SIZE;
-    uint64_t a = MAX(align_down(addr, size), MAX(s->r.start, v->r.start));
-    uint64_t b = MIN(align_down(addr, size) + size, MIN(s->r.end, v->r.end));
-    *ret_a = a;
-    *ret_b = b;
-    v->cow_next = b;
+    uint64_t lo = MAX(s->r.start, v->r.start), hi = MIN(s->r.end, v->r.end);
+    uint64_t a = align_down(addr, size);
+    *ret_a = MAX(a, lo);
+    *ret_b = MIN(a + size, hi);
+    v->cow_next = *ret_b;
     v->cow_size = size;
 }
 
@@ -113,26 +107,28 @@ static int copy_block(struct vma *v, const struct seg *s, uint64_t a, uint64_t b
     return ua_copy(memfile_ptr(g_mm.mf, dst), memfile_ptr(g_mm.mf, src), len) ? -ENOMEM : 0;
 }
 
+static int shadow_alloc(struct mm *mm, struct seg *s)
+{
+    uint64_t off, len = s->r.end - s->r.start;
+    if (s->shadow != NO_OFF)
+        return 0;
+    if (memfile_alloc(g_mm.mf, len, s->r.start & (HUGE_SIZE - 1), &off) < 0)
+        return -ENOMEM;
+    s->shadow = off;
+    mm->reserved += len;
+    return 0;
+}
+
 static int copy_to_shadow(struct mm *mm, struct vma *v, struct seg *s, uint64_t a, uint64_t b,
                           bool map)
 {
-    uint64_t len = s->r.end - s->r.start;
-    if (s->shadow == NO_OFF) {
-        if (memfile_alloc(g_mm.mf, len, s->r.start & (HUGE_SIZE - 1), &s->shadow) < 0) {
-            s->shadow = NO_OFF;
-            return -ENOMEM;
-        }
-        mm->reserved += len;
-    }
-    int r = copy_block(v, s, a, b, s->shadow + (a - s->r.start));
+    bool whole = shadow_alloc(mm, s) == 0;
+    s = seg_cut(mm, s, a, b);
+    if (!s || (!whole && shadow_alloc(mm, s) < 0))
+        return -ENOMEM;
+    int r = copy_block(v, s, a, b, s->shadow);
     if (r < 0)
         return r;
-    if (s->r.start < a)
-        s = seg_split(mm, s, a);
-    if (s && s->r.end > b && !seg_split(mm, s, b))
-        s = NULL;
-    if (!s)
-        return -ENOMEM;
     if (s->kind == SEG_MEM) {
         mm->reserved -= MIN(mm->reserved, b - a);
         ops_dying(mm, s->off, b - a);
@@ -146,10 +142,12 @@ static int copy_to_shadow(struct mm *mm, struct vma *v, struct seg *s, uint64_t 
     s->hprot = -1;
     if (mapped || map) {
         s->hprot = (int8_t)seg_wanted_prot(v, s);
-        if (s->hprot == 0)
-            ops_add(mm, PF_UNMAP, a, b - a, 0, 0), s->hprot = -1;
-        else
+        if (s->hprot > 0) {
             ops_map(mm, s, a, b, s->hprot, true);
+        } else { /* written by force behind PROT_NONE */
+            ops_add(mm, PF_UNMAP, a, b - a, 0, 0);
+            s->hprot = -1;
+        }
     }
     segs_merge(mm, a, b);
     return 0;

@@ -48,13 +48,13 @@ struct vma *vma_fault_find(struct mm *mm, uint64_t addr)
         mm_may_grow(mm, v->r.start - start, false) < 0)
         return NULL;
     vma_account(mm, v, -1);
-    range_resize(&v->r, start, v->r.end);
+    rtree_resize(&v->r, start, v->r.end);
     vma_account(mm, v, 1);
     return v;
 }
 
-int seg_ensure(struct mm *mm, struct vma *v, uint64_t addr, bool write, bool map,
-               struct seg **ret, struct fault_info *fi)
+int seg_ensure(struct mm *mm, struct vma *v, uint64_t addr, bool write, bool map, struct seg **ret,
+               struct fault_info *fi)
 {
     for (int tries = 0; tries < 4; tries++) {
         struct seg *s = seg_at(mm, addr);
@@ -79,11 +79,17 @@ struct window {
     bool populate, huge;
 };
 
-static uint64_t window_size(uint64_t run)
+/* While access looks scattered, runs are pieces mapped unpopulated and say nothing about density.
+ */
+static uint64_t window_size(const struct vma *v, uint64_t run)
 {
+    if (v->islands >= ISLANDS_MAX)
+        return WINDOW_MIN;
     if (run >= 8 * WINDOW_LONG)
         return WINDOW_LONG;
-    return MIN(MAX(run, WINDOW_MIN), WINDOW_MAX);
+    if (run < WINDOW_MIN)
+        return WINDOW_MIN;
+    return MIN(run, WINDOW_MAX);
 }
 
 /* @s is unmapped memory around @addr. */
@@ -96,14 +102,14 @@ static struct window window_choose(struct vma *v, struct seg *s, uint64_t addr)
     if (mm_pressure())
         return w;
     if (p && p->hprot >= 0 && p->r.end == lo && page - lo < WINDOW_MIN) {
-        uint64_t size = window_size(p->r.end - p->r.start);
+        uint64_t size = window_size(v, p->r.end - p->r.start);
         w.a = lo;
         w.b = lo + size;
         if (size >= HUGE_SIZE && (lo & (HUGE_SIZE - 1)))
             w.b = align_up(lo, HUGE_SIZE);
         v->islands -= MIN(v->islands, 2u);
     } else if (n && n->hprot >= 0 && n->r.start == hi && hi - page <= WINDOW_MIN) {
-        uint64_t size = window_size(n->r.end - n->r.start);
+        uint64_t size = window_size(v, n->r.end - n->r.start);
         w.b = hi;
         w.a = hi - MIN(size, hi - lo);
         v->islands -= MIN(v->islands, 2u);
@@ -114,9 +120,11 @@ static struct window window_choose(struct vma *v, struct seg *s, uint64_t addr)
         w.a = align_down(addr, HUGE_SIZE);
         w.b = w.a + HUGE_SIZE;
         w.populate = false;
+        v->islands = MIN(v->islands, 2 * ISLANDS_MAX);
     }
     w.a = MAX(w.a, lo);
-    w.b = MAX(MIN(w.b, hi), page + PAGE_SIZE);
+    w.b = MIN(w.b, hi);
+    w.b = MAX(w.b, page + PAGE_SIZE);
     w.huge = w.populate && w.b - w.a >= HUGE_SIZE && !((w.a | w.b) & (HUGE_SIZE - 1)) &&
              !(v->flags & VMA_NOHUGE);
     return w;
@@ -195,9 +203,9 @@ static int fault_repair(struct mm *mm, struct vma *v, struct seg *s, uint64_t ad
         *fi = (struct fault_info){SIGSEGV, SEGV_ACCERR};
         return -EFAULT;
     }
-    uint64_t a = MAX(align_down(addr, WINDOW_MIN), MAX(s->r.start, v->r.start));
-    uint64_t b = MIN(align_down(addr, WINDOW_MIN) + WINDOW_MIN, MIN(s->r.end, v->r.end));
-    ops_map(mm, s, a, b, seg_wanted_prot(v, s), false);
+    uint64_t lo = MAX(s->r.start, v->r.start), hi = MIN(s->r.end, v->r.end);
+    uint64_t a = align_down(addr, WINDOW_MIN);
+    ops_map(mm, s, MAX(a, lo), MIN(a + WINDOW_MIN, hi), seg_wanted_prot(v, s), false);
     return 0;
 }
 
@@ -272,7 +280,8 @@ int populate_range(struct mm *mm, uint64_t a, uint64_t b, bool write)
         struct vma *v = vma_at(mm, a);
         if (!v)
             return -ENOMEM;
-        uint64_t end = MIN(MIN(b, v->r.end), a + POPULATE_PIECE);
+        uint64_t end = MIN(b, a + POPULATE_PIECE);
+        end = MIN(end, v->r.end);
         if (!(v->prot & (PROT_READ | PROT_WRITE | PROT_EXEC)))
             return -EFAULT;
         int r = populate_vma(mm, v, a, end, write);

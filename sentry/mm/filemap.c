@@ -4,8 +4,8 @@
  *
  * With a descriptor the guest maps the host's file itself (one mapping for a whole VMA; the host's
  * page cache is the only cache). Without one the file hands out pages of the memory file, a window
- * at a time. Private mappings are read-only and copied on write (cow.c); small writable private ones
- * (data segments) are copied at mmap. Descriptors are donated once per file and address space.
+ * at a time. Private mappings are read-only and copied on write (cow.c); small writable private
+ * ones (data segments) are copied at mmap. Descriptors are donated once per file and address space.
  * Lock: mm->lock; ops of the mappable may park under it.
  */
 #include <signal.h>
@@ -20,8 +20,7 @@
 struct mm_file *mm_file_get(struct mm *mm, struct mappable *m)
 {
     struct mm_file *f;
-    list_for_each_entry(f, &mm->files, link)
-    {
+    list_for_each_entry (f, &mm->files, link) {
         if (f->m == m) {
             f->vmas++;
             return f;
@@ -137,11 +136,10 @@ int file_read(struct mappable *m, uint64_t off, void *dst, size_t len)
 }
 
 /* Hole of @v around @addr. */
-static void file_hole(struct mm *mm, struct vma *v, uint64_t addr, uint64_t *ret_a,
-                      uint64_t *ret_b)
+static void file_hole(struct mm *mm, struct vma *v, uint64_t addr, uint64_t *ret_a, uint64_t *ret_b)
 {
     struct seg *n = seg_find(mm, addr);
-    struct seg *p = n ? seg_prev(n) : seg_of(range_last(&mm->segs));
+    struct seg *p = n ? seg_prev(n) : seg_of(rtree_last(&mm->segs));
     *ret_a = p ? MAX(v->r.start, p->r.end) : v->r.start;
     *ret_b = n ? MIN(v->r.end, n->r.start) : v->r.end;
 }

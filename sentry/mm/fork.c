@@ -11,7 +11,7 @@
 
 #include "mm_internal.h"
 
-#define EAGER_FILES 4u           /* descriptors donated to the child at once */
+#define EAGER_FILES 4u /* descriptors donated to the child at once */
 #define POPULATE_SEG (128ULL << 10)
 #define POPULATE_BUDGET (1ULL << 20)
 
@@ -124,13 +124,14 @@ struct mm *mm_fork(struct mm *parent)
         goto fail;
     unsigned files = 0;
     struct mm_file *mf;
-    list_for_each_entry(mf, &parent->files, link) files++;
+    list_for_each_entry (mf, &parent->files, link)
+        files++;
     struct fork_state f = {.parent = parent,
                            .child = child,
                            .map_files = files <= EAGER_FILES,
                            .populate_left = POPULATE_BUDGET};
     fork_fields(child, parent);
-    for (struct vma *v = vma_of(range_first(&parent->vmas)); v && r == 0; v = vma_next(v))
+    for (struct vma *v = vma_of(rtree_first(&parent->vmas)); v && r == 0; v = vma_next(v))
         r = fork_vma(&f, v);
     int r2 = ops_run(parent); /* also after an error: the parent's trees have changed */
     mm_unlock(parent);

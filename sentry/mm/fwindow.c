@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * fwindow.c - the Sentry's own view of files that guests map from donated descriptors: 1 MiB windows,
- * the least recently used of at most FWINDOWS_MAX given up first.
+ * fwindow.c - the Sentry's own view of files that guests map from donated descriptors: 1 MiB
+ * windows, the least recently used of at most FWINDOWS_MAX given up first.
  *
  * The pages are the host's page cache, the same the guest sees. A file may shrink at any time: a
  * touch past its end is a SIGBUS that the copy routines survive (sigbus.c).
@@ -42,8 +42,7 @@ static struct fwindow *find_pinned(struct mappable *m, uint64_t index, bool writ
 {
     struct fwindow *w;
     struct list_head *b = bucket_of(m, index);
-    list_for_each_entry(w, b, hash_link)
-    {
+    list_for_each_entry (w, b, hash_link) {
         if (w->m == m && w->index == index && w->write == write) {
             w->pins++;
             list_del(&w->lru_link);
@@ -71,8 +70,7 @@ static void unlink_window(struct fwindow *w)
 static struct fwindow *oldest_unpinned(void)
 {
     struct fwindow *w;
-    list_for_each_entry(w, &g_lru, lru_link)
-    {
+    list_for_each_entry (w, &g_lru, lru_link) {
         if (w->pins == 0) {
             unlink_window(w);
             return w;
@@ -139,8 +137,7 @@ void fwindow_forget(struct mappable *m)
         struct fwindow *w, *found = NULL;
         bool unpinned = false;
         spin_lock(&g_lock);
-        list_for_each_entry(w, &g_lru, lru_link)
-        {
+        list_for_each_entry (w, &g_lru, lru_link) {
             if (w->m == m) {
                 found = w;
                 break;

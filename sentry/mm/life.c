@@ -126,8 +126,7 @@ void mm_unlock(struct mm *mm)
     list_init(&dead);
     list_splice_tail(&mm->dead_files, &dead);
     fmutex_unlock(&mm->lock);
-    list_for_each_entry_safe(f, tmp, &dead, link)
-    {
+    list_for_each_entry_safe (f, tmp, &dead, link) {
         list_del(&f->link);
         f->m->ops->put(f->m);
         free(f);
@@ -142,7 +141,7 @@ void mm_kill_locked(struct mm *mm)
     mm->dead = true;
     mm->op_count = 0;
     mm->pending_count = 0;
-    for (struct seg *s = seg_of(range_first(&mm->segs)); s; s = seg_next(s))
+    for (struct seg *s = seg_of(rtree_first(&mm->segs)); s; s = seg_next(s))
         s->hprot = -1;
 }
 
@@ -314,7 +313,7 @@ int64_t mm_brk(struct mm *mm, uint64_t addr)
     if (mm_lock_change(mm) < 0)
         return 0;
     uint64_t start = align_up(mm->layout.start_brk, PAGE_SIZE);
-    if (addr >= mm->layout.start_brk && start != 0 && range_valid(addr, PAGE_SIZE) &&
+    if (addr >= mm->layout.start_brk && start != 0 && guest_range_valid(addr, PAGE_SIZE) &&
         addr - mm->layout.start_brk <= mm->limits.data) {
         uint64_t old = MAX(align_up(mm->brk, PAGE_SIZE), start);
         uint64_t new = MAX(align_up(addr, PAGE_SIZE), start);

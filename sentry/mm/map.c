@@ -11,9 +11,9 @@
 
 #include "mm_internal.h"
 
-#define MAP_KNOWN                                                                                  \
-    (MAP_TYPE | MAP_FIXED | MAP_ANONYMOUS | MAP_32BIT | MAP_GROWSDOWN | MAP_DENYWRITE |            \
-     MAP_EXECUTABLE | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK |       \
+#define MAP_KNOWN                                                                            \
+    (MAP_TYPE | MAP_FIXED | MAP_ANONYMOUS | MAP_32BIT | MAP_GROWSDOWN | MAP_DENYWRITE |      \
+     MAP_EXECUTABLE | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | \
      MAP_FIXED_NOREPLACE)
 #define NORESERVE_QUIET (64ULL << 20) /* MAP_NORESERVE this large is not populated ahead */
 
@@ -163,7 +163,7 @@ static int map_choose(struct mm *mm, const struct mm_map_args *a, uint64_t len, 
     if (a->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) {
         if (a->addr & ~PAGE_MASK)
             return -EINVAL;
-        if (!range_valid(a->addr, len))
+        if (!guest_range_valid(a->addr, len))
             return -ENOMEM;
         if (a->addr < g_mm.limits.user_min)
             return -EPERM;
@@ -260,7 +260,7 @@ int mm_munmap(struct mm *mm, uint64_t addr, uint64_t len, struct mm_self *ret_se
     if ((addr & ~PAGE_MASK) || len == 0 || len > g_mm.limits.user_max)
         return -EINVAL;
     len = align_up(len, PAGE_SIZE);
-    if (!range_valid(addr, len))
+    if (!guest_range_valid(addr, len))
         return -EINVAL;
     int r = mm_lock_change(mm);
     if (r < 0)

@@ -14,14 +14,14 @@
 #include "mm_internal.h"
 
 struct memref {
-    struct range_node r;
+    struct rnode r;
     uint64_t extra; /* owners beyond the first, > 0 */
 };
 
 static struct spin g_lock = SPIN_INIT(RANK_LEAF);
-static struct range_tree g_refs; /* GUARDED_BY(g_lock) */
+static struct rtree g_refs; /* GUARDED_BY(g_lock) */
 
-static struct memref *memref_of(struct range_node *n)
+static struct memref *memref_of(struct rnode *n)
 {
     return n ? container_of(n, struct memref, r) : NULL;
 }
@@ -34,7 +34,7 @@ static struct memref *memref_insert(uint64_t start, uint64_t end, uint64_t extra
     n->r.start = start;
     n->r.end = end;
     n->extra = extra;
-    range_insert(&g_refs, &n->r);
+    rtree_insert(&g_refs, &n->r);
     return n;
 }
 
@@ -45,26 +45,26 @@ static struct memref *memref_split(struct memref *n, uint64_t at)
     struct memref *up = malloc(sizeof *up);
     if (!up)
         return NULL;
-    range_resize(&n->r, n->r.start, at);
+    rtree_resize(&n->r, n->r.start, at);
     up->r.start = at;
     up->r.end = end;
     up->extra = n->extra;
-    range_insert(&g_refs, &up->r);
+    rtree_insert(&g_refs, &up->r);
     return up;
 }
 
 static void merge_around(uint64_t from, uint64_t to)
 {
-    struct memref *n = memref_of(range_find(&g_refs, from ? from - 1 : 0));
+    struct memref *n = memref_of(rtree_find(&g_refs, from ? from - 1 : 0));
     while (n) {
-        struct memref *next = memref_of(range_next(&n->r));
+        struct memref *next = memref_of(rtree_next(&n->r));
         if (!next || next->r.start > to)
             return;
         if (next->r.start == n->r.end && next->extra == n->extra) {
             uint64_t end = next->r.end;
-            range_remove(&g_refs, &next->r);
+            rtree_remove(&g_refs, &next->r);
             free(next);
-            range_resize(&n->r, n->r.start, end);
+            rtree_resize(&n->r, n->r.start, end);
         } else {
             n = next;
         }
@@ -74,7 +74,7 @@ static void merge_around(uint64_t from, uint64_t to)
 /* The node that starts exactly at @pos or the gap up to the next one. Splits. -ENOMEM. */
 static int piece_at(uint64_t pos, uint64_t end, struct memref **ret, uint64_t *ret_end)
 {
-    struct memref *n = memref_of(range_find(&g_refs, pos));
+    struct memref *n = memref_of(rtree_find(&g_refs, pos));
     if (!n || n->r.start >= end) {
         *ret = NULL;
         *ret_end = end;
@@ -105,7 +105,7 @@ static void unshare_pieces(uint64_t off, uint64_t end)
         if (piece_at(pos, end, &n, &to) < 0)
             return;
         if (n && --n->extra == 0) {
-            range_remove(&g_refs, &n->r);
+            rtree_remove(&g_refs, &n->r);
             free(n);
         }
         pos = to;
@@ -155,7 +155,7 @@ void memref_release(uint64_t off, uint64_t len)
                 free_from = pos;
                 free_to = to;
             } else if (--n->extra == 0) {
-                range_remove(&g_refs, &n->r);
+                rtree_remove(&g_refs, &n->r);
                 free(n);
             }
             pos = to;
@@ -175,12 +175,12 @@ bool memref_shared(uint64_t off, uint64_t max, uint64_t *ret_run)
     bool shared = false;
     uint64_t run = max;
     spin_lock(&g_lock);
-    struct memref *n = memref_of(range_find(&g_refs, off));
+    struct memref *n = memref_of(rtree_find(&g_refs, off));
     if (n && n->r.start <= off) {
         shared = true;
         uint64_t to = n->r.end;
         while (to < off + max) {
-            n = memref_of(range_next(&n->r));
+            n = memref_of(rtree_next(&n->r));
             if (!n || n->r.start != to)
                 break;
             to = n->r.end;

@@ -17,28 +17,28 @@
 #include <host/memfile.h>
 #include <mm/mm.h>
 
-#include "range.h"
+#include "rtree.h"
 
 #define HUGE_SIZE (2ULL << 20)
 #define WINDOW_FIRST (256ULL << 10) /* mapped and populated at mmap and brk */
 #define WINDOW_MIN (64ULL << 10)
 #define WINDOW_MAX HUGE_SIZE
-#define WINDOW_LONG (4ULL << 20)     /* in runs of 32 MiB and more */
+#define WINDOW_LONG (4ULL << 20) /* in runs of 32 MiB and more */
 #define ISLANDS_MAX 32u
-#define POPULATE_PIECE (16ULL << 20) /* one list; others get the poller in between */
+#define POPULATE_PIECE (16ULL << 20)     /* one list; others get the poller in between */
 #define POPULATE_HINT_MAX (256ULL << 20) /* MAP_POPULATE, mlock: beyond it by windows */
 #define FILE_WINDOW (256ULL << 10)
 #define SMALL_COPY (128ULL << 10)      /* private writable file mappings copied at mmap */
 #define RESERVE_SMALL (1ULL << 30)     /* up to this a mapping gets its file range at once */
 #define RESERVE_CHUNK (64ULL << 20)    /* else pieces of this size, at first touch */
 #define RESERVE_AHEAD (64ULL << 20)    /* file range kept for a growing heap */
-#define RESERVED_MAX (256ULL << 30)    /* reserved and untouched beyond this: pieces of 2 MiB */
+#define RESERVED_MAX (64ULL << 30)     /* reserved and untouched beyond this: pieces of 2 MiB */
 #define SELF_UNMAP_MAX (2ULL << 20)    /* larger ones go through the mapper and are freed at once */
 #define PENDING_MAX_BYTES (8ULL << 20) /* memory that may wait for the next list */
 #define PENDING_MAX 64u
 #define STACK_GUARD (256 * PAGE_SIZE)
-#define HOST_MAPS_MAX 65530u  /* vm.max_map_count */
-#define MM_VMAS_MAX 65530u    /* as Linux' default max_map_count; tests at limit and limit + 1 */
+#define HOST_MAPS_MAX 65530u /* vm.max_map_count */
+#define MM_VMAS_MAX 65530u   /* as Linux' default max_map_count; tests at limit and limit + 1 */
 #define MM_VSIZE_MAX (64ULL << 40) /* bytes of VMAs of one address space */
 #define NO_OFF UINT64_MAX
 
@@ -61,16 +61,16 @@ struct mm_file {
     struct list_head link;      /* mm->files, or mm->dead_files */
     struct list_head rmap_link; /* mappable->maps; rmap lock */
     struct mm *mm;
-    struct mappable *m; /* reference */
-    uint64_t vmas;      /* how many VMAs use it */
-    uint64_t visited;   /* rmap lock: last truncation that has seen it */
+    struct mappable *m;   /* reference */
+    uint64_t vmas;        /* how many VMAs use it */
+    uint64_t visited;     /* rmap lock: last truncation that has seen it */
     int slot_ro, slot_rw; /* fd_donate slots, -1 none */
     bool no_fd;           /* the mappable has no descriptor to give */
     bool no_rw;
 };
 
 struct vma {
-    struct range_node r;
+    struct rnode r;
     uint32_t prot, flags;
     struct mm_file *file; /* NULL: private anonymous */
     uint64_t off;         /* file offset of r.start */
@@ -86,12 +86,13 @@ enum seg_kind {
 };
 
 struct seg {
-    struct range_node r;
+    struct rnode r;
     uint8_t kind;
     int8_t hprot; /* rights mapped in the host process, -1: not mapped */
-    bool cow;     /* not writable in place: MEM, FD: copy first; shared PAGE: ask for writing first */
-    uint64_t off; /* memory-file offset of r.start (MEM, PAGE) or file offset (FD) */
-    uint64_t shadow; /* where copies of a cow seg go, equal layout; NO_OFF: not reserved yet */
+    bool fresh;   /* MEM: never touched by anybody; a fork need not share it */
+    bool cow; /* not writable in place: MEM, FD: copy first; shared PAGE: ask for writing first */
+    uint64_t off;         /* memory-file offset of r.start (MEM, PAGE) or file offset (FD) */
+    uint64_t shadow;      /* where copies of a cow seg go, equal layout; NO_OFF: not reserved yet */
     struct mm_file *file; /* FD, PAGE: the VMA's */
 };
 
@@ -115,12 +116,12 @@ struct tcache { /* one translation: addresses [start, end) are at ptr */
 
 struct mm {
     struct refcount ref;
-    uint64_t id; /* odd, never reused: private futex keys */
+    uint64_t id;        /* odd, never reused: private futex keys */
     struct fmutex lock; /* RANK_MM; below it everything but ref, id */
     struct pf_as *as;   /* NULL once killed */
     bool dead;
     bool deferring; /* no thread yet: operations are collected until mm_as() */
-    struct range_tree vmas, segs;
+    struct rtree vmas, segs;
     struct list_head files, dead_files;
 
     struct pf_memop *ops; /* the list being built */
@@ -171,11 +172,11 @@ struct mm_state {
 };
 extern struct mm_state g_mm;
 
-static inline struct vma *vma_of(struct range_node *n)
+static inline struct vma *vma_of(struct rnode *n)
 {
     return n ? container_of(n, struct vma, r) : NULL;
 }
-static inline struct seg *seg_of(struct range_node *n)
+static inline struct seg *seg_of(struct rnode *n)
 {
     return n ? container_of(n, struct seg, r) : NULL;
 }
@@ -197,14 +198,14 @@ struct vma *vma_new(struct mm *mm);
 void vma_insert(struct mm *mm, struct vma *v);
 void vma_remove(struct mm *mm, struct vma *v);
 struct vma *vma_split(struct mm *mm, struct vma *v, uint64_t at); /* returns the upper part */
-struct vma *vma_merge(struct mm *mm, struct vma *v); /* with its neighbours */
+struct vma *vma_merge(struct mm *mm, struct vma *v);              /* with its neighbours */
 /* Make [a, b) consist of whole VMAs. -ENOMEM: VMA limit. */
 int vmas_isolate(struct mm *mm, uint64_t a, uint64_t b);
 /* Is every byte of [a, b) in some VMA? */
 bool vmas_cover(struct mm *mm, uint64_t a, uint64_t b);
 void vma_account(struct mm *mm, const struct vma *v, int sign);
 uint64_t vma_file_off(const struct vma *v, uint64_t addr);
-bool range_valid(uint64_t addr, uint64_t len); /* inside guest address space, no overflow */
+bool guest_range_valid(uint64_t addr, uint64_t len); /* inside guest address space, no overflow */
 /* Free range for a mapping; 0 or -ENOMEM. */
 int vma_place(struct mm *mm, uint64_t hint, uint64_t len, uint64_t align, uint32_t flags,
               uint64_t *ret);
@@ -216,7 +217,7 @@ struct seg *seg_next(struct seg *s);
 struct seg *seg_prev(struct seg *s);
 struct seg *seg_new(struct mm *mm);
 void seg_insert(struct mm *mm, struct seg *s);
-void seg_remove(struct mm *mm, struct seg *s); /* frees the node only */
+void seg_remove(struct mm *mm, struct seg *s);                    /* frees the node only */
 struct seg *seg_split(struct mm *mm, struct seg *s, uint64_t at); /* returns the upper part */
 void segs_merge(struct mm *mm, uint64_t a, uint64_t b);
 /* Drop what backs [a, b). @dying: mapped ranges wait for the next list (else freed at once). */
@@ -244,7 +245,8 @@ bool ops_may_self(const struct mm *mm, uint64_t len);
 /* map.c */
 /* Split @s so that it is [a, b) exactly; NULL: no memory. */
 struct seg *seg_cut(struct mm *mm, struct seg *s, uint64_t a, uint64_t b);
-/* Bring what the host has mapped of [a, b), inside @v, to what it should be. Holes stay holes unless
+/* Bring what the host has mapped of [a, b), inside @v, to what it should be. Holes stay holes
+ * unless
  * @fill (private anonymous: reserve). */
 int map_range(struct mm *mm, struct vma *v, uint64_t a, uint64_t b, bool fill, bool populate);
 void unmap_range(struct mm *mm, uint64_t a, uint64_t b);
@@ -260,8 +262,8 @@ struct fault_info {
 bool vma_allows(const struct vma *v, uint32_t access);
 struct vma *vma_fault_find(struct mm *mm, uint64_t addr); /* grows stacks; NULL */
 /* A seg behind addr that may be read (and, @write, written in place). May add operations. */
-int seg_ensure(struct mm *mm, struct vma *v, uint64_t addr, bool write, bool map,
-               struct seg **ret, struct fault_info *fi);
+int seg_ensure(struct mm *mm, struct vma *v, uint64_t addr, bool write, bool map, struct seg **ret,
+               struct fault_info *fi);
 /* Map @s, found behind @addr, as a fault there would. */
 int map_for_fault(struct mm *mm, struct vma *v, struct seg *s, uint64_t addr);
 /* Map and populate all of [a, b) as MAP_POPULATE, mlock do; stops at the first error. */
@@ -282,7 +284,8 @@ int mm_file_slot(struct mm_file *f, bool write); /* slot, -ENODEV: none, -errno 
 int file_backing(struct mm *mm, struct vma *v, uint64_t addr, bool write, struct seg **ret,
                  struct fault_info *fi);
 int file_map_initial(struct mm *mm, struct vma *v, uint64_t a, uint64_t b);
-int file_read(struct mappable *m, uint64_t off, void *dst, size_t len); /* zero-filled past the end */
+int file_read(struct mappable *m, uint64_t off, void *dst,
+              size_t len); /* zero-filled past the end */
 bool file_past_end(struct mappable *m, uint64_t off);
 
 /* rmap.c */
@@ -316,6 +319,9 @@ void tcache_flush(struct mm *mm);
 int user_resolve(struct mm *mm, uint64_t addr, uint32_t access, bool force, uint8_t **ret_ptr,
                  uint64_t *ret_len, struct fwindow **ret_win);
 
+/* Bytes moved (> 0), or an error if none; @buf NULL with @to_user: zeros. */
+ssize_t user_copy_partial(struct mm *mm, uint64_t addr, void *buf, size_t n, bool to_user);
+
 /* sigbus.c, uaccess_copy.S: copies that survive SIGBUS; return bytes not done. */
 int sigbus_init(void);
 uint64_t ua_copy(void *dst, const void *src, uint64_t n);
@@ -324,7 +330,7 @@ uint64_t ua_load32(const void *src, uint32_t *ret);
 uint64_t ua_cmpxchg32(void *p, uint32_t *expected, uint32_t desired, uint32_t *ret_done);
 
 /* shm.c: memory of MAP_SHARED | MAP_ANONYMOUS */
-struct mappable *shm_new(uint64_t len); /* one reference, or ERR_PTR */
+struct mappable *shm_new(uint64_t len);                         /* one reference, or ERR_PTR */
 int shm_remove(struct mappable *m, uint64_t off, uint64_t len); /* -EOPNOTSUPP: other files */
 
 #endif

@@ -6,9 +6,9 @@
  *
  *  1. A range of the memory file whose mapping goes is put on `dying` and returned only after a
  *     list that removed (or replaced) the mapping has run, or the host process is gone.
- *  2. Where the calling thread unmaps by itself (mm_self) the address range is put on `pending`: the
- *     guest's word is not trusted, so the next list begins with the mapper's own unmap of it, unless
- *     the list maps over the whole of it. Only then are the dying ranges returned.
+ *  2. Where the calling thread unmaps by itself (mm_self) the address range is put on `pending`:
+ * the guest's word is not trusted, so the next list begins with the mapper's own unmap of it,
+ * unless the list maps over the whole of it. Only then are the dying ranges returned.
  *  3. If a list fails half-way, everything it would have touched is unmapped by a second list and
  *     the segs are marked unmapped; if that fails too, the host process is killed.
  *
@@ -173,8 +173,7 @@ static void ops_prepend_pending(struct mm *mm)
     for (unsigned i = 0; i < mm->pending_count; i++) {
         const struct pending_unmap *p = &mm->pending[i];
         if (!list_maps_over(mm, p))
-            front[n++] =
-                (struct pf_memop){.op = PF_UNMAP, .addr = p->addr, .len = p->len};
+            front[n++] = (struct pf_memop){.op = PF_UNMAP, .addr = p->addr, .len = p->len};
     }
     mm->pending_count = 0;
     if (n == 0)

@@ -114,7 +114,7 @@ int mm_mprotect(struct mm *mm, uint64_t addr, uint64_t len, uint32_t prot, struc
     prot &= PROT_READ | PROT_WRITE | PROT_EXEC;
     if (len == 0)
         return 0;
-    if (len > g_mm.limits.user_max || !range_valid(addr, align_up(len, PAGE_SIZE)))
+    if (len > g_mm.limits.user_max || !guest_range_valid(addr, align_up(len, PAGE_SIZE)))
         return -ENOMEM;
     len = align_up(len, PAGE_SIZE);
     int r = mm_lock_change(mm);

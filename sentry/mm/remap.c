@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * remap.c - mremap: backing moves in the tree, bytes never do.
  *
- * One list removes the old host mappings and makes the new ones. A large mapping moves by a multiple
- * of 2 MiB where there is room, so that its huge pages stay usable.
+ * One list removes the old host mappings and makes the new ones. A large mapping moves by a
+ * multiple of 2 MiB where there is room, so that its huge pages stay usable.
  */
 #include "mm_internal.h"
 
@@ -26,10 +26,10 @@ static int remap_check(struct remap *q, uint64_t new_addr)
     q->new_len = align_up(q->new_len, PAGE_SIZE);
     if ((q->flags & MREMAP_DONTUNMAP) && q->old_len != q->new_len)
         return -EINVAL;
-    if (!range_valid(q->addr, q->old_len))
+    if (!guest_range_valid(q->addr, q->old_len))
         return -EFAULT;
     if (q->flags & MREMAP_FIXED) {
-        if ((new_addr & ~PAGE_MASK) || !range_valid(new_addr, q->new_len) ||
+        if ((new_addr & ~PAGE_MASK) || !guest_range_valid(new_addr, q->new_len) ||
             new_addr < g_mm.limits.user_min)
             return -EINVAL;
         if (new_addr < q->addr + q->old_len && q->addr < new_addr + q->new_len)
@@ -48,7 +48,7 @@ static int grow_in_place(struct mm *mm, struct vma *v, uint64_t end)
     if (v->file)
         segs_drop(mm, old, end); /* a range reserved for the heap */
     vma_account(mm, v, -1);
-    range_resize(&v->r, v->r.start, end);
+    rtree_resize(&v->r, v->r.start, end);
     vma_account(mm, v, 1);
     if (!v->file)
         r = map_first_window(mm, v, old, end);
@@ -56,7 +56,7 @@ static int grow_in_place(struct mm *mm, struct vma *v, uint64_t end)
     return r;
 }
 
-static bool room_behind(struct mm *mm, struct vma *v, uint64_t end)
+static bool room_behind(struct vma *v, uint64_t end)
 {
     struct vma *n = vma_next(v);
     if (end > g_mm.limits.user_max)
@@ -93,7 +93,7 @@ static int move_segs(struct mm *mm, const struct remap *q)
         if (!s)
             return -ENOMEM;
         n = seg_next(s);
-        range_remove(&mm->segs, &s->r);
+        rtree_remove(&mm->segs, &s->r);
         s->r.start = s->r.start - a + q->dest;
         s->r.end = s->r.end - a + q->dest;
         seg_insert(mm, s);
@@ -168,7 +168,7 @@ static int remap_locked(struct mm *mm, struct remap *q)
         return 0;
     }
     if (!must_move && q->old_len && q->addr + q->old_len == v->r.end &&
-        room_behind(mm, v, q->addr + q->new_len)) {
+        room_behind(v, q->addr + q->new_len)) {
         q->dest = q->addr;
         return grow_in_place(mm, v, q->addr + q->new_len);
     }

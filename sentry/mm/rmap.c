@@ -65,8 +65,7 @@ static struct mm *next_mm(struct mappable *m, uint64_t pass)
     struct mm_file *f;
     struct mm *mm = NULL;
     spin_lock(&g_lock);
-    list_for_each_entry(f, &m->maps->files, rmap_link)
-    {
+    list_for_each_entry (f, &m->maps->files, rmap_link) {
         if (f->visited == pass)
             continue;
         f->visited = pass;
@@ -84,7 +83,7 @@ static void truncate_mm(struct mm *mm, struct mappable *m, uint64_t size)
     uint64_t from = align_up(size, PAGE_SIZE);
     if (mm_lock_change(mm) < 0)
         return;
-    for (struct vma *v = vma_of(range_first(&mm->vmas)); v; v = vma_next(v)) {
+    for (struct vma *v = vma_of(rtree_first(&mm->vmas)); v; v = vma_next(v)) {
         struct seg_summary sum;
         if (!v->file || v->file->m != m)
             continue;

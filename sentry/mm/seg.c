@@ -16,7 +16,7 @@
 
 struct seg *seg_find(struct mm *mm, uint64_t addr)
 {
-    return seg_of(range_find(&mm->segs, addr));
+    return seg_of(rtree_find(&mm->segs, addr));
 }
 
 struct seg *seg_at(struct mm *mm, uint64_t addr)
@@ -27,12 +27,12 @@ struct seg *seg_at(struct mm *mm, uint64_t addr)
 
 struct seg *seg_next(struct seg *s)
 {
-    return seg_of(range_next(&s->r));
+    return seg_of(rtree_next(&s->r));
 }
 
 struct seg *seg_prev(struct seg *s)
 {
-    return seg_of(range_prev(&s->r));
+    return seg_of(rtree_prev(&s->r));
 }
 
 struct seg *seg_new(struct mm *mm)
@@ -45,7 +45,7 @@ struct seg *seg_new(struct mm *mm)
 
 void seg_insert(struct mm *mm, struct seg *s)
 {
-    range_insert(&mm->segs, &s->r);
+    rtree_insert(&mm->segs, &s->r);
 }
 
 static void seg_free(struct mm *mm, struct seg *s)
@@ -58,7 +58,7 @@ static void seg_free(struct mm *mm, struct seg *s)
 
 void seg_remove(struct mm *mm, struct seg *s)
 {
-    range_remove(&mm->segs, &s->r);
+    rtree_remove(&mm->segs, &s->r);
     seg_free(mm, s);
 }
 
@@ -75,7 +75,7 @@ struct seg *seg_split(struct mm *mm, struct seg *s, uint64_t at)
         up->shadow += d;
     up->r.start = at;
     up->r.end = end;
-    range_resize(&s->r, s->r.start, at);
+    rtree_resize(&s->r, s->r.start, at);
     seg_insert(mm, up);
     return up;
 }
@@ -84,8 +84,7 @@ static bool segs_mergeable(const struct seg *a, const struct seg *b)
 {
     uint64_t len = a->r.end - a->r.start;
     if (a->r.end != b->r.start || a->kind != b->kind || a->hprot != b->hprot || a->cow != b->cow ||
-        a->fresh != b->fresh ||
-        a->file != b->file || a->off + len != b->off)
+        a->fresh != b->fresh || a->file != b->file || a->off + len != b->off)
         return false;
     if (a->shadow == NO_OFF || b->shadow == NO_OFF)
         return a->shadow == b->shadow;
@@ -102,7 +101,7 @@ void segs_merge(struct mm *mm, uint64_t a, uint64_t b)
         if (segs_mergeable(s, n)) {
             uint64_t end = n->r.end;
             seg_remove(mm, n);
-            range_resize(&s->r, s->r.start, end);
+            rtree_resize(&s->r, s->r.start, end);
         } else {
             s = n;
         }
@@ -168,6 +167,8 @@ int seg_wanted_prot(const struct vma *v, const struct seg *s)
     return prot;
 }
 
+#define HOLE_VMAS 32 /* neighbours looked at */
+
 static bool vma_is_plain(const struct vma *v)
 {
     return !v->file;
@@ -182,11 +183,14 @@ static void hole_bounds(struct mm *mm, struct vma *v, uint64_t addr, uint64_t *r
     if (mm->reserved > RESERVED_MAX)
         chunk = HUGE_SIZE;
     struct vma *n = vma_prev(v);
-    for (; n && vma_is_plain(n) && n->r.end == a && b - n->r.start <= RESERVE_SMALL;
-         n = vma_prev(n))
+    int steps = HOLE_VMAS;
+    for (; steps && n && vma_is_plain(n) && n->r.end == a && b - n->r.start <= RESERVE_SMALL;
+         n = vma_prev(n), steps--)
         a = n->r.start;
+    steps = HOLE_VMAS;
     for (n = vma_next(v);
-         n && vma_is_plain(n) && n->r.start == b && n->r.end - a <= RESERVE_SMALL; n = vma_next(n))
+         steps && n && vma_is_plain(n) && n->r.start == b && n->r.end - a <= RESERVE_SMALL;
+         n = vma_next(n), steps--)
         b = n->r.end;
     if (v->flags & VMA_HEAP) {
         uint64_t limit = n ? n->r.start : g_mm.limits.user_max;
@@ -197,7 +201,7 @@ static void hole_bounds(struct mm *mm, struct vma *v, uint64_t addr, uint64_t *r
         b = MIN(b, align_down(addr, chunk) + chunk);
     }
     struct seg *s = seg_find(mm, addr);
-    struct seg *p = s ? seg_prev(s) : seg_of(range_last(&mm->segs));
+    struct seg *p = s ? seg_prev(s) : seg_of(rtree_last(&mm->segs));
     if (s)
         b = MIN(b, s->r.start);
     if (p)
@@ -230,5 +234,10 @@ int seg_reserve(struct mm *mm, struct vma *v, uint64_t addr, struct seg **ret)
     uint64_t a, b, page = align_down(addr, PAGE_SIZE);
     hole_bounds(mm, v, addr, &a, &b);
     int r = seg_alloc(mm, a, b, ret);
+    if (r < 0 && b - a > HUGE_SIZE) { /* the file's address range is crowded: small pieces */
+        a = MAX(a, align_down(addr, HUGE_SIZE));
+        b = MIN(b, align_down(addr, HUGE_SIZE) + HUGE_SIZE);
+        r = seg_alloc(mm, a, b, ret);
+    }
     return r < 0 && b - a > PAGE_SIZE ? seg_alloc(mm, page, page + PAGE_SIZE, ret) : r;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * shm.c - memory behind MAP_SHARED | MAP_ANONYMOUS: a file without a name, whose pages are one range
- * of the memory file. Its size never changes.
+ * shm.c - memory behind MAP_SHARED | MAP_ANONYMOUS: a file without a name, whose pages are one
+ * range of the memory file. Its size never changes.
  */
 #include <stdatomic.h>
 #include <stdio.h>

@@ -2,8 +2,8 @@
  * stats.c - what /proc tells about an address space, and mincore.
  *
  * Residency is asked from the host (mincore on the Sentry's mapping of the memory file), so it is
- * exact for memory-file pages; the result is kept for RSS_CACHE_NS since a scan costs a byte a page.
- * Pages of files mapped from descriptors are the host's page cache and count as not resident.
+ * exact for memory-file pages; the result is kept for RSS_CACHE_NS since a scan costs a byte a
+ * page. Pages of files mapped from descriptors are the host's page cache and count as not resident.
  * Host: mincore [sentry-run]
  */
 #include <string.h>
@@ -52,7 +52,7 @@ static void rss_update(struct mm *mm)
         return;
     mm->rss_time_ns = now;
     mm->rss_cached = mm->rss_file_cached = 0;
-    for (struct seg *s = seg_of(range_first(&mm->segs)); s; s = seg_next(s)) {
+    for (struct seg *s = seg_of(rtree_first(&mm->segs)); s; s = seg_next(s)) {
         uint64_t bytes = seg_resident(s, s->r.start, s->r.end);
         mm->rss_cached += bytes;
         if (s->kind == SEG_PAGE)
@@ -74,7 +74,7 @@ void mm_stats_get(struct mm *mm, struct mm_stats *ret)
     ret->peak_rss = mm->peak_rss;
     ret->minflt = mm->minflt;
     ret->majflt = mm->majflt;
-    for (struct vma *v = vma_of(range_first(&mm->vmas)); v; v = vma_next(v)) {
+    for (struct vma *v = vma_of(rtree_first(&mm->vmas)); v; v = vma_next(v)) {
         uint64_t len = v->r.end - v->r.start;
         if (v->flags & VMA_GROWSDOWN)
             ret->stack += len;
@@ -133,7 +133,7 @@ int mm_mincore(struct mm *mm, uint64_t addr, uint64_t len, uaddr_t out)
     unsigned char vec[SCAN_PAGES];
     if (addr & ~PAGE_MASK)
         return -EINVAL;
-    if (len > g_mm.limits.user_max || !range_valid(addr, align_up(len, PAGE_SIZE)))
+    if (len > g_mm.limits.user_max || !guest_range_valid(addr, align_up(len, PAGE_SIZE)))
         return -ENOMEM;
     size_t left = align_up(len, PAGE_SIZE) >> PAGE_SHIFT;
     while (left) {

@@ -75,8 +75,7 @@ static int resolve_file(struct vma *v, struct seg *s, uint64_t addr, bool write,
     return 0;
 }
 
-static int resolve_slow(struct mm *mm, uint64_t addr, uint32_t access, bool force,
-                        struct tcache *t)
+static int resolve_slow(struct mm *mm, uint64_t addr, uint32_t access, bool force, struct tcache *t)
 {
     struct fault_info fi;
     bool write = (access & PF_ACCESS_WRITE) != 0;
@@ -202,8 +201,8 @@ int copy_out_force(struct mm *mm, uaddr_t dst, const void *src, size_t n)
 ssize_t user_copy_partial(struct mm *mm, uint64_t addr, void *buf, size_t n, bool to_user)
 {
     size_t done = 0;
-    int r = copy_user(mm, addr, buf, n, to_user ? (buf ? COPY_OUT : COPY_ZERO) : COPY_IN, false,
-                      &done);
+    int r =
+        copy_user(mm, addr, buf, n, to_user ? (buf ? COPY_OUT : COPY_ZERO) : COPY_IN, false, &done);
     return done ? (ssize_t)done : r;
 }
 
@@ -279,7 +278,7 @@ int mm_futex_key(struct mm *mm, uaddr_t a, bool shared, struct futex_key *ret)
 {
     if (a.va & 3)
         return -EINVAL;
-    if (!range_valid(a.va, 4))
+    if (!guest_range_valid(a.va, 4))
         return -EFAULT;
     ret->object = mm->id;
     ret->offset = a.va;

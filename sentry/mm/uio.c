@@ -14,8 +14,6 @@
 #define UIO_MAX_BYTES ((size_t)INT_MAX & ~(size_t)4095)
 #define UIO_MAX_SEGMENTS 1024u
 
-ssize_t user_copy_partial(struct mm *mm, uint64_t addr, void *buf, size_t n, bool to_user);
-
 static void uio_clear(struct uio *u, struct mm *mm)
 {
     memset(u, 0, sizeof *u);
@@ -28,7 +26,7 @@ int uio_init_user(struct uio *u, struct mm *mm, uaddr_t base, size_t len)
     uio_clear(u, mm);
     if ((ssize_t)len < 0)
         return -EINVAL;
-    if (!range_valid(base.va, len))
+    if (!guest_range_valid(base.va, len))
         return -EFAULT;
     u->iov[0].iov_base = (void *)(uintptr_t)base.va;
     u->iov[0].iov_len = MIN(len, UIO_MAX_BYTES);
@@ -43,7 +41,7 @@ static int check_segments(struct uio *u)
         struct iovec *v = &u->iov[i];
         if ((ssize_t)v->iov_len < 0)
             return -EINVAL;
-        if (!range_valid((uint64_t)(uintptr_t)v->iov_base, v->iov_len))
+        if (!guest_range_valid((uint64_t)(uintptr_t)v->iov_base, v->iov_len))
             return -EFAULT;
         v->iov_len = MIN(v->iov_len, UIO_MAX_BYTES - u->left);
         u->left += v->iov_len;
@@ -195,10 +193,9 @@ static int pin_segment(struct uio *u, uint64_t at, size_t len, uint32_t access,
                 break;
             fwindow_hold(win);
             u->windows[u->pinned_windows++] = win;
-        } else if (memfile_populate(g_mm.mf,
-                                    (uint64_t)(host - (uint8_t *)memfile_ptr(g_mm.mf, 0)) &
-                                        PAGE_MASK,
-                                    align_up(run + ((uintptr_t)host & 4095), PAGE_SIZE)) < 0) {
+        } else if (memfile_populate(
+                       g_mm.mf, (uint64_t)(host - (uint8_t *)memfile_ptr(g_mm.mf, 0)) & PAGE_MASK,
+                       align_up(run + ((uintptr_t)host & 4095), PAGE_SIZE)) < 0) {
             r = -ENOMEM;
             break;
         }

@@ -14,7 +14,7 @@
 
 struct vma *vma_find(struct mm *mm, uint64_t addr)
 {
-    return vma_of(range_find(&mm->vmas, addr));
+    return vma_of(rtree_find(&mm->vmas, addr));
 }
 
 struct vma *vma_at(struct mm *mm, uint64_t addr)
@@ -25,12 +25,12 @@ struct vma *vma_at(struct mm *mm, uint64_t addr)
 
 struct vma *vma_next(struct vma *v)
 {
-    return vma_of(range_next(&v->r));
+    return vma_of(rtree_next(&v->r));
 }
 
 struct vma *vma_prev(struct vma *v)
 {
-    return vma_of(range_prev(&v->r));
+    return vma_of(rtree_prev(&v->r));
 }
 
 struct vma *vma_new(struct mm *mm)
@@ -55,7 +55,7 @@ void vma_account(struct mm *mm, const struct vma *v, int sign)
 
 void vma_insert(struct mm *mm, struct vma *v)
 {
-    range_insert(&mm->vmas, &v->r);
+    rtree_insert(&mm->vmas, &v->r);
     vma_account(mm, v, 1);
 }
 
@@ -73,7 +73,7 @@ static void vma_free(struct mm *mm, struct vma *v)
 void vma_remove(struct mm *mm, struct vma *v)
 {
     vma_account(mm, v, -1);
-    range_remove(&mm->vmas, &v->r);
+    rtree_remove(&mm->vmas, &v->r);
     vma_free(mm, v);
 }
 
@@ -93,8 +93,8 @@ struct vma *vma_split(struct mm *mm, struct vma *v, uint64_t at)
     up->off = v->file ? vma_file_off(v, at) : 0;
     up->r.start = at;
     up->r.end = end;
-    range_resize(&v->r, v->r.start, at);
-    range_insert(&mm->vmas, &up->r);
+    rtree_resize(&v->r, v->r.start, at);
+    rtree_insert(&mm->vmas, &up->r);
     if (up->file)
         mm_file_hold(up->file);
     return up;
@@ -110,8 +110,8 @@ static bool vmas_mergeable(const struct vma *a, const struct vma *b)
 static void vma_absorb_next(struct mm *mm, struct vma *a, struct vma *b)
 {
     uint64_t end = b->r.end;
-    range_remove(&mm->vmas, &b->r);
-    range_resize(&a->r, a->r.start, end);
+    rtree_remove(&mm->vmas, &b->r);
+    rtree_resize(&a->r, a->r.start, end);
     vma_free(mm, b);
 }
 
@@ -156,7 +156,7 @@ bool vmas_cover(struct mm *mm, uint64_t a, uint64_t b)
     return v != NULL;
 }
 
-bool range_valid(uint64_t addr, uint64_t len)
+bool guest_range_valid(uint64_t addr, uint64_t len)
 {
     uint64_t end;
     return !add_overflow(addr, len, &end) && end <= g_mm.limits.user_max;
@@ -164,7 +164,7 @@ bool range_valid(uint64_t addr, uint64_t len)
 
 static bool place_free(struct mm *mm, uint64_t addr, uint64_t len)
 {
-    if (addr < g_mm.limits.user_min || !range_valid(addr, len))
+    if (addr < g_mm.limits.user_min || !guest_range_valid(addr, len))
         return false;
     struct vma *v = vma_find(mm, addr);
     if (!v)
@@ -184,12 +184,12 @@ int vma_place(struct mm *mm, uint64_t hint, uint64_t len, uint64_t align, uint32
     }
     if (flags & MAP_32BIT)
         hi = MIN(hi, 1ULL << 31);
-    if (range_find_gap(&mm->vmas, len, align, lo, hi, ret))
+    if (rtree_find_gap(&mm->vmas, len, align, lo, hi, ret))
         return 0;
-    if (align > PAGE_SIZE && range_find_gap(&mm->vmas, len, PAGE_SIZE, lo, hi, ret))
+    if (align > PAGE_SIZE && rtree_find_gap(&mm->vmas, len, PAGE_SIZE, lo, hi, ret))
         return 0;
     if (!(flags & MAP_32BIT) &&
-        range_find_gap(&mm->vmas, len, PAGE_SIZE, hi, g_mm.limits.user_max, ret))
+        rtree_find_gap(&mm->vmas, len, PAGE_SIZE, hi, g_mm.limits.user_max, ret))
         return 0;
     return -ENOMEM;
 }

@@ -166,9 +166,9 @@ struct uio {
     struct mm *mm;     /* NULL: iov are kernel addresses */
     struct iovec *iov; /* iov_base is a guest address when mm is set */
     struct iovec inline_iov[UIO_INLINE];
-    unsigned count, index; /* segments, current */
-    size_t seg_done;       /* bytes done in the current segment */
-    size_t left;           /* bytes still to do */
+    unsigned count, index;               /* segments, current */
+    size_t seg_done;                     /* bytes done in the current segment */
+    size_t left;                         /* bytes still to do */
     struct fwindow *windows[UIO_INLINE]; /* mm's: pinned by uio_pin */
     unsigned pinned_windows;
     bool pinned;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * range.c - treap of disjoint ranges with subtree extent and widest gap.
+ * rtree.c - treap of disjoint ranges with subtree extent and widest gap.
  *
  * Insertion descends to a leaf and rotates up while the priority is higher than the parent's;
  * removal rotates down to a leaf. After every structural change the summary fields are recomputed
  * from the place of change to the root. The owner of a tree serialises access.
  */
-#include "range.h"
+#include "rtree.h"
 
 #include <base/hash.h>
 
@@ -16,7 +16,7 @@ static uint64_t next_prio(void)
     return hash_u64(++counter ^ (uint64_t)(uintptr_t)&counter);
 }
 
-static void summarise(struct range_node *n)
+static void summarise(struct rnode *n)
 {
     uint64_t gap = 0;
     n->lo = n->start;
@@ -33,14 +33,14 @@ static void summarise(struct range_node *n)
     n->gap = gap;
 }
 
-static void summarise_up(struct range_node *n)
+static void summarise_up(struct rnode *n)
 {
     for (; n; n = n->parent)
         summarise(n);
 }
 
-static void replace_child(struct range_tree *t, struct range_node *parent, struct range_node *old,
-                          struct range_node *new)
+static void replace_child(struct rtree *t, struct rnode *parent, struct rnode *old,
+                          struct rnode *new)
 {
     if (!parent)
         t->root = new;
@@ -53,9 +53,9 @@ static void replace_child(struct range_tree *t, struct range_node *parent, struc
 }
 
 /* Bring @n, a child, above its parent. */
-static void rotate_up(struct range_tree *t, struct range_node *n)
+static void rotate_up(struct rtree *t, struct rnode *n)
 {
-    struct range_node *p = n->parent, *g = p->parent;
+    struct rnode *p = n->parent, *g = p->parent;
     if (p->left == n) {
         p->left = n->right;
         if (p->left)
@@ -73,9 +73,9 @@ static void rotate_up(struct range_tree *t, struct range_node *n)
     summarise(n);
 }
 
-void range_insert(struct range_tree *t, struct range_node *n)
+void rtree_insert(struct rtree *t, struct rnode *n)
 {
-    struct range_node *parent = NULL, **link = &t->root;
+    struct rnode *parent = NULL, **link = &t->root;
     BUG_ON(n->start >= n->end);
     while (*link) {
         parent = *link;
@@ -97,7 +97,7 @@ void range_insert(struct range_tree *t, struct range_node *n)
     summarise_up(n->parent);
 }
 
-void range_remove(struct range_tree *t, struct range_node *n)
+void rtree_remove(struct rtree *t, struct rnode *n)
 {
     while (n->left && n->right)
         rotate_up(t, n->left->prio > n->right->prio ? n->left : n->right);
@@ -107,7 +107,7 @@ void range_remove(struct range_tree *t, struct range_node *n)
     n->left = n->right = n->parent = NULL;
 }
 
-void range_resize(struct range_node *n, uint64_t start, uint64_t end)
+void rtree_resize(struct rnode *n, uint64_t start, uint64_t end)
 {
     BUG_ON(start >= end);
     n->start = start;
@@ -115,9 +115,9 @@ void range_resize(struct range_node *n, uint64_t start, uint64_t end)
     summarise_up(n);
 }
 
-struct range_node *range_find(const struct range_tree *t, uint64_t at)
+struct rnode *rtree_find(const struct rtree *t, uint64_t at)
 {
-    struct range_node *n = t->root, *best = NULL;
+    struct rnode *n = t->root, *best = NULL;
     while (n) {
         if (n->end > at) {
             best = n;
@@ -131,26 +131,26 @@ struct range_node *range_find(const struct range_tree *t, uint64_t at)
     return best;
 }
 
-struct range_node *range_first(const struct range_tree *t)
+struct rnode *rtree_first(const struct rtree *t)
 {
-    struct range_node *n = t->root;
+    struct rnode *n = t->root;
     while (n && n->left)
         n = n->left;
     return n;
 }
 
-struct range_node *range_last(const struct range_tree *t)
+struct rnode *rtree_last(const struct rtree *t)
 {
-    struct range_node *n = t->root;
+    struct rnode *n = t->root;
     while (n && n->right)
         n = n->right;
     return n;
 }
 
-struct range_node *range_next(const struct range_node *n)
+struct rnode *rtree_next(const struct rnode *n)
 {
     if (n->right) {
-        struct range_node *m = n->right;
+        struct rnode *m = n->right;
         while (m->left)
             m = m->left;
         return m;
@@ -160,10 +160,10 @@ struct range_node *range_next(const struct range_node *n)
     return n->parent;
 }
 
-struct range_node *range_prev(const struct range_node *n)
+struct rnode *rtree_prev(const struct rnode *n)
 {
     if (n->left) {
-        struct range_node *m = n->left;
+        struct rnode *m = n->left;
         while (m->right)
             m = m->right;
         return m;
@@ -192,7 +192,7 @@ static bool gap_fits(const struct gap_query *q, uint64_t from, uint64_t to, uint
 
 /* @before, @after: end and start of the subtree's neighbours. Depth is the treap's: logarithmic
  * with random priorities, whatever the guest does. */
-static bool gap_search(const struct gap_query *q, const struct range_node *n, uint64_t before,
+static bool gap_search(const struct gap_query *q, const struct rnode *n, uint64_t before,
                        uint64_t after, uint64_t *ret)
 {
     if (!n)
@@ -205,8 +205,8 @@ static bool gap_search(const struct gap_query *q, const struct range_node *n, ui
            gap_search(q, n->left, before, n->start, ret);
 }
 
-bool range_find_gap(const struct range_tree *t, uint64_t len, uint64_t align, uint64_t lo,
-                    uint64_t hi, uint64_t *ret)
+bool rtree_find_gap(const struct rtree *t, uint64_t len, uint64_t align, uint64_t lo, uint64_t hi,
+                    uint64_t *ret)
 {
     const struct gap_query q = {.len = len, .align = align, .lo = lo, .hi = hi};
     if (len == 0 || lo >= hi)
