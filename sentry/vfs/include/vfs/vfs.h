@@ -155,6 +155,7 @@ struct superblock {
     char source[64];
     struct inode *root; /* reference */
     void *private_data;
+    void (*shutdown)(struct superblock *sb); /* last user left: let go of what keeps inodes */
     void (*release)(struct superblock *sb);
     const struct inode_ops *ops; /* statfs */
     struct fmutex rename_lock;   /* RANK_FS_RENAME */
