@@ -81,24 +81,31 @@ static int order_grow(struct dirtable *t)
 
 int dirtable_insert(struct dirtable *t, const char *name, size_t len, struct inode *inode)
 {
+    return dirtable_add(t, name, len, inode) ? 0 : -ENOMEM;
+}
+
+struct dir_entry *dirtable_add(struct dirtable *t, const char *name, size_t len,
+                               struct inode *inode)
+{
     if (table_grow(t) < 0 || order_grow(t) < 0)
-        return -ENOMEM;
+        return NULL;
     struct dir_entry *e = malloc(sizeof(*e) + len);
     if (!e)
-        return -ENOMEM;
+        return NULL;
     if (!t->next_cookie)
         t->next_cookie = DIR_FIRST_COOKIE;
     e->hash = hash_bytes(name, len);
     e->cookie = t->next_cookie++;
     e->inode = inode;
     e->len = (uint16_t)len;
+    e->over_lower = false;
     memcpy(e->name, name, len);
     struct dir_entry **b = &t->buckets[e->hash & (t->bucket_count - 1)];
     e->next = *b;
     *b = e;
     t->order[t->slots++] = (struct dir_slot){e->cookie, e};
     t->count++;
-    return 0;
+    return e;
 }
 
 /* Index of the first slot with cookie >= @cookie. */

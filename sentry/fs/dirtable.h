@@ -16,6 +16,7 @@ struct dir_entry {
     int64_t cookie; /* grows with each insertion; first 3 */
     struct inode *inode; /* the owner's reference; NULL: a whiteout */
     uint16_t len;
+    bool over_lower; /* overlay: the lower directory has the name too */
     char name[]; /* not NUL-terminated */
 };
 
@@ -32,6 +33,9 @@ void dirtable_free(struct dirtable *t); /* must be empty of what needs releasing
 struct dir_entry *dirtable_find(struct dirtable *t, const char *name, size_t len);
 /* The name must not be there. 0, -ENOMEM. Stores @inode as it is. */
 int dirtable_insert(struct dirtable *t, const char *name, size_t len, struct inode *inode);
+/* The same, giving the entry; NULL: no memory. */
+struct dir_entry *dirtable_add(struct dirtable *t, const char *name, size_t len,
+                               struct inode *inode);
 void dirtable_remove(struct dirtable *t, struct dir_entry *e);
 /* First entry with cookie >= @cookie, NULL at the end. */
 struct dir_entry *dirtable_next(struct dirtable *t, int64_t cookie);

@@ -91,12 +91,17 @@ uint32_t file_readiness(struct file *f)
     return POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM;
 }
 
+static void file_put_ref(void *ref)
+{
+    file_put(ref);
+}
+
 sysret_t call_wait_file(struct call *c, struct file *f, uint32_t mask)
 {
     struct wait_queue *q = f->ops->wait_queue ? f->ops->wait_queue(f) : NULL;
     if (!q)
         return call_run_again(c);
-    int r = call_arm(c, q, mask);
+    int r = call_arm_ref(c, q, mask, file_get(f), file_put_ref); /* the queue lives in the file */
     if (r < 0)
         return r;
     if (file_readiness(f) & (mask | POLLERR | POLLHUP))
@@ -134,13 +139,18 @@ static ssize_t file_io(struct file *f, io_fn fn, struct uio *u, int64_t pos)
     return n;
 }
 
-sysret_t vfs_read(struct call *c, struct file *f, struct uio *u, int64_t pos)
+ssize_t vfs_read_nowait(struct file *f, struct uio *u, int64_t pos)
 {
     if (!can_read(f))
         return -EBADF;
     if (!f->ops->read)
         return f->inode && S_ISDIR(inode_type(f->inode)) ? -EISDIR : -EINVAL;
-    ssize_t n = file_io(f, f->ops->read, u, pos);
+    return file_io(f, f->ops->read, u, pos);
+}
+
+sysret_t vfs_read(struct call *c, struct file *f, struct uio *u, int64_t pos)
+{
+    ssize_t n = vfs_read_nowait(f, u, pos);
     if (n != -EAGAIN || (f->flags & O_NONBLOCK))
         return n;
     return call_wait_file(c, f, POLLIN);
@@ -164,27 +174,41 @@ static void file_drop_setid(struct file *f)
     (void)inode_setattr(i, &s, t->cred);
 }
 
-sysret_t vfs_write(struct call *c, struct file *f, struct uio *u, int64_t pos)
+/* RLIMIT_FSIZE: cuts the write, or -EFBIG and SIGXFSZ. */
+static int write_limit(struct task *t, struct file *f, struct uio *u, int64_t pos)
+{
+    uint64_t limit = t->process->rlimits[RLIMIT_FSIZE].rlim_cur;
+    if (limit == RLIM_INFINITY || !f->inode || !S_ISREG(inode_type(f->inode)) || !u->left)
+        return 0;
+    uint64_t at = pos >= 0 ? (uint64_t)pos : (uint64_t)f->pos;
+    if (at >= limit) {
+        (void)signal_send_task(t, SIGXFSZ, NULL);
+        return -EFBIG;
+    }
+    if (u->left > limit - at)
+        u->left = limit - at;
+    return 0;
+}
+
+ssize_t vfs_write_nowait(struct task *t, struct file *f, struct uio *u, int64_t pos)
 {
     if (!can_write(f))
         return -EBADF;
     if (!f->ops->write)
         return -EINVAL;
     file_drop_setid(f);
-    struct process *p = c->task->process;
-    uint64_t limit = p->rlimits[RLIMIT_FSIZE].rlim_cur;
-    if (limit != RLIM_INFINITY && f->inode && S_ISREG(inode_type(f->inode)) && u->left) {
-        uint64_t at = pos >= 0 ? (uint64_t)pos : (uint64_t)f->pos;
-        if (at >= limit) {
-            (void)signal_send_task(c->task, SIGXFSZ, NULL);
-            return -EFBIG;
-        }
-        if (u->left > limit - at)
-            u->left = limit - at;
-    }
+    int r = write_limit(t, f, u, pos);
+    if (r < 0)
+        return r;
     ssize_t n = file_io(f, f->ops->write, u, pos);
     if (n == -EPIPE)
-        (void)signal_send_task(c->task, SIGPIPE, NULL);
+        (void)signal_send_task(t, SIGPIPE, NULL);
+    return n;
+}
+
+sysret_t vfs_write(struct call *c, struct file *f, struct uio *u, int64_t pos)
+{
+    ssize_t n = vfs_write_nowait(c->task, f, u, pos);
     if (n != -EAGAIN || (f->flags & O_NONBLOCK))
         return n;
     return call_wait_file(c, f, POLLOUT);

@@ -49,6 +49,8 @@ void superblock_put(struct superblock *sb)
 {
     if (IS_ERR_OR_NULL(sb) || !refcount_put(&sb->ref))
         return;
+    if (sb->shutdown)
+        sb->shutdown(sb);
     struct inode *root = steal(sb->root);
     inode_put(root);
     superblock_inode_gone(sb);

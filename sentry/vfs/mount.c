@@ -72,6 +72,14 @@ uint32_t path_mount_flags(const struct path *p)
     return (p->mnt->flags) | (p->mnt->sb->read_only ? (uint32_t)MS_RDONLY : 0);
 }
 
+bool path_deleted(const struct path *p)
+{
+    spin_lock(&g_dentry_tree);
+    bool r = p->dentry->deleted;
+    spin_unlock(&g_dentry_tree);
+    return r;
+}
+
 int path_want_write(const struct path *p)
 {
     return path_mount_flags(p) & MS_RDONLY ? -EROFS : 0;
@@ -217,6 +225,16 @@ int mount_remove(const struct path *at, int flags)
     dentry_put(place);
     mount_put(parent);
     mount_put(m);
+    return 0;
+}
+
+int mount_remount(const struct path *at, uint32_t flags)
+{
+    if (at->dentry != at->mnt->root)
+        return -EINVAL;
+    spin_lock(&g_mounts);
+    at->mnt->flags = flags;
+    spin_unlock(&g_mounts);
     return 0;
 }
 

@@ -90,6 +90,9 @@ sysret_t call_wait_file(struct call *c, struct file *f, uint32_t mask);
  * < 0 = file's own position (locked). */
 sysret_t vfs_read(struct call *c, struct file *f, struct uio *u, int64_t pos);
 sysret_t vfs_write(struct call *c, struct file *f, struct uio *u, int64_t pos);
+/* The same, one try: count, -EAGAIN, -errno. */
+ssize_t vfs_read_nowait(struct file *f, struct uio *u, int64_t pos);
+ssize_t vfs_write_nowait(struct task *t, struct file *f, struct uio *u, int64_t pos);
 /* In-kernel read of a regular file (loader): count or -errno; may park. */
 ssize_t file_pread_kernel(struct file *f, void *buf, size_t n, int64_t off);
 

@@ -155,6 +155,7 @@ struct superblock {
     char source[64];
     struct inode *root; /* reference */
     void *private_data;
+    void (*shutdown)(struct superblock *sb); /* last user left: let go of what keeps inodes */
     void (*release)(struct superblock *sb);
     const struct inode_ops *ops; /* statfs */
     struct fmutex rename_lock;   /* RANK_FS_RENAME */
@@ -194,6 +195,8 @@ int mount_add(struct superblock *sb, const struct path *at, uint32_t flags /* MS
 int mount_remove(const struct path *at, int flags);
 /* The same tree once more (MS_BIND). */
 int mount_bind(const struct path *src, const struct path *at, uint32_t flags);
+/* New MS_RDONLY, MS_NOSUID ... of the mount @at is the root of; -EINVAL when it is none. */
+int mount_remount(const struct path *at, uint32_t flags);
 /* Kernel-internal mount, in no tree (memfd, pipes). Takes sb. */
 int mount_internal(struct superblock *sb, struct path *ret_root);
 /* -EROFS when the mount or its file system is read-only. */
@@ -235,6 +238,8 @@ int path_lookup_parent(struct task *t, int dirfd, const char *name, unsigned fla
  * @deleted_mark). Length without NUL, -ENAMETOOLONG. */
 ssize_t path_format(struct task *t, const struct path *p, char *buf, size_t size,
                     bool deleted_mark);
+/* Its name was removed while it was held. */
+bool path_deleted(const struct path *p);
 /* Copies a path string in: -ENOENT for "" unless allow_empty, -ENAMETOOLONG, -EFAULT. Free with
  * free(). */
 char *path_copy_in(struct task *t, uaddr_t u, bool allow_empty);
