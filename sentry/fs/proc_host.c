@@ -17,6 +17,8 @@
 
 #include "proc.h"
 
+extern struct memfile *g_fs_memfile; /* tmpfs.c; NULL before fs_init() */
+
 #define HOST_TEXT_MAX (1u << 20)
 
 static struct {

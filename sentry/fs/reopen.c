@@ -9,6 +9,7 @@
 #include "reopen.h"
 
 #include <base/err.h>
+#include <kernel/task.h>
 #include <stdlib.h>
 
 #define ANON_MAGIC 0x09041934 /* ANON_INODE_FS_MAGIC */
