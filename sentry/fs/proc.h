@@ -3,6 +3,7 @@
 #ifndef FS_PROC_H
 #define FS_PROC_H
 
+#include <kernel/itimer.h>
 #include <kernel/task.h>
 
 #include "pseudo.h"

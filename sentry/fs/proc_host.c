@@ -16,8 +16,7 @@
 #include <host/memfile.h>
 
 #include "proc.h"
-
-extern struct memfile *g_fs_memfile; /* tmpfs.c; NULL before fs_init() */
+#include "tmpfs.h"
 
 #define HOST_TEXT_MAX (1u << 20)
 
@@ -171,7 +170,7 @@ static void count_processes(unsigned *ret_running, unsigned *ret_all, int32_t *r
         if (!p)
             break;
         pid = p->pid;
-        *ret_cpu_ns += process_cpu_ns(p);
+        *ret_cpu_ns += (uint64_t)process_cpu_ns(p);
         ++*ret_all;
     }
     *ret_running = *ret_all ? 1 : 0;

@@ -124,7 +124,7 @@ static int snapshot_take(struct snapshot *s, const struct pseudo_key *k, bool th
     if (!s->comm[0] && p == process_init())
         memcpy(s->comm, "init", 5);
     snapshot_signals(s, p);
-    s->cpu_ns = thread && t ? task_cpu_ns(t) : process_cpu_ns(p);
+    s->cpu_ns = (uint64_t)(thread && t ? task_cpu_ns(t) : process_cpu_ns(p));
     s->start_ns = thread && t ? t->start_ns : p->start_ns;
     return 0;
 }
