@@ -233,6 +233,17 @@ static void hostfile_release(struct file *f)
     hostfile_put(f->private_data);
 }
 
+/* /proc/PID/fd/N: the host's description stays one, whatever the new access mode says. */
+static int hostfile_reopen(struct file *f, struct file *fresh)
+{
+    struct hostfile *h = f->private_data;
+
+    refcount_get(&h->ref);
+    fresh->ops = f->ops;
+    fresh->private_data = h;
+    return 0;
+}
+
 static const struct file_ops host_tty_ops = {
     .name = "/dev/tty",
     .read = stream_read,
@@ -242,6 +253,7 @@ static const struct file_ops host_tty_ops = {
     .ioctl = hostfile_tty_ioctl,
     .getattr = hostfile_getattr,
     .release = hostfile_release,
+    .reopen = hostfile_reopen,
 };
 
 static const struct file_ops host_stream_ops = {
@@ -253,6 +265,7 @@ static const struct file_ops host_stream_ops = {
     .ioctl = hostfile_stream_ioctl,
     .getattr = hostfile_getattr,
     .release = hostfile_release,
+    .reopen = hostfile_reopen,
 };
 
 static const struct file_ops host_regular_ops = {
@@ -263,6 +276,7 @@ static const struct file_ops host_regular_ops = {
     .fsync = hostfile_fsync,
     .getattr = hostfile_getattr,
     .release = hostfile_release,
+    .reopen = hostfile_reopen,
 };
 
 /* Without readiness: /dev/null and its like. */
@@ -273,6 +287,7 @@ static const struct file_ops host_device_ops = {
     .seek = regular_seek,
     .getattr = hostfile_getattr,
     .release = hostfile_release,
+    .reopen = hostfile_reopen,
 };
 
 static const struct file_ops *hostfile_classify(struct hostfile *h, mode_t mode)
@@ -293,6 +308,20 @@ static const struct file_ops *hostfile_classify(struct hostfile *h, mode_t mode)
     }
     h->kind = S_ISFIFO(mode) ? HOST_PIPE : S_ISSOCK(mode) ? HOST_SOCKET : HOST_OTHER;
     return &host_stream_ops;
+}
+
+static _Atomic(struct hostfile *) g_terminal; /* reference; the first terminal taken over */
+
+int hostfile_tty_open(struct file *f)
+{
+    struct hostfile *h = atomic_load(&g_terminal);
+
+    if (!h)
+        return -ENXIO;
+    refcount_get(&h->ref);
+    f->ops = &host_tty_ops;
+    f->private_data = h;
+    return 0;
 }
 
 static void host_poll_init(struct hostfile *h, struct host_poll *hp, uint32_t events,
@@ -321,8 +350,16 @@ struct file *hostfile_new(int fd, uint32_t flags)
     host_poll_init(h, &h->in, POLLIN, POLLRDNORM);
     host_poll_init(h, &h->out, POLLOUT, POLLWRNORM);
     const struct file_ops *ops = hostfile_classify(h, st.st_mode);
-    struct file *f = file_new(ops, h, flags & (O_ACCMODE | O_APPEND | O_NONBLOCK));
-    if (IS_ERR(f))
+    int host_flags = fcntl(fd, F_GETFL);
+    if (host_flags >= 0)
+        flags = (uint32_t)host_flags & (O_ACCMODE | O_APPEND);
+    struct file *f = file_new(ops, h, flags & (O_ACCMODE | O_APPEND));
+    if (IS_ERR(f)) {
         free(h); /* the descriptor stays the caller's */
+        return f;
+    }
+    struct hostfile *none = NULL;
+    if (h->kind == HOST_TTY && atomic_compare_exchange_strong(&g_terminal, &none, h))
+        refcount_get(&h->ref);
     return f;
 }

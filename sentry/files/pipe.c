@@ -269,6 +269,8 @@ static void pipe_release(struct file *f)
         pipe_end_free(f->private_data);
 }
 
+static int pipe_reopen(struct file *f, struct file *fresh);
+
 static const struct file_ops pipe_ops = {
     .name = "pipe",
     .read = pipe_read,
@@ -278,7 +280,22 @@ static const struct file_ops pipe_ops = {
     .ioctl = pipe_ioctl,
     .getattr = pipe_getattr,
     .release = pipe_release,
+    .reopen = pipe_reopen,
 };
+
+/* /proc/PID/fd/N: another end of the same pipe, of either kind. */
+static int pipe_reopen(struct file *f, struct file *fresh)
+{
+    struct pipe_end *e = f->private_data;
+
+    e = pipe_end_new(e->pipe, fresh->flags & O_ACCMODE, false);
+    if (!e)
+        return -ENOMEM;
+    fresh->ops = &pipe_ops;
+    fresh->private_data = e;
+    fresh->ino = f->ino;
+    return 0;
+}
 
 /* The attributes of an open fifo are its inode's. */
 const struct file_ops fifo_ops = {

@@ -171,6 +171,18 @@ struct file *vfs_open_unnamed(const struct path *root, struct inode *i, const ch
     return f;
 }
 
+int path_unnamed(const struct path *root, struct inode *i, const char *name, struct path *ret)
+{
+    struct dentry *d = dentry_new(NULL, name, strlen(name), i);
+    if (!d) {
+        inode_put(i);
+        return -ENOMEM;
+    }
+    d->deleted = true;
+    *ret = (struct path){mount_get(root->mnt), d};
+    return 0;
+}
+
 /* What stands at the last component. 0: w->cur is it (*ret_created tells); 1: followed a link, walk
  * on. */
 static int open_last(struct walk *w, uint32_t flags, uint32_t mode, bool *ret_created)

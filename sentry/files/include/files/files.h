@@ -103,9 +103,11 @@ bool socket_connected(struct file *f);
 /* --- hostfile.c --- */
 
 /* A descriptor of the host (the CLI's stdin, stdout, stderr), taken over. Terminal ioctls are
- * passed on when it is a terminal. Never blocks: readiness by io_poll. @flags: access mode,
- * O_APPEND. */
+ * passed on when it is a terminal. Never blocks: readiness by io_poll. @flags: access mode and
+ * O_APPEND in case the host does not tell them. */
 struct file *hostfile_new(int fd, uint32_t flags);
+/* open() of /dev/tty (devfs_tty_open): the first terminal taken over. 0, -ENXIO. */
+int hostfile_tty_open(struct file *f);
 /* Foreground process group of the host's terminal as the guest sees it, for signals that the CLI
  * relays (SIGINT, SIGQUIT, SIGTSTP, SIGWINCH); 0: nobody has asked for it, send to the first
  * process. */

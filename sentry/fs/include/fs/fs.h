@@ -29,9 +29,14 @@ struct superblock *overlay_new(struct superblock *lower, uint64_t upper_limit_by
 struct superblock *p9fs_new(int sock, const char *aname, bool exclusive, bool read_only,
                             const char *source);
 
+/* Before confinement: what /proc and /sys tell about the machine. */
+void procfs_capture_host(void);
 struct superblock *procfs_new(void);
 struct superblock *sysfs_new(void);
-/* /dev: null zero full random urandom tty stdin stdout stderr fd ptmx(later) shm/ pts/ */
+/* /dev: null zero full random urandom tty stdin stdout stderr fd, shm/ and pts/ to mount on. */
 struct superblock *devfs_new(void);
+/* What opening /dev/tty gives: sets f->ops and f->private_data; -ENXIO without a terminal (also the
+ * default). Set at boot by whoever has one. */
+extern int (*devfs_tty_open)(struct file *f);
 
 #endif

@@ -50,6 +50,9 @@ struct file_ops {
     int (*flags_changed)(struct file *f, uint32_t old_flags);
     int (*flush)(struct file *f, struct task *t); /* each close() of a descriptor */
     void (*release)(struct file *f);              /* last reference; frees private */
+    /* open() of /proc/PID/fd/N of a file without an inode: sets fresh->ops and private_data.
+     * Default -ENXIO. */
+    int (*reopen)(struct file *f, struct file *fresh);
     int (*getattr)(struct file *f,
                    struct stat *ret); /* files without an inode; default anon inode */
 };

@@ -270,6 +270,9 @@ struct file *vfs_open_resolve(struct task *t, int dirfd, const char *name, uint3
 /* An unnamed file: inode (reference taken over) shown as "/NAME (deleted)" below an internal mount. */
 struct file *vfs_open_unnamed(const struct path *root, struct inode *i, const char *name,
                               uint32_t flags, struct cred *c);
+/* A place without a name below an internal mount for @i (reference taken over, also on error), shown
+ * as @name. Gives references. -ENOMEM. */
+int path_unnamed(const struct path *root, struct inode *i, const char *name, struct path *ret);
 int path_stat(const struct path *p, struct stat *ret);
 
 /* What higher parts plug in at boot. */

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * sysfs.c - the little of /sys that programs read to find out how many CPUs there are. Constant
+ * but for the CPU list; no locks. */
+#include <linux/magic.h>
+
+#include "proc.h"
+
+static int show_cpus(struct text *t, const struct pseudo_key *k UNUSED)
+{
+    proc_cpu_list(t);
+    return 0;
+}
+
+static const struct pseudo_node cpu_nodes[] = {
+    PSEUDO_FILE("online", show_cpus),
+    PSEUDO_FILE("possible", show_cpus),
+    PSEUDO_FILE("present", show_cpus),
+    PSEUDO_TEXT("offline", "\n"),
+    PSEUDO_END,
+};
+
+static const struct pseudo_node node0_nodes[] = {
+    PSEUDO_FILE("cpulist", show_cpus),
+    PSEUDO_END,
+};
+
+static const struct pseudo_node node_nodes[] = {
+    PSEUDO_TEXT("online", "0\n"),
+    PSEUDO_TEXT("possible", "0\n"),
+    PSEUDO_DIR("node0", node0_nodes),
+    PSEUDO_END,
+};
+
+static const struct pseudo_node system_nodes[] = {
+    PSEUDO_DIR("cpu", cpu_nodes),
+    PSEUDO_DIR("node", node_nodes),
+    PSEUDO_END,
+};
+
+static const struct pseudo_node devices_nodes[] = {
+    PSEUDO_DIR("system", system_nodes),
+    PSEUDO_END,
+};
+
+static const struct pseudo_node thp_nodes[] = {
+    PSEUDO_TEXT("enabled", "always [madvise] never\n"),
+    PSEUDO_TEXT("defrag", "always defer defer+madvise [madvise] never\n"),
+    PSEUDO_TEXT("hpage_pmd_size", "2097152\n"),
+    PSEUDO_TEXT("shmem_enabled", "always within_size advise [never] deny force\n"),
+    PSEUDO_END,
+};
+
+static const struct pseudo_node mm_nodes[] = {
+    PSEUDO_DIR("transparent_hugepage", thp_nodes),
+    PSEUDO_END,
+};
+
+static const struct pseudo_node kernel_nodes[] = {
+    PSEUDO_DIR("mm", mm_nodes),
+    PSEUDO_END,
+};
+
+static const struct pseudo_node empty_nodes[] = {PSEUDO_END};
+
+static const struct pseudo_node fs_nodes[] = {
+    PSEUDO_DIR("cgroup", empty_nodes),
+    PSEUDO_END,
+};
+
+static const struct pseudo_node class_nodes[] = {
+    PSEUDO_DIR("net", empty_nodes),
+    PSEUDO_DIR("block", empty_nodes),
+    PSEUDO_END,
+};
+
+static const struct pseudo_node root_nodes[] = {
+    PSEUDO_DIR("devices", devices_nodes),
+    PSEUDO_DIR("kernel", kernel_nodes),
+    PSEUDO_DIR("fs", fs_nodes),
+    PSEUDO_DIR("class", class_nodes),
+    PSEUDO_DIR("block", empty_nodes),
+    PSEUDO_DIR("module", empty_nodes),
+    PSEUDO_END,
+};
+
+static const struct pseudo_node root_node = PSEUDO_DIR("/", root_nodes);
+
+struct superblock *sysfs_new(void)
+{
+    return pseudo_superblock("sysfs", SYSFS_MAGIC, true, &root_node);
+}
