@@ -73,6 +73,8 @@ int boot_prepare(const struct boot_config *cfg)
         r = kernel_init(&k);
     if (r == 0)
         r = vfs_init();
+    if (r == 0)
+        r = fs_init(cfg->memfile);
     futex_init();
     return r;
 }
