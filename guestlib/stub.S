@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * stub.S - all code that runs in a guest process on the Sentry's behalf: the mapper's loop, the
- * start of guest threads, the signal handler with its wait.
+ * stub.S - all code that runs in a guest process on the Sentry's behalf: the posted call, the
+ * mapper's loop, the start of guest threads, the signal handler with its wait.
  *
  * Position independent, no data, copied to STUB_TEXT (read, execute). Guest code may jump to any
  * byte in here with any registers: the filters, not this code, are the boundary. The mapper and a
@@ -50,6 +50,7 @@
 #define EV_NR (LANE_EVENT + 4)
 #define EV_ARG(n) (LANE_EVENT + 8 + 8 * (n))
 #define EV_AUX (LANE_EVENT + 56)
+#define CALL_PARKED LANE_GUEST
 #define EVENT_PARKED (LANE_GUEST + 4)
 #define DOORBELL (LANE_GUEST + 8)
 #define FS_BASE (LANE_GUEST + 16)
@@ -58,9 +59,119 @@
 
         .section .stub, "ax", @progbits
         .globl  stub_start, stub_end, stub_list, stub_notify_ip, stub_fork, stub_thread
-        .globl  stub_handler, stub_restorer
+        .globl  stub_handler, stub_restorer, stub_call, stub_call_posted, stub_call_end
         .p2align 6
 stub_start:
+
+/* A posted call, at STUB_CALL; position independent up to stub_call_end, so that it can also be
+ * copied beside the text that uses it. Reached by a jump: rax = number, rcx = where to go on, which
+ * follows a syscall instruction; arguments as for syscall; GS base = lane. Preserves everything but
+ * rax, rcx, r11. No stack, no vector register; on the fast path no instruction that writes flags
+ * (jrcxz reads none and writes none). */
+stub_call:
+        mov     %rcx, %gs:PRIV_RETURN
+        mov     %rax, %gs:PRIV_NR
+        mov     %eax, %gs:LANE_CALL + 4
+        mov     %rdi, %gs:LANE_CALL + 8
+        mov     %rsi, %gs:LANE_CALL + 16
+        mov     %rdx, %gs:LANE_CALL + 24
+        mov     %r10, %gs:LANE_CALL + 32
+        mov     %r8, %gs:LANE_CALL + 40
+        mov     %r9, %gs:LANE_CALL + 48
+        mov     $SLOT_POSTED, %r11d
+        xchg    %r11d, %gs:LANE_CALL    /* post; a full fence, pairs with the poller's between
+                                           asleep = 1 and its last look at the lanes */
+stub_call_posted:
+        movzbl  %gs:POLLER, %ecx
+        movabs  $STUB_RO, %r11
+        lea     0(,%rcx,8), %rcx
+        mov     (%r11,%rcx,8), %ecx     /* the poller sleeps: ring */
+        jrcxz   1f
+        jmp     6f
+1:      mov     %gs:DEMOTED, %ecx
+        jrcxz   2f
+        jmp     6f
+2:      mov     (STUB_GLOBALS - STUB_RO) + GLOBALS_SPINS(%r11), %r11d
+3:      mov     %gs:LANE_CALL, %ecx
+        jrcxz   4f
+        mov     %r11, %rcx
+        jrcxz   6f
+        pause
+        lea     -1(%r11), %r11
+        jmp     3b
+4:      mov     %gs:LANE_CALL + 4, %ecx
+        jrcxz   5f
+        mov     %gs:PRIV_NR, %rax       /* CALL_SLOW: the site's own syscall instruction traps */
+        mov     %gs:PRIV_RETURN, %rcx
+        lea     -2(%rcx), %rcx
+        jmp     *%rcx
+5:      mov     %gs:LANE_CALL + 8, %rax
+        jmp     *%gs:PRIV_RETURN
+6:      lea     4b(%rip), %r11
+        jmp     *7f(%rip)
+        .p2align 3
+7:      .quad   STUB_TEXT + (stub_call_wait - stub_start)
+stub_call_end:
+
+/* Ring if need be, then sleep on the call slot. Its syscalls must stand in stub text to pass the
+ * filter, so this part is not copied. r11 = where to go on. */
+stub_call_wait:
+        mov     %r11, %gs:PRIV_SAVE
+        mov     %rdi, %gs:PRIV_SAVE + 8
+        mov     %rsi, %gs:PRIV_SAVE + 16
+        mov     %rdx, %gs:PRIV_SAVE + 24
+        mov     %r10, %gs:PRIV_SAVE + 32
+        lahf
+        seto    %al
+        mov     %rax, %gs:PRIV_SAVE + 40
+        movzbl  %gs:POLLER, %eax
+        shl     $6, %eax
+        movabs  $STUB_RO, %rdi
+        add     %rax, %rdi
+        mov     (%rdi), %eax
+        or      %gs:DEMOTED, %eax
+        jz      3f                      /* spun long enough */
+        movl    $1, %gs:DOORBELL
+        mfence                          /* the bell rings before the poller's word is read again */
+1:      cmpl    $0, (%rdi)
+        je      2f
+        mov     $FUTEX_WAKE, %esi
+        mov     $1, %edx
+        mov     $NR_FUTEX, %eax
+        syscall
+        test    %eax, %eax
+        jg      2f
+        mov     $NR_SCHED_YIELD, %eax
+        syscall
+        jmp     1b
+2:      movabs  $STUB_GLOBALS, %rax
+        mov     GLOBALS_SPINS(%rax), %ecx
+4:      mov     %gs:LANE_CALL, %eax
+        test    %eax, %eax
+        jz      6f
+        pause
+        dec     %ecx
+        jg      4b
+3:      movl    $1, %gs:CALL_PARKED
+        mfence                          /* pairs with the fence in slot_release() */
+        mov     %gs:LANE_CALL, %edx
+        test    %edx, %edx
+        jz      5f
+        mov     %gs:PRIV_SELF, %rdi     /* + LANE_CALL, which is 0 */
+        xor     %esi, %esi              /* FUTEX_WAIT */
+        xor     %r10d, %r10d
+        mov     $NR_FUTEX, %eax
+        syscall
+        jmp     3b
+5:      movl    $0, %gs:CALL_PARKED
+6:      mov     %gs:PRIV_SAVE + 8, %rdi
+        mov     %gs:PRIV_SAVE + 16, %rsi
+        mov     %gs:PRIV_SAVE + 24, %rdx
+        mov     %gs:PRIV_SAVE + 32, %r10
+        mov     %gs:PRIV_SAVE + 40, %rax
+        add     $127, %al               /* overflow again if it was set */
+        sahf
+        jmp     *%gs:PRIV_SAVE
 
 /* The mapper. rbx = operation, r12 = result of the last call. */
 stub_notify:

@@ -146,6 +146,7 @@ int trap_thread_create(struct pf_as *as, const struct pf_regs *regs, const void 
         t->lane = lane_ptr(t->lane_off);
         t->lane_addr = STUB_LANES + (uint64_t)t->slot * LANE_SIZE;
         atomic_store(&t->lane->tid, 1);
+        t->lane->priv[(PRIV_SELF - LANE_PRIV) / 8] = t->lane_addr;
         r = frame_build(t->lane, t->lane_addr, regs, fpu, fpu_len);
         if (r)
             lane_set(as, t->slot, mapped ? LANE_IDLE : LANE_UNMAPPED);

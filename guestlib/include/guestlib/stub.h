@@ -37,6 +37,15 @@
 #define GLOBALS_F_FSGSBASE 1 /* user code may use rdfsbase */
 #define GLOBALS_F_AFFINITY 2 /* new guest threads take GLOBALS_CPUS */
 
+/* Posted calls (stub_call) are made by a jump to here; see stub.S for the registers. */
+#define STUB_CALL STUB_TEXT
+
+/* The stub's part of LANE_PRIV */
+#define PRIV_SELF LANE_PRIV         /* guest address of the lane, set by the Sentry at start */
+#define PRIV_RETURN (LANE_PRIV + 8) /* where the posted call goes on */
+#define PRIV_NR (LANE_PRIV + 16)
+#define PRIV_SAVE (LANE_PRIV + 24) /* 6 words */
+
 /* Where the frame that starts a guest thread lies in its lane; the extended state follows. */
 #define STUB_START_FRAME (LANE_SIZE - 0x1400)
 #define STUB_START_FPU (LANE_SIZE - 0xe00)
@@ -55,7 +64,8 @@ extern const uint8_t stub_notify_ip[]; /* behind the notifying syscall instructi
 extern const uint8_t stub_fork[];      /* child of the template: r8 = memory file fd, r9 = offset of
                                           its own request pages */
 extern const uint8_t stub_thread[];    /* new guest thread: rdx = frame, r9 = lane */
-extern const uint8_t stub_handler[];   /* of every signal */
+extern const uint8_t stub_call[], stub_call_posted[], stub_call_end[]; /* start, posted, copy end */
+extern const uint8_t stub_handler[];                                   /* of every signal */
 extern const uint8_t stub_restorer[];
 
 static inline uint64_t stub_addr(const uint8_t *entry)

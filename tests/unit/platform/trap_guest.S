@@ -5,7 +5,7 @@
         .globl  guest_start, guest_end, guest_echo, guest_load, guest_store, guest_spin
         .globl  guest_int80, guest_uretprobe, guest_vsyscall, guest_jump, guest_tls, guest_count
         .globl  guest_call, guest_ud2, guest_int3, guest_gp, guest_div, guest_lie
-        .globl  guest_xmm
+        .globl  guest_xmm, guest_posted, guest_sigreturn
 guest_start:
 guest_echo:                             /* call 500 for ever, rdi counts */
         mov     $500, %eax
@@ -61,10 +61,39 @@ guest_lie:                              /* post event rsi with frame rdx in lane
         mov     %rdx, 120(%rdi)
         mov     %esi, 64(%rdi)
         jmp     guest_spin
+guest_sigreturn:                        /* from the frame at rdi, by the syscall at rsi */
+        mov     %rdi, %rsp
+        mov     $15, %eax
+        jmp     *%rsi
 guest_xmm:                              /* xmm0 after a call */
         mov     $700, %eax
         syscall
         movq    %xmm0, %rax
         jmp     guest_done
+guest_posted:                           /* as guest_echo, by the call slot; checks what it must */
+        mov     %rsp, %r15
+        mov     $0x7fffffff, %r14d
+1:      mov     $500, %eax
+        lea     2f(%rip), %rcx
+        mov     $0x7e0000000000, %r11
+        mov     %r14d, %r13d
+        add     $1, %r13d               /* overflow, sign; no carry */
+        stc
+        jmp     *%r11
+        syscall
+2:      jnc     3f
+        jno     3f
+        jns     3f
+        cmp     %rsp, %r15
+        jne     3f
+        cmp     $0x51, %rsi
+        jne     3f
+        cmp     $0x52, %rdx
+        jne     3f
+        cmp     $0x53, %r10
+        jne     3f
+        inc     %rdi
+        jmp     1b
+3:      ud2
 guest_end:
         .section .note.GNU-stack, "", @progbits

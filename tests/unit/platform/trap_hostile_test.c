@@ -75,6 +75,53 @@ static void lists(void **state)
     world_free(&w);
 }
 
+/* rt_sigreturn from a frame of the guest's making: signal stack in its own memory, all signals
+ * blocked, garbage as extended state. Ends that process, or is a violation, or its own business. */
+static void frames_of_the_guest(void **state)
+{
+    struct frame {
+        uint64_t flags, link, sp, ss_flags, size, regs[18], segments, rest[4], fpstate, pad[8],
+            mask;
+    };
+    static_assert(offsetof(struct frame, mask) == 296, "ucontext");
+    (void)state;
+
+    for (unsigned i = 0; i < 5; i++) {
+        struct world w = world_new();
+        struct frame *f = (struct frame *)(void *)w.data;
+        struct pf_event e;
+        memset(f, 0, sizeof *f);
+        f->flags = 6;
+        f->segments = 0x33 | 0x2bULL << 48;
+        f->regs[16] = entry(guest_echo);
+        f->regs[17] = 0x202;
+        f->sp = i == 1 ? DATA + 0x2000 : STUB_LANES + LANE_STACK; /* 1: in its own memory */
+        f->size = 0x4000;
+        if (i == 2)
+            f->mask = ~0ULL; /* SIGSYS blocked: the next call ends it */
+        if (i == 3) {
+            f->flags = 7;
+            f->fpstate = DATA + 0x4000;
+            memset(w.data + 0x4000, 0xff, 4096);
+        }
+        if (i == 4)
+            f->segments = ~0ULL;
+        struct pf_thread *t =
+            thread_start(&w, guest_sigreturn,
+                         (struct pf_regs){.rdi = DATA, .rsi = stub_addr(stub_restorer) + 5});
+        struct pf_memop op = map(0x10000000, 0x1000, PROT_READ, code_off);
+        int64_t end = now_ms() + 50;
+        while (now_ms() < end && !pf->thread_event(t, &e))
+            sched_yield();
+        int r = pf->as_run(w.as, &op, 1, NULL);
+        assert_true(r == 0 || (i > 0 && r == -ESRCH));
+        if (i == 2)
+            assert_int_equal(r, -ESRCH);
+        world_free(&w);
+        pf->thread_destroy(t);
+    }
+}
+
 static void donated_files(void **state)
 {
     struct world w = world_new();
@@ -304,6 +351,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(liars),
+        cmocka_unit_test(frames_of_the_guest),
         cmocka_unit_test(lists),
         cmocka_unit_test(donated_files),
         cmocka_unit_test(no_leaks),

@@ -324,6 +324,81 @@ static void two_threads_two_spaces(void **state)
     world_free(&w[1]);
 }
 
+/* False after 3 s. */
+static bool call_wait(struct pf_thread *t, struct lane_slot *ret)
+{
+    struct lane *lane = pf->thread_lane(t);
+    int64_t end = now_ms() + 3000;
+
+    for (unsigned i = 0; ring_load_acquire(&lane->call.state) != SLOT_POSTED; i++)
+        if (i % 256 == 255) {
+            sched_yield();
+            if (now_ms() > end)
+                return false;
+        }
+    slot_copy(ret, &lane->call);
+    return true;
+}
+
+static void call_answer(struct pf_thread *t, uint32_t how, uint64_t val)
+{
+    struct lane *lane = pf->thread_lane(t);
+
+    if (slot_reply(&lane->call, &lane->guest.call_parked, how, val))
+        slot_wake(&lane->call);
+}
+
+static void posted_calls(void **state)
+{
+    struct world w = world_new();
+    struct ring_poller_word *word = &trap_poller_words()[5];
+    struct pf_regs regs = {.rdi = 0, .rsi = 0x51, .rdx = 0x52, .r10 = 0x53, .r8 = 0x54, .r9 = 0x55};
+    struct pf_thread *t = thread_start(&w, guest_posted, regs);
+    struct timespec ts = {3, 0};
+    struct lane_slot c;
+    struct pf_event e;
+    (void)state;
+
+    for (unsigned i = 0; i < 3000; i++) {
+        assert_true(call_wait(t, &c));
+        assert_int_equal(c.nr, 500);
+        assert_int_equal(c.arg[0], i);
+        assert_int_equal(c.arg[3], 0x53);
+        assert_int_equal(c.arg[5], 0x55);
+        assert_false(pf->thread_event(t, &e));
+        if (i == 1000)
+            pf->thread_set_owner(t, 5);
+        if (i % 100 == 50) { /* parked by now */
+            usleep(3000);
+            assert_int_equal(atomic_load(&pf->thread_lane(t)->guest.call_parked), 1);
+        }
+        if (i % 10 == 3) { /* slow: the same call comes by trap */
+            call_answer(t, CALL_SLOW, 0);
+            assert_int_equal(expect_call(t, 500).args[0], i);
+            reply(t, 0);
+            continue;
+        }
+        if (i > 1000 && i % 50 == 7) { /* we sleep: the guest rings */
+            atomic_store(&word->asleep, 1);
+            call_answer(t, CALL_DONE, 0);
+            while (atomic_load(&pf->thread_lane(t)->call.state) == SLOT_FREE)
+                (void)syscall(SYS_futex, &word->asleep, 0 /* WAIT */, 1, &ts, NULL, 0);
+            atomic_store(&word->asleep, 0);
+            continue;
+        }
+        if (i % 100 == 80) { /* an interrupt while the call waits is an event of its own */
+            pf->thread_interrupt(t);
+            expect(t, PF_EVENT_INTERRUPTED);
+            resume(t);
+        }
+        atomic_store(&pf->thread_lane(t)->sentry.demoted, i % 100 == 90);
+        call_answer(t, CALL_DONE, 0);
+    }
+    assert_true(call_wait(t, &c));
+    world_free(&w);
+    pf->thread_destroy(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -339,6 +414,7 @@ int main(void)
         cmocka_unit_test(thread_pointer),
         cmocka_unit_test(extended_state),
         cmocka_unit_test(two_threads_two_spaces),
+        cmocka_unit_test(posted_calls),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
