@@ -9,6 +9,8 @@
  * frame's place is checked from the copy, a word of the frame is read once, and nothing read is
  * used as a pointer or index unchecked. A lie about registers is a statement about itself. What
  * cannot come from the handler is PF_EVENT_VIOLATION.
+ *
+ * Host: futex [sentry]
  */
 #include <errno.h>
 #include <string.h>
@@ -126,6 +128,22 @@ static bool signal_known(uint32_t signo)
     return false;
 }
 
+/* The program has loaded a selector into GS, so the posted call cannot find its lane: GS base is set
+ * again and the faulting store repeated. */
+static bool fault_of_lost_base(struct pf_thread *t, const struct pf_event *e)
+{
+    if (e->kind != PF_EVENT_FAULT && e->kind != PF_EVENT_EXCEPTION)
+        return false;
+    if (e->rip < stub_addr(stub_call) || e->rip >= stub_addr(stub_call_posted) ||
+        e->addr - t->lane_addr < LANE_SIZE)
+        return false;
+    t->open = false;
+    t->frame = 0;
+    if (slot_reply(&t->lane->event, &t->lane->guest.event_parked, EVENT_RESUME | EVENT_SET_GS, 0))
+        slot_wake(&t->lane->event);
+    return true;
+}
+
 bool trap_thread_event(struct pf_thread *t, struct pf_event *ret)
 {
     struct lane_slot s;
@@ -157,6 +175,7 @@ bool trap_thread_event(struct pf_thread *t, struct pf_event *ret)
         }
     } else {
         event_signal(t, (int)signo, &s, ret);
+        return !fault_of_lost_base(t, ret);
     }
     return true;
 }

@@ -13,7 +13,7 @@
  * Locks: template->lock guards template and pool; as->lock (RANK_PLATFORM, a fiber mutex) one list
  * of one address space. Never both.
  *
- * Host: ioctl, pidfd_open, kill, waitid, close, membarrier [sentry]
+ * Host: ioctl, pidfd_open, kill, waitid, close [sentry]
  */
 #include <errno.h>
 #include <linux/close_range.h>

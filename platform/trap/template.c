@@ -102,6 +102,17 @@ static int install_handlers(void)
     return 0;
 }
 
+/* Registered by libc at start and kept by fork: this memory is about to go. The length must be the
+ * registered one, which depends on libc and kernel. */
+static void rseq_leave(void)
+{
+    char *area = (char *)__builtin_thread_pointer() + __rseq_offset;
+
+    for (unsigned len = 32; len <= 1024; len += 32)
+        if (syscall(SYS_rseq, area, len, 1 /* unregister */, RSEQ_SIG_GLIBC) == 0)
+            return;
+}
+
 static NORETURN void template_main(struct birth *birth, uint64_t req_off,
                                    const struct sock_fprog *filter)
 {
@@ -109,8 +120,7 @@ static NORETURN void template_main(struct birth *birth, uint64_t req_off,
 
     if (!r)
         r = drop_privilege();
-    /* Registered by libc at start and kept by fork: this memory is about to go. */
-    syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset, 32, 1, RSEQ_SIG_GLIBC);
+    rseq_leave();
     syscall(SYS_set_robust_list, NULL, 24);
     if (!r)
         r = map_stub(req_off);

@@ -173,6 +173,23 @@ static void trap_fini(void)
     g_trap = (struct trap_state){.uid = UINT32_MAX, .gid = UINT32_MAX, .listener = -1};
 }
 
+static void limits_find(void)
+{
+    struct rlimit files;
+    uint64_t processes = PROCESSES_MAX;
+
+    /* a pidfd for each; twice as much so that their files do not starve */
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY)
+        processes = files.rlim_cur > 2 * FDS_RESERVED ? (files.rlim_cur - FDS_RESERVED) / 2
+                                                      : FDS_RESERVED / 2;
+    g_trap.limits = (struct pf_limits){
+        .user_min = 0x10000,
+        .user_max = STUB_REGION,
+        .max_processes = (uint32_t)MIN(processes, (uint64_t)PROCESSES_MAX),
+        .max_threads_per_as = LANE_COUNT,
+    };
+}
+
 static int trap_init(struct memfile *mf, const char *guest_cpus)
 {
     int r = 0;
@@ -191,6 +208,7 @@ static int trap_init(struct memfile *mf, const char *guest_cpus)
         goto fail;
     g_trap.ro = memfile_ptr(mf, g_trap.ro_off);
     globals_write(DEFAULT_SPINS);
+    limits_find();
     fpu_init();
     BUG_ON(g_trap.fpu_size > PF_FPU_MAX);
     vdso_find();
@@ -210,19 +228,7 @@ fail:
 
 static void trap_limits(struct pf_limits *ret)
 {
-    struct rlimit files;
-    uint64_t processes = PROCESSES_MAX;
-
-    /* a pidfd for each; twice as much so that their files do not starve */
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY)
-        processes = files.rlim_cur > 2 * FDS_RESERVED ? (files.rlim_cur - FDS_RESERVED) / 2
-                                                      : FDS_RESERVED / 2;
-    *ret = (struct pf_limits){
-        .user_min = 0x10000,
-        .user_max = STUB_REGION,
-        .max_processes = (uint32_t)MIN(processes, (uint64_t)PROCESSES_MAX),
-        .max_threads_per_as = LANE_COUNT,
-    };
+    *ret = g_trap.limits;
 }
 
 static int trap_print_filters(void)

@@ -5,7 +5,7 @@
         .globl  guest_start, guest_end, guest_echo, guest_load, guest_store, guest_spin
         .globl  guest_int80, guest_uretprobe, guest_vsyscall, guest_jump, guest_tls, guest_count
         .globl  guest_call, guest_ud2, guest_int3, guest_gp, guest_div, guest_lie
-        .globl  guest_xmm, guest_posted, guest_sigreturn
+        .globl  guest_xmm, guest_posted, guest_sigreturn, guest_lost_gs
 guest_start:
 guest_echo:                             /* call 500 for ever, rdi counts */
         mov     $500, %eax
@@ -95,5 +95,14 @@ guest_posted:                           /* as guest_echo, by the call slot; chec
         inc     %rdi
         jmp     1b
 3:      ud2
+guest_lost_gs:                          /* a posted call after GS was loaded */
+        xor     %eax, %eax
+        mov     %eax, %gs
+        mov     $500, %eax
+        lea     1f(%rip), %rcx
+        mov     $0x7e0000000000, %r11
+        jmp     *%r11
+        syscall
+1:      jmp     guest_done
 guest_end:
         .section .note.GNU-stack, "", @progbits

@@ -399,6 +399,25 @@ static void posted_calls(void **state)
     pf->thread_destroy(t);
 }
 
+static void lost_base(void **state)
+{
+    struct world w = world_new();
+    struct pf_thread *t = thread_start(&w, guest_lost_gs, (struct pf_regs){.rdi = 9});
+    struct lane_slot c;
+    struct pf_event e;
+    int64_t end = now_ms() + 3000;
+    (void)state;
+
+    while (ring_load_acquire(&pf->thread_lane(t)->call.state) != SLOT_POSTED && now_ms() < end)
+        assert_false(pf->thread_event(t, &e)); /* answered inside */
+    assert_true(call_wait(t, &c));
+    assert_int_equal(c.arg[0], 9);
+    call_answer(t, CALL_DONE, 44);
+    assert_int_equal(expect_call(t, 600).args[0], 44);
+    finish(t);
+    world_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -415,6 +434,7 @@ int main(void)
         cmocka_unit_test(extended_state),
         cmocka_unit_test(two_threads_two_spaces),
         cmocka_unit_test(posted_calls),
+        cmocka_unit_test(lost_base),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
