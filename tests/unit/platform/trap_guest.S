@@ -5,7 +5,7 @@
         .globl  guest_start, guest_end, guest_echo, guest_load, guest_store, guest_spin
         .globl  guest_int80, guest_uretprobe, guest_vsyscall, guest_jump, guest_tls, guest_count
         .globl  guest_call, guest_ud2, guest_int3, guest_gp, guest_div, guest_lie
-        .globl  guest_xmm, guest_posted, guest_sigreturn, guest_lost_gs
+        .globl  guest_xmm, guest_posted, guest_sigreturn, guest_lost_gs, guest_function
 guest_start:
 guest_echo:                             /* call 500 for ever, rdi counts */
         mov     $500, %eax
@@ -104,5 +104,8 @@ guest_lost_gs:                          /* a posted call after GS was loaded */
         jmp     *%r11
         syscall
 1:      jmp     guest_done
+guest_function:                         /* call the function at rax */
+        call    *%rax
+        jmp     guest_done
 guest_end:
         .section .note.GNU-stack, "", @progbits

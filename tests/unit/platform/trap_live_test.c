@@ -2,6 +2,8 @@
  * trap_live_test.c - the trap platform with guests of a few instructions (trap_guest.S). */
 #include "trap_world.h"
 
+#include <dlfcn.h>
+
 static void calls_and_registers(void **state)
 {
     struct world w = world_new();
@@ -418,6 +420,28 @@ static void lost_base(void **state)
     world_free(&w);
 }
 
+/* The host's vDSO answers in the guest, without a call. */
+static void vdso(void **state)
+{
+    void *lib = dlopen("linux-vdso.so.1", RTLD_NOW | RTLD_NOLOAD);
+    void *fn = lib ? dlsym(lib, "__vdso_clock_gettime") : NULL;
+    struct world w = world_new();
+    struct timespec before, after, *ts = (struct timespec *)(void *)w.data;
+    (void)state;
+
+    if (fn && trap_vdso_addr()) {
+        clock_gettime(CLOCK_MONOTONIC, &before);
+        struct pf_thread *t = thread_start(
+            &w, guest_function,
+            (struct pf_regs){.rax = (uintptr_t)fn, .rdi = CLOCK_MONOTONIC, .rsi = DATA});
+        assert_int_equal(expect_call(t, 600).args[0], 0);
+        clock_gettime(CLOCK_MONOTONIC, &after);
+        assert_in_range(ts->tv_sec, before.tv_sec, after.tv_sec);
+        finish(t);
+    }
+    world_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -435,6 +459,7 @@ int main(void)
         cmocka_unit_test(two_threads_two_spaces),
         cmocka_unit_test(posted_calls),
         cmocka_unit_test(lost_base),
+        cmocka_unit_test(vdso),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
