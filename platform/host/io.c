@@ -52,8 +52,6 @@ static struct io *io_for_call(void)
 void io_bind(struct io *io)
 {
     tls_io = io;
-    io->owner = pthread_self();
-    io->bound = true;
 }
 
 const char *io_name(const struct io *io)

@@ -79,9 +79,7 @@ struct io_backend {
 
 struct io {
     const struct io_backend *backend;
-    void *engine; /* struct uring, struct epoll_engine */
-    pthread_t owner;
-    bool bound;
+    void *engine;            /* struct uring, struct epoll_engine */
     unsigned inflight;       /* owner thread */
     _Atomic(unsigned) polls; /* written under lock */
 

@@ -32,7 +32,7 @@
 
 #define RING_ENTRIES 256
 #define CQES_PER_ROUND 512
-#define FUTEX2_SIZE_U32_SHARED                                                         \
+#define FUTEX2_SIZE_U32_SHARED \
     2                  /* flags of the futex operation: 32-bit word, between processes \
                         */
 #define IOWQ_FILES 4   /* host worker threads: for files, */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * memfile.c - the memory file and the allocator of its address range.
  *
- * The file is as long as the address range it is mapped over (MEMFILE_SPAN) and almost entirely
- * hole. Three ways to get it, best first: a detached tmpfs mount (nothing ever appears in a
+ * The file is as long as the address range it is mapped over (1 TiB, less where the host does not
+ * give that much) and almost entirely hole. Three ways to get it, best first: a detached tmpfs mount (nothing ever appears in a
  * directory tree), a tmpfs mounted for a moment on a temporary directory, a memfd. Only a mount of
  * our own has `size=` (the hard limit) and `huge=advise`; with a memfd the limit is what
  * memfile_limit() reports and the host's memory is the end.
@@ -50,11 +50,13 @@
 #else
 #define MEMFILE_SPAN (1ULL << 40)
 #endif
+#define MEMFILE_SPAN_LEAST (4ULL << 30) /* under a tight RLIMIT_AS */
 #define MEMFILE_FIRST RANGE_CONGRUENCE
 
 struct memfile {
     int fd;
-    char *map; /* immutable after memfile_create */
+    char *map;     /* immutable after memfile_create */
+    uint64_t span; /* bytes of file and mapping; immutable, as limit and hard_limit */
     uint64_t limit;
     bool hard_limit;
     struct spin lock;
@@ -131,6 +133,21 @@ static uint64_t memfile_default_limit(void)
     return align_down((uint64_t)si.totalram * si.mem_unit / 4 * 3, PAGE_SIZE);
 }
 
+static int memfile_map(struct memfile *mf)
+{
+    for (uint64_t span = MEMFILE_SPAN; span >= MEMFILE_SPAN_LEAST; span /= 4) {
+        if (ftruncate(mf->fd, (off_t)span))
+            continue;
+        mf->map = mmap(NULL, span, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, mf->fd, 0);
+        if (mf->map == MAP_FAILED)
+            continue;
+        mf->span = span;
+        madvise(mf->map, span, MADV_DONTDUMP);
+        return 0;
+    }
+    return -ENOMEM;
+}
+
 int memfile_create(uint64_t limit_bytes, struct memfile **ret)
 {
     struct memfile *mf = calloc(1, sizeof *mf);
@@ -148,14 +165,7 @@ int memfile_create(uint64_t limit_bytes, struct memfile **ret)
         goto fail;
     mf->fd = err;
     err = -ENOMEM;
-    if (ftruncate(mf->fd, (off_t)MEMFILE_SPAN))
-        goto fail;
-    mf->map =
-        mmap(NULL, MEMFILE_SPAN, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, mf->fd, 0);
-    if (mf->map == MAP_FAILED)
-        goto fail;
-    madvise(mf->map, MEMFILE_SPAN, MADV_DONTDUMP);
-    if (range_insert(&mf->free, MEMFILE_FIRST, MEMFILE_SPAN - MEMFILE_FIRST))
+    if (memfile_map(mf) || range_insert(&mf->free, MEMFILE_FIRST, mf->span - MEMFILE_FIRST))
         goto fail;
     log_debug("memfile", "limit=%llu hard=%d", (unsigned long long)mf->limit, mf->hard_limit);
     *ret = mf;
@@ -170,7 +180,7 @@ void memfile_destroy(struct memfile *mf)
     if (!mf)
         return;
     if (mf->map != MAP_FAILED)
-        munmap(mf->map, MEMFILE_SPAN);
+        munmap(mf->map, mf->span);
     if (mf->fd >= 0)
         close(mf->fd);
     range_set_free(&mf->free);
@@ -182,17 +192,17 @@ int memfile_fd(const struct memfile *mf)
     return mf->fd;
 }
 
-static void memfile_check_range(uint64_t off, uint64_t len)
+static void memfile_check_range(const struct memfile *mf, uint64_t off, uint64_t len)
 {
     BUG_ON((off | len) & (PAGE_SIZE - 1));
-    BUG_ON(off < MEMFILE_FIRST || off > MEMFILE_SPAN || len > MEMFILE_SPAN - off);
+    BUG_ON(off < MEMFILE_FIRST || off > mf->span || len > mf->span - off);
 }
 
 int memfile_alloc(struct memfile *mf, uint64_t len, uint64_t congruent_to, uint64_t *ret_off)
 {
     BUG_ON(!len || len & (PAGE_SIZE - 1));
     BUG_ON(congruent_to != MEMFILE_ANY && congruent_to & (PAGE_SIZE - 1));
-    if (len > MEMFILE_SPAN)
+    if (len > mf->span)
         return -ENOMEM;
     uint64_t phase = congruent_to == MEMFILE_ANY ? RANGE_ANY : congruent_to % RANGE_CONGRUENCE;
     spin_lock(&mf->lock);
@@ -203,7 +213,7 @@ int memfile_alloc(struct memfile *mf, uint64_t len, uint64_t congruent_to, uint6
 
 void memfile_decommit(struct memfile *mf, uint64_t off, uint64_t len)
 {
-    memfile_check_range(off, len);
+    memfile_check_range(mf, off, len);
     if (!len)
         return;
     int err;
@@ -232,7 +242,7 @@ void memfile_free(struct memfile *mf, uint64_t off, uint64_t len)
 
 int memfile_populate(struct memfile *mf, uint64_t off, uint64_t len)
 {
-    memfile_check_range(off, len);
+    memfile_check_range(mf, off, len);
     while (len && madvise(mf->map + off, len, MADV_POPULATE_WRITE)) {
         if (errno == EINTR || errno == EAGAIN)
             continue;
@@ -242,6 +252,12 @@ int memfile_populate(struct memfile *mf, uint64_t off, uint64_t len)
         return fallocate(mf->fd, FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) ? -ENOMEM : 0;
     }
     return 0;
+}
+
+void memfile_want_huge(struct memfile *mf, uint64_t off, uint64_t len)
+{
+    memfile_check_range(mf, off, len);
+    madvise(mf->map + off, len, MADV_HUGEPAGE);
 }
 
 void *memfile_ptr(const struct memfile *mf, uint64_t off)

@@ -7,6 +7,25 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define BUILD_TSAN 1
+#elif __has_feature(address_sanitizer)
+#define BUILD_ASAN 1
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define BUILD_TSAN 1
+#elif defined(__SANITIZE_ADDRESS__)
+#define BUILD_ASAN 1
+#endif
+#ifndef BUILD_TSAN
+#define BUILD_TSAN 0
+#endif
+#ifndef BUILD_ASAN
+#define BUILD_ASAN 0
+#endif
+
 /* Set *ret_what and return -errno. */
 #define step_failed(ret_what, name) (*(ret_what) = (name), -errno)
 

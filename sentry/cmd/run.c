@@ -164,6 +164,9 @@ static int sentry_setup(struct run *r, struct boot_config *boot, struct memfile 
     e = memfile_create(r->o.memory_bytes, mf);
     if (e)
         return cmd_error("memory file: %s", strerror(-e));
+    e = isolate_drop(&what);
+    if (e)
+        return cmd_error("cannot drop privileges: %s: %s", what, strerror(-e));
     e = pf->init(*mf, r->guest_cpus[0] ? r->guest_cpus : NULL);
     if (e)
         return cmd_error("platform %s: %s", pf->name, strerror(-e));

@@ -148,6 +148,39 @@ static void too_much_range(void **state)
     assert_int_equal(memfile_alloc(mf, 1ULL << 40, MEMFILE_ANY, &off), -ENOMEM);
 }
 
+static void huge_pages_are_a_hint(void **state)
+{
+    (void)state;
+    uint64_t off = take(4 * MIB, 0);
+    memfile_want_huge(mf, off, 4 * MIB);
+    assert_int_equal(memfile_populate(mf, off, 4 * MIB), 0);
+    assert_int_equal(*(char *)memfile_ptr(mf, off + 3 * MIB), 0);
+    memfile_free(mf, off + MIB, PAGE_SIZE); /* a piece of a huge page */
+    memfile_free(mf, off, MIB);
+    memfile_free(mf, off + MIB + PAGE_SIZE, 3 * MIB - PAGE_SIZE);
+    assert_int_equal(memfile_used(mf), 0);
+}
+
+/* RLIMIT_AS: a shorter file. */
+static void little_address_space(void **state)
+{
+    (void)state;
+    pid_t pid = fork();
+    if (!pid) {
+        struct rlimit as = {40ULL << 30, 40ULL << 30};
+        struct memfile *small;
+        uint64_t off;
+        if (setrlimit(RLIMIT_AS, &as) || memfile_create(64 * MIB, &small) ||
+            memfile_alloc(small, 1ULL << 30, MEMFILE_ANY, &off) ||
+            memfile_alloc(small, 1ULL << 36, MEMFILE_ANY, &off) != -ENOMEM)
+            _exit(1);
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
 /* A mapping with execution rights must be possible: guests run from it. */
 static void executable(void **state)
 {
@@ -245,6 +278,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(populate_and_used, setup, teardown),
         cmocka_unit_test_setup_teardown(limit_is_enforced, setup, teardown),
         cmocka_unit_test_setup_teardown(too_much_range, setup, teardown),
+        cmocka_unit_test_setup_teardown(huge_pages_are_a_hint, setup, teardown),
+        cmocka_unit_test(little_address_space),
         cmocka_unit_test_setup_teardown(executable, setup, teardown),
         cmocka_unit_test_setup_teardown(random_against_model, setup, teardown),
         cmocka_unit_test_setup_teardown(threads, setup, teardown),

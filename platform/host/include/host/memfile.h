@@ -44,6 +44,13 @@ void memfile_decommit(struct memfile *mf, uint64_t off, uint64_t len);
 /* Fault pages into the Sentry's own mapping in one host call, writable. 0 or -ENOMEM. */
 int memfile_populate(struct memfile *mf, uint64_t off, uint64_t len);
 
+/**
+ * memfile_want_huge - let faults and memfile_populate() in the Sentry's mapping of the range take
+ * 2 MiB pages where they fit. A hint; costs the Sentry a host mapping per separate range. (A guest
+ * mapping asks for itself, with PF_ADVISE.)
+ */
+void memfile_want_huge(struct memfile *mf, uint64_t off, uint64_t len);
+
 /* The Sentry's address of an offset; valid for the file's life. Never fails. */
 void *memfile_ptr(const struct memfile *mf, uint64_t off);
 
