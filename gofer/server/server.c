@@ -233,6 +233,16 @@ static bool any_writable(const struct gofer_config *config)
     return false;
 }
 
+static int confine(const struct gofer_config *config, const char **ret_what)
+{
+    for (unsigned i = 0; i < config->export_count; i++) {
+        int r = isolate_gofer_allow(config->exports[i].root_fd, !config->exports[i].read_only);
+        if (r < 0)
+            return r;
+    }
+    return isolate_gofer(any_writable(config), ret_what);
+}
+
 int gofer_serve(const struct gofer_config *config)
 {
     if (hash_key == 0)
@@ -242,8 +252,8 @@ int gofer_serve(const struct gofer_config *config)
     struct conn *c = conn_new(config);
     if (!c)
         return -ENOMEM;
-    const char *what = "";
-    int r = config->unconfined ? 0 : isolate_gofer(any_writable(config), &what);
+    const char *what = "exports";
+    int r = config->unconfined ? 0 : confine(config, &what);
     if (r < 0)
         log_error("gofer", "confinement failed: step=%s err=%d", what, -r);
     else

@@ -477,8 +477,9 @@ static int p9fs_attach(struct p9fs *fs, const char *aname, struct inode **ret)
         r = P9_CALL(fs->conn, tattach, rattach, &m, &reply);
     if (r == 0)
         r = p9_fid_attr(fs, 0, &a);
-    if (r == 0 && (!S_ISDIR(a.mode) || reply.qid.path != a.qid.path))
-        r = p9_conn_fail(fs->conn, "the root is not a directory");
+    bool fit = r == 0 && (S_ISDIR(a.mode) || S_ISREG(a.mode)); /* a file: bound over a file */
+    if (r == 0 && (!fit || reply.qid.path != a.qid.path))
+        r = p9_conn_fail(fs->conn, "the root is neither directory nor file");
     if (r < 0)
         return r;
     *ret = p9_inode_obtain(fs, 0, &a);

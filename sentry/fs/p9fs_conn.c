@@ -451,18 +451,15 @@ static void deadline_start(struct p9_conn *c, struct p9_req *r)
 
 int p9_transact(struct p9_conn *c, struct p9_req *r)
 {
-    uint8_t head[P9_OUT_MAX + 4096 + 512], clunks[P9_CLUNKS * 11];
+    uint8_t clunks[P9_CLUNKS * 11];
     r->fiber = fiber_self();
     r->done = false;
     r->fd = -1;
     r->deadline_ns = clock_now_ns(CLOCK_MONOTONIC) + P9_DEADLINE_NS;
-    if (r->out_len > sizeof head)
-        return -EMSGSIZE;
     int tag = tag_take(c, r, true);
     if (tag < 0)
         return tag;
-    memcpy(head, r->out, r->out_len);
-    tag_set(head, tag);
+    tag_set(r->out, tag);
     deadline_start(c, r);
     fmutex_lock(&c->send_lock);
     struct iovec iov[3];
@@ -470,7 +467,7 @@ int p9_transact(struct p9_conn *c, struct p9_req *r)
     size_t clunk_len = clunks_encode(c, clunks, sizeof clunks);
     if (clunk_len)
         iov[n++] = (struct iovec){clunks, clunk_len};
-    iov[n++] = (struct iovec){head, r->out_len};
+    iov[n++] = (struct iovec){r->out, r->out_len};
     if (r->data.iov_len)
         iov[n++] = r->data;
     c->messages++;

@@ -20,7 +20,7 @@ struct p9_conn;
 
 /* One exchange; lives on the caller's stack until p9_transact() returns. */
 struct p9_req {
-    const void *out; /* encoded, tag 0 */
+    uint8_t *out; /* encoded; the tag is filled in */
     size_t out_len;
     struct iovec data; /* Twrite: bytes behind out; len 0 otherwise */
     uint8_t *in;       /* the reply, all of it; a longer one is a lie */

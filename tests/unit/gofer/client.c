@@ -14,13 +14,23 @@
 #include <base/hash.h>
 #include <gofer/gofer.h>
 
+/* Sanitizers make calls of their own. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define UNCONFINED true
+#else
+#define UNCONFINED false
+#endif
+
 static void serve(int sock, const char *dir, bool donate)
 {
     int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     struct gofer_export exports[] = {{.root_fd = fd, .aname = ""},
                                      {.root_fd = fd, .aname = "ro", .read_only = true}};
-    struct gofer_config config = {
-        .sock = sock, .exports = exports, .export_count = 2, .donate = donate, .unconfined = true};
+    struct gofer_config config = {.sock = sock,
+                                  .exports = exports,
+                                  .export_count = 2,
+                                  .donate = donate,
+                                  .unconfined = UNCONFINED};
     int r = gofer_serve(&config);
     _exit(r == 0 ? 0 : r == -EPROTO ? 3 : 4);
 }

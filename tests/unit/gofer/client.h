@@ -31,7 +31,7 @@ int client_wait(struct client *c); /* wait for the server's end without closing 
 int client_result(struct client *c, uint8_t want);
 #define rpc(c, tname, rname, reply, ...)                                        \
     __extension__({                                                             \
-        uint8_t rpc_buf[70000];                                                 \
+        static uint8_t rpc_buf[70000]; /* too large for a fiber's stack */      \
         struct p9_##tname rpc_m = {.tag = 1, __VA_ARGS__};                      \
         int rpc_n = p9_encode_##tname(rpc_buf, sizeof rpc_buf, &rpc_m);         \
         int rpc_r = rpc_n < 0 || client_exchange(c, rpc_buf, (size_t)rpc_n) < 0 \

@@ -331,8 +331,10 @@ static void many_fibers(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     g_cred = cred_new(getuid(), getgid(), NULL, 0);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(read_and_stat),    cmocka_unit_test(warm_is_silent),

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 
 struct gofer_export {
-    int root_fd;       /* directory, O_PATH suffices; stays the caller's */
+    int root_fd;       /* directory or regular file, O_PATH suffices; stays the caller's */
     const char *aname; /* name in Tattach; "" is the default */
     bool read_only;    /* nothing beneath can be changed through the server */
 };
@@ -15,7 +15,7 @@ struct gofer_config {
     int sock; /* connected stream socket; a unix socket if fds are to be donated */
     const struct gofer_export *exports;
     unsigned export_count;
-    bool donate;  /* hand out descriptors of regular files to ringbox clients */
+    bool donate;     /* hand out descriptors of regular files to ringbox clients */
     bool unconfined; /* leave isolate_gofer() out: only for tests */
 };
 
