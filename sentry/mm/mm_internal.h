@@ -150,6 +150,7 @@ struct mm {
     int64_t rss_time_ns;
     uint64_t rss_cached, rss_file_cached;
     bool lock_future;
+    uint32_t barriers; /* registered membarrier commands */
     struct mm_limits limits;
     struct mm_layout layout;
     struct mm_exe_ref *exe;
