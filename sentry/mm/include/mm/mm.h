@@ -68,8 +68,8 @@ struct mm *mm_new(void);
 struct mm *mm_fork(struct mm *parent); /* copy-on-write copy; takes parent's lock. ERR_PTR */
 struct mm *mm_get(struct mm *mm);
 void mm_put(struct mm *mm); /* last: destroys the host process */
-/* Runs what has been collected while there was no thread (see ops.c). NULL: killed, or that failed:
- * the caller answers -EAGAIN or -ENOMEM as for a process that could not be made. May park. */
+/* Also runs what has been collected while there was no thread (mm/ops.c); may park. After mm_kill()
+ * the pointer is good only as long as the backend keeps it for threads that still exist. */
 struct pf_as *mm_as(struct mm *mm);
 
 /* Kill the host process now (OOM, violation, group exit); later operations return -ESRCH. */
