@@ -230,6 +230,12 @@ static int fault_locked(struct mm *mm, uint64_t addr, uint32_t access, struct fa
     return r < 0 ? r : map_for_fault(mm, v, s, addr);
 }
 
+/* A memory file without a limit of its own: here is where it is enforced. */
+static bool over_limit(void)
+{
+    return !memfile_limit_is_hard(g_mm.mf) && memfile_used(g_mm.mf) > memfile_limit(g_mm.mf);
+}
+
 int mm_fault(struct mm *mm, uint64_t addr, uint32_t access, uint64_t sp, int *ret_signo,
              int *ret_code)
 {
@@ -238,7 +244,7 @@ int mm_fault(struct mm *mm, uint64_t addr, uint32_t access, uint64_t sp, int *re
     int r = mm_lock_change(mm);
     if (r < 0)
         return r == -ESRCH ? 0 : r; /* dead: its event comes */
-    r = fault_locked(mm, addr, access, &fi);
+    r = over_limit() ? -ENOMEM : fault_locked(mm, addr, access, &fi);
     int r2 = ops_run(mm);
     mm_unlock(mm);
     if (r == 0)

@@ -55,9 +55,9 @@ void mm_file_drop(struct mm_file *f)
     if (--f->vmas)
         return;
     rmap_del(f);
-    if (mm->as && f->slot_ro >= 0)
+    if (!mm->dead && f->slot_ro >= 0)
         g_mm.ops->fd_drop(mm->as, f->slot_ro);
-    if (mm->as && f->slot_rw >= 0)
+    if (!mm->dead && f->slot_rw >= 0)
         g_mm.ops->fd_drop(mm->as, f->slot_rw);
     list_del(&f->link);
     list_add(&f->link, &mm->dead_files); /* put after the lock is released */

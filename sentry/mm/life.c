@@ -135,9 +135,14 @@ void mm_unlock(struct mm *mm)
 
 void mm_kill_locked(struct mm *mm)
 {
-    if (mm->as)
+    if (!mm->destroyed)
         g_mm.ops->as_destroy(mm->as);
-    mm->as = NULL;
+    mm->destroyed = true;
+    mm_gone_locked(mm);
+}
+
+void mm_gone_locked(struct mm *mm)
+{
     mm->dead = true;
     mm->op_count = 0;
     mm->pending_count = 0;
@@ -182,10 +187,8 @@ struct pf_as *mm_as(struct mm *mm)
         mm_lock(mm);
         if (mm->deferring && !mm->dead) {
             int r = ops_force(mm);
-            if (r < 0) {
+            if (r < 0) /* what could not be mapped is tried again when it is touched */
                 log_warn("mm", "first list failed: %d", r);
-                mm_kill_locked(mm);
-            }
             __atomic_store_n(&mm->deferring, false, __ATOMIC_RELEASE);
         }
         mm_unlock(mm);

@@ -118,9 +118,10 @@ struct mm {
     struct refcount ref;
     uint64_t id;        /* odd, never reused: private futex keys */
     struct fmutex lock; /* RANK_MM; below it everything but ref, id */
-    struct pf_as *as;   /* NULL once killed */
-    bool dead;
-    bool deferring; /* no thread yet: operations are collected until mm_as() */
+    struct pf_as *as;   /* a pointer its threads keep valid, also when destroyed */
+    bool destroyed;     /* as_destroy has run */
+    bool dead;          /* the host process is gone */
+    bool deferring;     /* no thread yet: operations are collected until mm_as() */
     struct rtree vmas, segs;
     struct list_head files, dead_files;
 
@@ -150,6 +151,7 @@ struct mm {
     int64_t rss_time_ns;
     uint64_t rss_cached, rss_file_cached;
     bool lock_future;
+    uint32_t barriers; /* registered membarrier commands */
     struct mm_limits limits;
     struct mm_layout layout;
     struct mm_exe_ref *exe;
@@ -187,6 +189,7 @@ void mm_lock(struct mm *mm);
 int mm_lock_change(struct mm *mm); /* 0 or -ENOMEM, -ESRCH (not locked then) */
 void mm_unlock(struct mm *mm);
 void mm_kill_locked(struct mm *mm);
+void mm_gone_locked(struct mm *mm); /* the host process has died by itself */
 int mm_spares_fill(struct mm *mm);
 
 /* vma.c: all with the lock held */

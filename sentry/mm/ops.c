@@ -251,7 +251,7 @@ int ops_force(struct mm *mm)
         if (mm->op_count)
             r = ops_submit(mm);
         if (r == -ESRCH)
-            mm_kill_locked(mm);
+            mm_gone_locked(mm);
     }
     mm->op_count = 0;
     mm->pending_count = 0;

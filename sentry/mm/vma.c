@@ -188,8 +188,9 @@ int vma_place(struct mm *mm, uint64_t hint, uint64_t len, uint64_t align, uint32
         return 0;
     if (align > PAGE_SIZE && rtree_find_gap(&mm->vmas, len, PAGE_SIZE, lo, hi, ret))
         return 0;
-    if (!(flags & MAP_32BIT) &&
-        rtree_find_gap(&mm->vmas, len, PAGE_SIZE, hi, g_mm.limits.user_max, ret))
+    /* Above the usual top, but never into what the main stack may grow over. */
+    uint64_t above = mm->stack_top - mm->stack_limit - STACK_GUARD;
+    if (!(flags & MAP_32BIT) && rtree_find_gap(&mm->vmas, len, PAGE_SIZE, hi, above, ret))
         return 0;
     return -ENOMEM;
 }

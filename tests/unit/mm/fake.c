@@ -193,8 +193,6 @@ static int guest_access(struct mm *mm, uint64_t addr, void *buf, size_t n, bool 
     for (int i = 0; i < 20; i++) {
         struct pf_as *as = mm_as(mm);
         int signo = 0, code;
-        if (!as)
-            return -ESRCH;
         if (touch(as->base + addr, n, buf, write) == 0)
             return 0;
         fake.faults++;
@@ -232,7 +230,7 @@ void guest_self(struct mm *mm, const struct mm_self *self)
 {
     struct pf_as *as = mm_as(mm);
     struct pf_memop o = {.op = PF_UNMAP, .addr = self->addr, .len = self->len};
-    if (!self->op || !as)
+    if (!self->op)
         return;
     if (self->op == PF_SELF_PROTECT_NONE)
         o.op = PF_PROTECT;

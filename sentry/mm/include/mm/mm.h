@@ -68,6 +68,8 @@ struct mm *mm_new(void);
 struct mm *mm_fork(struct mm *parent); /* copy-on-write copy; takes parent's lock. ERR_PTR */
 struct mm *mm_get(struct mm *mm);
 void mm_put(struct mm *mm); /* last: destroys the host process */
+/* Also runs what has been collected while there was no thread (mm/ops.c); may park. After mm_kill()
+ * the pointer is good only as long as the backend keeps it for threads that still exist. */
 struct pf_as *mm_as(struct mm *mm);
 
 /* Kill the host process now (OOM, violation, group exit); later operations return -ESRCH. */
@@ -102,6 +104,10 @@ int mm_msync(struct mm *mm, uint64_t addr, uint64_t len, int flags);
 int mm_mincore(struct mm *mm, uint64_t addr, uint64_t len, uaddr_t vec);
 int mm_mlock(struct mm *mm, uint64_t addr, uint64_t len, bool lock);
 int mm_mlockall(struct mm *mm, bool current_too, bool future); /* both false: munlockall */
+uint64_t mm_locked_bytes(struct mm *mm);
+/* membarrier: @kind is the MEMBARRIER_CMD_REGISTER_* bit. -EPERM: not registered. */
+void mm_barrier_register(struct mm *mm, uint32_t kinds);
+int mm_barrier(struct mm *mm, uint32_t kind);
 
 /* For the loader: where the heap starts; where code, data, arguments lie (for /proc). */
 struct mm_layout {
