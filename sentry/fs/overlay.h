@@ -49,7 +49,7 @@ struct inode *ov_new(struct superblock *sb, uint32_t mode, uint32_t uid, uint32_
                      uint32_t nlink, uint64_t rdev);
 /* From now on the overlay's attributes count and the inode stays in memory. 0, -errno. */
 int ov_own(struct inode *i);
-void ov_unpin(struct inode *i); /* no name leads to it any more */
+void ov_unpin(struct inode *i);          /* no name leads to it any more */
 struct inode *ov_upper(struct inode *i); /* borrowed, or NULL */
 /* Regular file: data into memory, at most @size bytes of it. i->lock held. */
 int ov_copy_up(struct inode *i, uint64_t size);

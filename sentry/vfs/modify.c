@@ -4,8 +4,8 @@
  * Each resolves to the parent, takes its inode lock, decides with the cache, asks the file system,
  * then brings the cache up to date: new names get new dentries, removed ones leave a negative one.
  *
- * Locks: superblock rename_lock (renames between directories), then directories ancestor first or by
- * address. */
+ * Locks: superblock rename_lock (renames between directories), then directories ancestor first or
+ * by address. */
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/fs.h>
@@ -199,7 +199,8 @@ static int target_remove(struct task *t, int dirfd, const char *name, bool want_
     return r;
 }
 
-/* The name is gone: the old dentry lives on for those who hold it, a negative one takes its place. */
+/* The name is gone: the old dentry lives on for those who hold it, a negative one takes its place.
+ */
 static void target_removed(struct target *x)
 {
     dentry_mark_deleted(x->d);

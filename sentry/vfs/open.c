@@ -156,9 +156,8 @@ static struct file *open_tmpfile(struct walk *w, uint32_t flags, uint32_t mode, 
 struct file *vfs_open_unnamed(const struct path *root, struct inode *i, const char *name,
                               uint32_t flags, struct cred *c)
 {
-    struct dentry *parent = S_ISDIR(inode_type(root->dentry->inode)) && root->dentry->parent
-                                ? root->dentry
-                                : NULL;
+    struct dentry *parent =
+        S_ISDIR(inode_type(root->dentry->inode)) && root->dentry->parent ? root->dentry : NULL;
     struct dentry *d = dentry_new(parent, name, strlen(name), i);
     if (!d) {
         inode_put(i);

@@ -5,8 +5,8 @@
  * taken one by one; a symbolic link puts its target before the rest (at most SYMLINK_MAX times, so
  * the text stays below 41 * 4 KiB), a magic link replaces the place. Nothing recurses.
  *
- * The guest chooses the string; link targets come from file systems and are bounded by PATH_LEN_MAX.
- * Locks: none held here; dentry_lookup takes the directory's on a miss. */
+ * The guest chooses the string; link targets come from file systems and are bounded by
+ * PATH_LEN_MAX. Locks: none held here; dentry_lookup takes the directory's on a miss. */
 #include <fcntl.h>
 #include <stdlib.h>
 
