@@ -194,10 +194,14 @@ static int open_last(struct walk *w, uint32_t flags, uint32_t mode, bool *ret_cr
     if (r < 0)
         return r;
     w->need_dir |= slash;
-    if (kind != LAST_NORM)
-        return (flags & O_CREAT) && kind != LAST_ROOT ? -EISDIR : walk_dots(w, kind);
-    if (slash && (flags & O_CREAT))
-        return -EISDIR;
+    if (kind != LAST_NORM) {
+        r = walk_dots(w, kind);
+        return r == 0 && (flags & O_CREAT) && (flags & O_EXCL) ? -EEXIST : r;
+    }
+    if (slash && (flags & O_CREAT)) {
+        r = walk_may_search(w);
+        return r < 0 ? r : -EISDIR;
+    }
     struct path child;
     r = walk_child(w, name, len, &child);
     if (r == 0 && !child.dentry->inode && (flags & O_CREAT)) {
@@ -214,8 +218,11 @@ static int open_last(struct walk *w, uint32_t flags, uint32_t mode, bool *ret_cr
         r = -ENOENT;
     else if (!*ret_created && (flags & O_CREAT) && (flags & O_EXCL))
         r = -EEXIST;
-    else if (S_ISLNK(inode_type(i)) && (slash || !(flags & O_NOFOLLOW)))
-        r = (r = walk_link(w, &child)) < 0 ? r : 1;
+    else if (S_ISLNK(inode_type(i)) && (w->need_dir || !(flags & O_NOFOLLOW))) {
+        r = walk_link(w, &child);
+        if (r == 0)
+            r = 1;
+    }
     if (r != 0) {
         path_put(&child);
         return r;

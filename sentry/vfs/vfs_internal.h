@@ -89,6 +89,8 @@ int walk_start(struct walk *w, struct task *t, int dirfd, const char *name, unsi
 /* To the last component: its name (in the walk's text) and kind. w->cur is its directory. */
 int walk_parent(struct walk *w, const char **ret_name, size_t *ret_len, int *ret_kind,
                 bool *ret_slash);
+/* Is w->cur a directory that may be searched? 0, -ENOTDIR, -EACCES. */
+int walk_may_search(struct walk *w);
 int walk_dots(struct walk *w, int kind);
 /* Continue at the target of a symlink found in w->cur. */
 int walk_link(struct walk *w, const struct path *link);

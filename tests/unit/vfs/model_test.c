@@ -36,7 +36,7 @@ struct model {
     uint64_t seed;
     bool overlay; /* files open for reading only are not kept: they go on reading the lower */
     unsigned step;
-    char what[400];
+    char what[700];
 };
 
 static uint32_t rnd(struct model *m, uint32_t n)
