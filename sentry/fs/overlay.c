@@ -95,7 +95,7 @@ struct inode *ov_new(struct superblock *sb, uint32_t mode, uint32_t uid, uint32_
     struct ov_sb *s = ov_s(sb);
     int64_t ns = clock_now_ns(CLOCK_REALTIME);
     struct timespec now = {ns / 1000000000, ns % 1000000000};
-    struct attr a = {.ino = OVERLAY_INO_BASE + s->next_ino++,
+    struct attr a = {.ino = sb->dev << OVERLAY_INO_SHIFT | s->next_ino++,
                      .dev = sb->dev,
                      .mode = mode,
                      .nlink = nlink,

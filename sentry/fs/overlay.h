@@ -7,8 +7,10 @@
 
 #define OVERLAY_MAGIC 0x794c7630u
 #define OVERLAY_BUCKETS 4096u
-#define OVERLAY_INO_BASE (1ULL << 48) /* of files that have no lower */
-#define OVERLAY_DIR_MAX 4000000u      /* names of one listing */
+#define OVERLAY_INO_SHIFT \
+    40                           /* numbers of files without a lower: superblock << 40 | n, so that
+                              * overlays can be stacked */
+#define OVERLAY_DIR_MAX 4000000u /* names of one listing */
 
 struct ov_sb {
     struct superblock *lower, *upper; /* references */

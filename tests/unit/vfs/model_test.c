@@ -49,7 +49,8 @@ static uint32_t rnd(struct model *m, uint32_t n)
 
 static const char *name(struct model *m)
 {
-    static const char *const names[] = {"a", "b", "c", "d", "e", "a_longer_name_that_is_not_inline_x"};
+    static const char *const names[] = {"a", "b", "c",
+                                        "d", "e", "a_longer_name_that_is_not_inline_x"};
     return names[rnd(m, ARRAY_SIZE(names))];
 }
 
@@ -231,8 +232,11 @@ static void op_names(struct model *m, unsigned kind)
     struct path at = {0};
     path(m, p);
     path(m, q);
-    uint32_t mode = rnd(m, 512), flags = rnd(m, 6) ? 0 : rnd(m, 2) ? RENAME_NOREPLACE : RENAME_EXCHANGE;
-    static const char *const what[] = {"mkdir", "rmdir", "unlink", "rename", "link", "symlink", "chmod"};
+    uint32_t mode = rnd(m, 512), flags = rnd(m, 6)   ? 0
+                                         : rnd(m, 2) ? RENAME_NOREPLACE
+                                                     : RENAME_EXCHANGE;
+    static const char *const what[] = {"mkdir", "rmdir",   "unlink", "rename",
+                                       "link",  "symlink", "chmod"};
     snprintf(m->what, sizeof(m->what), "%s %s %s mode %o flags %u", what[kind], p, q, mode, flags);
     struct task *t = m->t;
     int r = -1;
@@ -499,6 +503,7 @@ static void test_overlay(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_tmpfs), cmocka_unit_test(test_overlay)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_tmpfs),
+                                       cmocka_unit_test(test_overlay)};
     return cmocka_run_group_tests_name("vfs_model", tests, NULL, NULL);
 }
