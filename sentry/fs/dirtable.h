@@ -13,11 +13,11 @@ struct inode;
 struct dir_entry {
     struct dir_entry *next; /* bucket */
     uint64_t hash;
-    int64_t cookie; /* grows with each insertion; first 3 */
+    int64_t cookie;      /* grows with each insertion; first 3 */
     struct inode *inode; /* the owner's reference; NULL: a whiteout */
     uint16_t len;
     bool over_lower; /* overlay: the lower directory has the name too */
-    char name[]; /* not NUL-terminated */
+    char name[];     /* not NUL-terminated */
 };
 
 struct dirtable {

@@ -15,9 +15,9 @@
  * The lower may be a 9P server: what it says is bounded by its client; here its names are only
  * compared and its attributes copied.
  *
- * Locks: as inodes; attr_lock for own, pinned, upper; ov_sb.lock for the hash. Lower and upper inode
- * locks are taken inside the overlay's of the same object.
- * Leaves out: a file open for reading before copy-up goes on reading the lower. */
+ * Locks: as inodes; attr_lock for own, pinned, upper; ov_sb.lock for the hash. Lower and upper
+ * inode locks are taken inside the overlay's of the same object. Leaves out: a file open for
+ * reading before copy-up goes on reading the lower. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,7 +49,7 @@ static struct inode *ov_inode_make(struct superblock *sb, const struct attr *a, 
 static struct inode *ov_find_locked(struct list_head *bucket, const struct attr *a)
 {
     struct ov_inode *oi;
-    list_for_each_entry(oi, bucket, hash_link) {
+    list_for_each_entry (oi, bucket, hash_link) {
         const struct attr *l = &oi->lower->attr;
         if (l->ino == a->ino && l->dev == a->dev && (l->mode & S_IFMT) == (a->mode & S_IFMT) &&
             refcount_get_unless_zero(&oi->vfs->ref))
@@ -95,7 +95,7 @@ struct inode *ov_new(struct superblock *sb, uint32_t mode, uint32_t uid, uint32_
     struct ov_sb *s = ov_s(sb);
     int64_t ns = clock_now_ns(CLOCK_REALTIME);
     struct timespec now = {ns / 1000000000, ns % 1000000000};
-    struct attr a = {.ino = OVERLAY_INO_BASE + s->next_ino++,
+    struct attr a = {.ino = sb->dev << OVERLAY_INO_SHIFT | s->next_ino++,
                      .dev = sb->dev,
                      .mode = mode,
                      .nlink = nlink,
@@ -242,7 +242,7 @@ static void ov_shutdown(struct superblock *sb)
             struct ov_inode *oi;
             i = NULL;
             spin_lock(&s->lock);
-            list_for_each_entry(oi, &s->buckets[b], hash_link)
+            list_for_each_entry (oi, &s->buckets[b], hash_link)
                 if (oi->pinned) {
                     i = oi->vfs;
                     break;

@@ -7,8 +7,10 @@
 
 #define OVERLAY_MAGIC 0x794c7630u
 #define OVERLAY_BUCKETS 4096u
-#define OVERLAY_INO_BASE (1ULL << 48) /* of files that have no lower */
-#define OVERLAY_DIR_MAX 4000000u      /* names of one listing */
+#define OVERLAY_INO_SHIFT \
+    40                           /* numbers of files without a lower: superblock << 40 | n, so that
+                              * overlays can be stacked */
+#define OVERLAY_DIR_MAX 4000000u /* names of one listing */
 
 struct ov_sb {
     struct superblock *lower, *upper; /* references */
@@ -49,7 +51,7 @@ struct inode *ov_new(struct superblock *sb, uint32_t mode, uint32_t uid, uint32_
                      uint32_t nlink, uint64_t rdev);
 /* From now on the overlay's attributes count and the inode stays in memory. 0, -errno. */
 int ov_own(struct inode *i);
-void ov_unpin(struct inode *i); /* no name leads to it any more */
+void ov_unpin(struct inode *i);          /* no name leads to it any more */
 struct inode *ov_upper(struct inode *i); /* borrowed, or NULL */
 /* Regular file: data into memory, at most @size bytes of it. i->lock held. */
 int ov_copy_up(struct inode *i, uint64_t size);

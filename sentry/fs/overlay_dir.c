@@ -2,7 +2,8 @@
  * overlay_dir.c - names in the overlay: lookup through table and lower, and their changes.
  *
  * An entry of the table says what the name means now; over_lower says that the lower has the name
- * too, so that its removal must leave a whiteout. A name without an entry means what the lower says. */
+ * too, so that its removal must leave a whiteout. A name without an entry means what the lower
+ * says. */
 #include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,8 +85,7 @@ struct inode *ov_mknod(struct inode *dir, const char *name, size_t len, uint32_t
 {
     uint32_t uid, gid;
     inode_init_owner(dir, &mode, c, &uid, &gid);
-    return entry_make(dir, name, len,
-                      ov_new(dir->sb, mode, uid, gid, S_ISDIR(mode) ? 2 : 1, rdev));
+    return entry_make(dir, name, len, ov_new(dir->sb, mode, uid, gid, S_ISDIR(mode) ? 2 : 1, rdev));
 }
 
 struct inode *ov_create(struct inode *dir, const char *name, size_t len, uint32_t mode,
@@ -185,8 +185,7 @@ static int own_all(struct inode *const list[4])
 }
 
 int ov_rename(struct inode *odir, const char *oname, size_t olen, struct inode *src,
-              struct inode *ndir, const char *nname, size_t nlen, struct inode *dst,
-              uint32_t flags)
+              struct inode *ndir, const char *nname, size_t nlen, struct inode *dst, uint32_t flags)
 {
     bool src_dir = S_ISDIR(inode_type(src)), dst_dir = dst && S_ISDIR(inode_type(dst));
     bool exchange = (flags & RENAME_EXCHANGE) != 0;

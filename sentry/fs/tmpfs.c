@@ -323,7 +323,8 @@ static ssize_t tmpfs_getxattr(struct inode *i, const char *name, void *buf, size
     return xattrs_get(&tmpfs_i(i)->xattrs, name, buf, size);
 }
 
-static int tmpfs_setxattr(struct inode *i, const char *name, const void *buf, size_t size, int flags)
+static int tmpfs_setxattr(struct inode *i, const char *name, const void *buf, size_t size,
+                          int flags)
 {
     int r = xattrs_set(&tmpfs_i(i)->xattrs, name, buf, size, flags);
     if (r == 0)
@@ -410,8 +411,7 @@ int fs_init(struct memfile *mf)
 
 struct file *memfd_new(const char *name, uint32_t flags, struct cred *c)
 {
-    struct inode *i =
-        tmpfs_inode_new(memfd_sb, S_IFREG | 0777, c->fsuid, c->fsgid, 0, 0);
+    struct inode *i = tmpfs_inode_new(memfd_sb, S_IFREG | 0777, c->fsuid, c->fsgid, 0, 0);
     if (IS_ERR(i))
         return ERR_PTR(PTR_ERR(i));
     struct tmpfs_inode *ti = tmpfs_i(i);

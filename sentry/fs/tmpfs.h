@@ -18,8 +18,8 @@
 
 /* One contiguous range of the memory file. */
 struct tmpfs_chunk {
-    uint64_t index; /* chunk number, see tmpfs_data.c */
-    uint64_t off;   /* in the memory file */
+    uint64_t index;  /* chunk number, see tmpfs_data.c */
+    uint64_t off;    /* in the memory file */
     uint64_t used[]; /* bitmap: pages that hold data; the others are holes */
 };
 
@@ -31,7 +31,7 @@ struct tmpfs_sb {
 struct tmpfs_inode {
     struct inode *vfs; /* the inode this belongs to */
     struct mappable map;
-    struct spin lock; /* RANK_OBJECT: chunks, seals */
+    struct spin lock;            /* RANK_OBJECT: chunks, seals */
     struct tmpfs_chunk **chunks; /* by index */
     size_t chunk_count, chunk_capacity;
     uint32_t seals;

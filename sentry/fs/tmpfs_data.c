@@ -92,7 +92,8 @@ static struct tmpfs_chunk *chunk_make(struct tmpfs_inode *ti, uint64_t index)
         return NULL;
     }
     size_t p = chunk_position(ti, index);
-    memmove(ti->chunks + p + 1, ti->chunks + p, (ti->chunk_count - p) * sizeof(struct tmpfs_chunk *));
+    memmove(ti->chunks + p + 1, ti->chunks + p,
+            (ti->chunk_count - p) * sizeof(struct tmpfs_chunk *));
     ti->chunks[p] = c;
     ti->chunk_count++;
     return c;
@@ -113,7 +114,8 @@ static void charge(struct inode *i, int64_t pages)
 
 /* Bytes [off, off+n) of the file, n cut to the end of the chunk: pages made to hold data. ti->lock
  * held. *ret_fresh: some are new. */
-static int data_ensure(struct inode *i, uint64_t off, uint64_t *n, uint64_t *ret_mem, bool *ret_fresh)
+static int data_ensure(struct inode *i, uint64_t off, uint64_t *n, uint64_t *ret_mem,
+                       bool *ret_fresh)
 {
     struct tmpfs_inode *ti = tmpfs_i(i);
     struct tmpfs_sb *s = tmpfs_s(i->sb);
@@ -122,7 +124,8 @@ static int data_ensure(struct inode *i, uint64_t off, uint64_t *n, uint64_t *ret
     if (!c && !(c = chunk_make(ti, index)))
         return -ENOSPC;
     *n = MIN(*n, start + chunk_size(index) - off);
-    uint64_t first = (off - start) / PAGE_SIZE, end = (off - start + *n + PAGE_SIZE - 1) / PAGE_SIZE;
+    uint64_t first = (off - start) / PAGE_SIZE,
+             end = (off - start + *n + PAGE_SIZE - 1) / PAGE_SIZE;
     uint64_t fresh = 0, p = first;
     for (; p < end; p++) {
         if (page_used(c, p))

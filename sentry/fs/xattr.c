@@ -25,7 +25,7 @@ static struct xattr *xattr_find(const struct xattrs *x, const char *name)
     struct xattr *a;
     if (!x->list.next)
         return NULL;
-    list_for_each_entry(a, &x->list, link)
+    list_for_each_entry (a, &x->list, link)
         if (strcmp(a->data, name) == 0)
             return a;
     return NULL;
@@ -88,7 +88,7 @@ ssize_t xattrs_list(const struct xattrs *x, char *buf, size_t size)
     size_t n = 0;
     if (!x->list.next)
         return 0;
-    list_for_each_entry(a, &x->list, link) {
+    list_for_each_entry (a, &x->list, link) {
         if (size && n + a->name_len + 1 > size)
             return -ERANGE;
         if (size)
@@ -114,6 +114,6 @@ void xattrs_free(struct xattrs *x)
     struct xattr *a, *tmp;
     if (!x->list.next)
         return;
-    list_for_each_entry_safe(a, tmp, &x->list, link)
+    list_for_each_entry_safe (a, tmp, &x->list, link)
         xattr_drop(x, a);
 }

@@ -104,7 +104,8 @@ sysret_t sys_syncfs(struct call *c, int32_t fd)
     return IS_ERR(f) ? PTR_ERR(f) : 0;
 }
 
-sysret_t sys_sync_file_range(struct call *c, int32_t fd, int64_t offset, int64_t len, uint32_t flags)
+sysret_t sys_sync_file_range(struct call *c, int32_t fd, int64_t offset, int64_t len,
+                             uint32_t flags)
 {
     int64_t end;
     if ((flags & ~7u) || offset < 0 || len < 0 || add_overflow(offset, len, &end))
@@ -182,9 +183,8 @@ static sysret_t dents(struct call *c, int fd, uaddr_t buf, uint32_t len, bool ol
     struct file *f AUTO_PUT(file) = fd_file(t, fd);
     if (IS_ERR(f))
         return PTR_ERR(f);
-    struct dents_buffer b = {.ctx = {.emit = dents_emit},
-                             .size = MIN(len, GETDENTS_MAX),
-                             .old_layout = old_layout};
+    struct dents_buffer b = {
+        .ctx = {.emit = dents_emit}, .size = MIN(len, GETDENTS_MAX), .old_layout = old_layout};
     char *mem autofree = malloc(b.size + 1);
     if (!mem)
         return -ENOMEM;

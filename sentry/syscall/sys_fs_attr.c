@@ -282,13 +282,13 @@ static sysret_t xattr_remove(struct task *t, const struct path *p, uaddr_t name)
 }
 
 /* Each call in its three forms: following links, not following, by descriptor. */
-#define XATTR_PATH(expr, lookup)                                                                   \
-    struct path p AUTO_PATH = {0};                                                                 \
-    int r = path_from_guest(c->task, AT_FDCWD, path, lookup, &p);                                  \
+#define XATTR_PATH(expr, lookup)                                  \
+    struct path p AUTO_PATH = {0};                                \
+    int r = path_from_guest(c->task, AT_FDCWD, path, lookup, &p); \
     return r < 0 ? r : (expr)
-#define XATTR_FD(expr)                                                                             \
-    struct path p AUTO_PATH = {0};                                                                 \
-    int r = fd_path(c->task, fd, &p);                                                              \
+#define XATTR_FD(expr)                \
+    struct path p AUTO_PATH = {0};    \
+    int r = fd_path(c->task, fd, &p); \
     return r < 0 ? (r == -EPERM ? -EOPNOTSUPP : r) : (expr)
 
 sysret_t sys_getxattr(struct call *c, uaddr_t path, uaddr_t name, uaddr_t value, size_t size)

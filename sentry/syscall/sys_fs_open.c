@@ -4,10 +4,10 @@
 
 #include "sys_path.h"
 
-#define OPEN_FLAGS                                                                                 \
-    ((uint32_t)(O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK |        \
-                O_SYNC | O_DSYNC | O_ASYNC | O_DIRECT | O_DIRECTORY | O_NOFOLLOW | O_NOATIME |     \
-                O_CLOEXEC | O_PATH | O_TMPFILE) |                                                  \
+#define OPEN_FLAGS                                                                             \
+    ((uint32_t)(O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK |    \
+                O_SYNC | O_DSYNC | O_ASYNC | O_DIRECT | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | \
+                O_CLOEXEC | O_PATH | O_TMPFILE) |                                              \
      FILE_LARGEFILE)
 
 int path_from_fd(struct task *t, int fd, bool real, struct path *ret)
@@ -93,9 +93,10 @@ sysret_t sys_openat2(struct call *c, int32_t dirfd, uaddr_t path, uaddr_t how, s
     static const struct {
         uint64_t resolve;
         unsigned lookup;
-    } map[] = {{RESOLVE_NO_XDEV, LOOKUP_NO_XDEV},     {RESOLVE_NO_MAGICLINKS, LOOKUP_NO_MAGICLINKS},
-               {RESOLVE_NO_SYMLINKS, LOOKUP_NO_SYMLINKS}, {RESOLVE_BENEATH, LOOKUP_BENEATH},
-               {RESOLVE_IN_ROOT, LOOKUP_IN_ROOT}, {RESOLVE_CACHED, LOOKUP_CACHED}};
+    } map[] = {
+        {RESOLVE_NO_XDEV, LOOKUP_NO_XDEV},         {RESOLVE_NO_MAGICLINKS, LOOKUP_NO_MAGICLINKS},
+        {RESOLVE_NO_SYMLINKS, LOOKUP_NO_SYMLINKS}, {RESOLVE_BENEATH, LOOKUP_BENEATH},
+        {RESOLVE_IN_ROOT, LOOKUP_IN_ROOT},         {RESOLVE_CACHED, LOOKUP_CACHED}};
     struct open_how h;
     int r = how_copy_in(c->task, how, size, &h);
     if (r < 0)

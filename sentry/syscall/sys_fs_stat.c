@@ -124,8 +124,8 @@ static int statx_fd(struct task *t, int fd, struct attr *a)
 sysret_t sys_statx(struct call *c, int32_t dirfd, uaddr_t path, uint32_t flags, uint32_t mask,
                    uaddr_t out)
 {
-    if (flags & ~(uint32_t)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT |
-                            AT_STATX_SYNC_TYPE))
+    if (flags &
+        ~(uint32_t)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT | AT_STATX_SYNC_TYPE))
         return -EINVAL;
     if ((flags & AT_STATX_SYNC_TYPE) == AT_STATX_SYNC_TYPE || (mask & STATX__RESERVED))
         return -EINVAL;

@@ -14,7 +14,8 @@
 #include <vfs/fdtable.h>
 #include <vfs/vfs.h>
 
-/* A string of the guest, freed at the end of the scope: `char *name AUTO_STR = path_copy_in(...)`. */
+/* A string of the guest, freed at the end of the scope: `char *name AUTO_STR = path_copy_in(...)`.
+ */
 static inline void guest_str_free(char **s)
 {
     if (!IS_ERR(*s))

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  * dentry.c - the cache of names: positive and negative, one hash for all directories, LRU-bounded.
  *
- * Model: a hashed dentry carries one reference of the cache, so a warm lookup is one bucket lock and
- * one increment. A name that comes to exist or ceases to gets a new dentry; the inode of a dentry
- * never changes. Children hold their parent, so eviction goes leaf first. Insertions and removals
- * of a directory's names happen under the directory's inode lock; rename unhashes, changes name and
- * parent under the tree lock, hashes again: a lookup in between misses and waits for the inode lock.
+ * Model: a hashed dentry carries one reference of the cache, so a warm lookup is one bucket lock
+ * and one increment. A name that comes to exist or ceases to gets a new dentry; the inode of a
+ * dentry never changes. Children hold their parent, so eviction goes leaf first. Insertions and
+ * removals of a directory's names happen under the directory's inode lock; rename unhashes, changes
+ * name and parent under the tree lock, hashes again: a lookup in between misses and waits for the
+ * inode lock.
  *
  * Guests choose the names: the hash is keyed, the count is bounded by DENTRIES_MAX (entries in use
  * by open files and directories beyond it are bounded by those).
  *
- * Locks: bucket locks (256, shared by the buckets) and g_dentry_tree, both RANK_DENTRY, never nested. */
+ * Locks: bucket locks (256, shared by the buckets) and g_dentry_tree, both RANK_DENTRY, never
+ * nested. */
 #include <stdlib.h>
 
 #include <base/hash.h>
@@ -167,7 +169,8 @@ static void dentry_evict(void)
     struct dentry *batch[EVICT_BATCH];
     unsigned n = 0;
     spin_lock(&g_dentry_tree);
-    for (unsigned seen = 0; n < EVICT_BATCH && seen < 4 * EVICT_BATCH && !list_empty(&lru); seen++) {
+    for (unsigned seen = 0; n < EVICT_BATCH && seen < 4 * EVICT_BATCH && !list_empty(&lru);
+         seen++) {
         struct dentry *d = list_first_entry(&lru, struct dentry, lru_link);
         list_del(&d->lru_link);
         list_add_tail(&d->lru_link, &lru);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * file.c - open files: life, position, reads and writes with waiting, readdir.
  *
- * File operations never wait; here -EAGAIN becomes waiting on the file's queue, O_NONBLOCK's answer,
- * or an interruption. A handler that waits is run again from its start, so nothing may have been
- * moved when -EAGAIN comes.
+ * File operations never wait; here -EAGAIN becomes waiting on the file's queue, O_NONBLOCK's
+ * answer, or an interruption. A handler that waits is run again from its start, so nothing may have
+ * been moved when -EAGAIN comes.
  *
  * Locks: pos_lock around operations at the shared position. */
 #include <fcntl.h>

@@ -169,8 +169,7 @@ int inode_permission(struct inode *i, int mask, const struct cred *c)
         if (any_exec)
             return 0;
     }
-    if (cred_capable(c, CAP_DAC_READ_SEARCH) &&
-        (mask == MAY_READ || (dir && !(mask & MAY_WRITE))))
+    if (cred_capable(c, CAP_DAC_READ_SEARCH) && (mask == MAY_READ || (dir && !(mask & MAY_WRITE))))
         return 0;
     return -EACCES;
 }

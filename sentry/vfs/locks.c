@@ -83,7 +83,7 @@ static void node_free(struct lock_node *n)
 static struct lock_node *conflict_locked(struct list_head *head, const struct lock_range *l)
 {
     struct lock_node *n;
-    list_for_each_entry(n, head, link)
+    list_for_each_entry (n, head, link)
         if (n->l.owner != l->owner && n->l.start <= l->end && l->start <= n->l.end &&
             (n->l.type == F_WRLCK || l->type == F_WRLCK))
             return n;
@@ -94,7 +94,7 @@ static struct lock_node *conflict_locked(struct list_head *head, const struct lo
 static void trim_locked(struct inode_locks *s, const struct lock_range *l, struct lock_node **spare)
 {
     struct lock_node *n, *tmp;
-    list_for_each_entry_safe(n, tmp, &s->ranges, link) {
+    list_for_each_entry_safe (n, tmp, &s->ranges, link) {
         if (n->l.owner != l->owner || n->l.start > l->end || l->start > n->l.end)
             continue;
         if (n->l.start < l->start && n->l.end > l->end) {
@@ -118,7 +118,7 @@ static void trim_locked(struct inode_locks *s, const struct lock_range *l, struc
 static void join_locked(struct inode_locks *s, struct lock_node *made)
 {
     struct lock_node *n, *tmp;
-    list_for_each_entry_safe(n, tmp, &s->ranges, link) {
+    list_for_each_entry_safe (n, tmp, &s->ranges, link) {
         if (n == made || n->l.owner != made->l.owner || n->l.type != made->l.type)
             continue;
         if (n->l.end + 1 == made->l.start)
@@ -180,7 +180,9 @@ bool lock_range_conflict(struct inode *i, const struct lock_range *l, struct loc
 static struct lock_range flock_range(struct file *f, int op)
 {
     return (struct lock_range){.owner = f,
-                               .type = op == LOCK_EX ? F_WRLCK : op == LOCK_SH ? F_RDLCK : F_UNLCK,
+                               .type = op == LOCK_EX   ? F_WRLCK
+                                       : op == LOCK_SH ? F_RDLCK
+                                                       : F_UNLCK,
                                .end = INT64_MAX};
 }
 
@@ -188,7 +190,7 @@ static bool owner_remove_locked(struct list_head *head, const void *owner)
 {
     struct lock_node *n, *tmp;
     bool any = false;
-    list_for_each_entry_safe(n, tmp, head, link) {
+    list_for_each_entry_safe (n, tmp, head, link) {
         if (n->l.owner != owner)
             continue;
         list_del(&n->link);
@@ -267,9 +269,9 @@ void locks_free(struct inode *i)
     if (!s)
         return;
     struct lock_node *n, *tmp;
-    list_for_each_entry_safe(n, tmp, &s->ranges, link)
+    list_for_each_entry_safe (n, tmp, &s->ranges, link)
         node_free(n);
-    list_for_each_entry_safe(n, tmp, &s->flocks, link)
+    list_for_each_entry_safe (n, tmp, &s->flocks, link)
         node_free(n);
     free(s);
 }

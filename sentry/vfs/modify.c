@@ -4,8 +4,8 @@
  * Each resolves to the parent, takes its inode lock, decides with the cache, asks the file system,
  * then brings the cache up to date: new names get new dentries, removed ones leave a negative one.
  *
- * Locks: superblock rename_lock (renames between directories), then directories ancestor first or by
- * address. */
+ * Locks: superblock rename_lock (renames between directories), then directories ancestor first or
+ * by address. */
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/fs.h>
@@ -38,11 +38,6 @@ static int target_create(struct task *t, int dirfd, const char *name, bool dir_o
         return -EEXIST;
     }
     struct inode *dir = x->dir.dentry->inode;
-    r = inode_permission(dir, MAY_EXEC, t->cred);
-    if (r < 0) {
-        path_put(&x->dir);
-        return r;
-    }
     fmutex_lock(&dir->lock);
     x->d = dentry_lookup_locked(x->dir.dentry, x->last.name, x->last.len);
     if (IS_ERR(x->d))
@@ -174,11 +169,6 @@ static int target_remove(struct task *t, int dirfd, const char *name, bool want_
         return want_dir ? dir_errors[x->last.kind] : -EISDIR;
     }
     struct inode *dir = x->dir.dentry->inode;
-    r = inode_permission(dir, MAY_EXEC, t->cred);
-    if (r < 0) {
-        path_put(&x->dir);
-        return r;
-    }
     fmutex_lock(&dir->lock);
     x->d = dentry_lookup_locked(x->dir.dentry, x->last.name, x->last.len);
     struct inode *victim = IS_ERR(x->d) ? NULL : x->d->inode;
@@ -199,7 +189,8 @@ static int target_remove(struct task *t, int dirfd, const char *name, bool want_
     return r;
 }
 
-/* The name is gone: the old dentry lives on for those who hold it, a negative one takes its place. */
+/* The name is gone: the old dentry lives on for those who hold it, a negative one takes its place.
+ */
 static void target_removed(struct target *x)
 {
     dentry_mark_deleted(x->d);
@@ -393,10 +384,6 @@ int vfs_rename(struct task *t, int odirfd, const char *oname, int ndirfd, const 
         r = -EBUSY;
     if (r == 0 && x.nlast.kind != LAST_NORM)
         r = flags & RENAME_NOREPLACE ? -EEXIST : -EBUSY;
-    if (r == 0)
-        r = inode_permission(x.odir.dentry->inode, MAY_EXEC, t->cred);
-    if (r == 0)
-        r = inode_permission(x.ndir.dentry->inode, MAY_EXEC, t->cred);
     if (r == 0) {
         rename_lock(&x);
         r = rename_locked(&x);

@@ -190,7 +190,7 @@ int mount_bind(const struct path *src, const struct path *at, uint32_t flags)
 static bool mount_has_children(const struct mount *m)
 {
     struct mount *c;
-    list_for_each_entry(c, &mounts, link)
+    list_for_each_entry (c, &mounts, link)
         if (c->parent == m)
             return true;
     return false;
@@ -244,7 +244,7 @@ bool mount_follow_down(struct path *p)
     while (p->dentry->mounts) {
         struct mount *found = NULL, *m;
         spin_lock(&g_mounts);
-        list_for_each_entry(m, &mounts, link)
+        list_for_each_entry (m, &mounts, link)
             if (m->parent == p->mnt && m->at == p->dentry)
                 found = m;
         if (found)
@@ -279,7 +279,7 @@ bool mount_info(unsigned n, struct mount_info *ret)
 {
     struct mount *m, *found = NULL;
     spin_lock(&g_mounts);
-    list_for_each_entry(m, &mounts, link)
+    list_for_each_entry (m, &mounts, link)
         if (n-- == 0) {
             found = mount_get(m);
             break;

@@ -156,9 +156,8 @@ static struct file *open_tmpfile(struct walk *w, uint32_t flags, uint32_t mode, 
 struct file *vfs_open_unnamed(const struct path *root, struct inode *i, const char *name,
                               uint32_t flags, struct cred *c)
 {
-    struct dentry *parent = S_ISDIR(inode_type(root->dentry->inode)) && root->dentry->parent
-                                ? root->dentry
-                                : NULL;
+    struct dentry *parent =
+        S_ISDIR(inode_type(root->dentry->inode)) && root->dentry->parent ? root->dentry : NULL;
     struct dentry *d = dentry_new(parent, name, strlen(name), i);
     if (!d) {
         inode_put(i);
@@ -195,10 +194,14 @@ static int open_last(struct walk *w, uint32_t flags, uint32_t mode, bool *ret_cr
     if (r < 0)
         return r;
     w->need_dir |= slash;
-    if (kind != LAST_NORM)
-        return (flags & O_CREAT) && kind != LAST_ROOT ? -EISDIR : walk_dots(w, kind);
-    if (slash && (flags & O_CREAT))
-        return -EISDIR;
+    if (kind != LAST_NORM) {
+        r = walk_dots(w, kind);
+        return r == 0 && (flags & O_CREAT) && (flags & O_EXCL) ? -EEXIST : r;
+    }
+    if (slash && (flags & O_CREAT)) {
+        r = walk_may_search(w);
+        return r < 0 ? r : -EISDIR;
+    }
     struct path child;
     r = walk_child(w, name, len, &child);
     if (r == 0 && !child.dentry->inode && (flags & O_CREAT)) {
@@ -215,8 +218,11 @@ static int open_last(struct walk *w, uint32_t flags, uint32_t mode, bool *ret_cr
         r = -ENOENT;
     else if (!*ret_created && (flags & O_CREAT) && (flags & O_EXCL))
         r = -EEXIST;
-    else if (S_ISLNK(inode_type(i)) && (slash || !(flags & O_NOFOLLOW)))
-        r = (r = walk_link(w, &child)) < 0 ? r : 1;
+    else if (S_ISLNK(inode_type(i)) && (w->need_dir || !(flags & O_NOFOLLOW))) {
+        r = walk_link(w, &child);
+        if (r == 0)
+            r = 1;
+    }
     if (r != 0) {
         path_put(&child);
         return r;

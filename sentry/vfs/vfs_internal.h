@@ -12,7 +12,8 @@
 #include <vfs/vfs.h>
 
 /* A name in a directory, or a root. inode, sb never change; parent and name change only while the
- * dentry is unhashed and the tree lock is held. A hashed dentry holds one reference of the cache. */
+ * dentry is unhashed and the tree lock is held. A hashed dentry holds one reference of the cache.
+ */
 struct dentry {
     struct refcount ref;
     struct dentry *parent; /* reference; NULL: root or unnamed */
@@ -23,9 +24,9 @@ struct dentry {
     uint64_t hash;
     char *name; /* NUL-terminated; short_name or the heap */
     uint16_t len;
-    bool hashed;  /* bucket lock */
-    bool deleted; /* its name was removed */
-    bool used;    /* looked up since the LRU hand passed */
+    bool hashed;              /* bucket lock */
+    bool deleted;             /* its name was removed */
+    bool used;                /* looked up since the LRU hand passed */
     _Atomic(uint32_t) mounts; /* mounts on top of it */
     char short_name[32];
 };
@@ -41,13 +42,13 @@ struct dentry *dentry_find(struct dentry *parent, const char *name, size_t len);
 /* A new entry into the cache; directory's lock held, no other entry of the name hashed. Takes the
  * inode's reference; gives a reference or ERR_PTR(-ENOMEM) (the inode is put then). */
 struct dentry *dentry_add(struct dentry *parent, const char *name, size_t len, struct inode *inode);
-void dentry_drop(struct dentry *d); /* out of the cache */
-void dentry_prune(struct dentry *d); /* drop its cached children */
+void dentry_drop(struct dentry *d);      /* out of the cache */
+void dentry_prune(struct dentry *d);     /* drop its cached children */
 void dentry_prune_all(struct dentry *d); /* whole cached subtree */
 /* After a rename in the file system: under another parent and name. Both directories locked. */
 int dentry_move(struct dentry *d, struct dentry *parent, const char *name, size_t len);
 void dentry_mark_deleted(struct dentry *d);
-struct dentry *dentry_parent(struct dentry *d); /* reference; NULL for roots */
+struct dentry *dentry_parent(struct dentry *d);              /* reference; NULL for roots */
 bool dentry_is_ancestor(struct dentry *a, struct dentry *d); /* a == d or above */
 void dentry_init(void);
 extern struct spin g_dentry_tree;
@@ -61,7 +62,7 @@ struct mount {
     bool attached;         /* in the tree; mounts lock */
     struct mount *parent;  /* reference; mounts lock; NULL: top */
     struct dentry *at;     /* reference; where in the parent */
-    struct list_head link;            /* mounts lock */
+    struct list_head link; /* mounts lock */
 };
 struct mount *mount_get(struct mount *m);
 void mount_put(struct mount *m);
@@ -88,6 +89,8 @@ int walk_start(struct walk *w, struct task *t, int dirfd, const char *name, unsi
 /* To the last component: its name (in the walk's text) and kind. w->cur is its directory. */
 int walk_parent(struct walk *w, const char **ret_name, size_t *ret_len, int *ret_kind,
                 bool *ret_slash);
+/* Is w->cur a directory that may be searched? 0, -ENOTDIR, -EACCES. */
+int walk_may_search(struct walk *w);
 int walk_dots(struct walk *w, int kind);
 /* Continue at the target of a symlink found in w->cur. */
 int walk_link(struct walk *w, const struct path *link);

@@ -5,8 +5,8 @@
  * taken one by one; a symbolic link puts its target before the rest (at most SYMLINK_MAX times, so
  * the text stays below 41 * 4 KiB), a magic link replaces the place. Nothing recurses.
  *
- * The guest chooses the string; link targets come from file systems and are bounded by PATH_LEN_MAX.
- * Locks: none held here; dentry_lookup takes the directory's on a miss. */
+ * The guest chooses the string; link targets come from file systems and are bounded by
+ * PATH_LEN_MAX. Locks: none held here; dentry_lookup takes the directory's on a miss. */
 #include <fcntl.h>
 #include <stdlib.h>
 
@@ -111,7 +111,7 @@ static int walk_up(struct walk *w)
     return 0;
 }
 
-static int walk_may_search(struct walk *w)
+int walk_may_search(struct walk *w)
 {
     if (!path_is_dir(&w->cur))
         return -ENOTDIR;
@@ -309,7 +309,7 @@ int walk_finish(struct walk *w)
             path_put(&child);
             return -ENOENT;
         }
-        if (S_ISLNK(inode_type(i)) && (!(w->flags & LOOKUP_NOFOLLOW) || slash)) {
+        if (S_ISLNK(inode_type(i)) && (!(w->flags & LOOKUP_NOFOLLOW) || w->need_dir)) {
             r = walk_link(w, &child);
             path_put(&child);
             if (r < 0)
@@ -350,8 +350,8 @@ int path_lookup_parent(struct task *t, int dirfd, const char *name, unsigned fla
     const char *last;
     size_t len;
     r = walk_parent(&w, &last, &len, &ret_last->kind, &ret_last->trailing_slash);
-    if (r == 0 && ret_last->kind == LAST_NORM && !path_is_dir(&w.cur))
-        r = -ENOTDIR;
+    if (r == 0)
+        r = walk_may_search(&w);
     if (r == 0) {
         memcpy(ret_last->name, last, len);
         ret_last->name[len] = 0;

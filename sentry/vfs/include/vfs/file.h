@@ -41,8 +41,9 @@ struct file_ops {
     /* Emit entries behind f->pos ("." and ".." too: getdents_emit_dots) until getdents_emit() says
      * stop; the caller sets f->pos. Called with pos_lock held. Default -ENOTDIR. */
     int (*readdir)(struct file *f, struct getdents_ctx *ctx);
-    sysret_t (*ioctl)(struct file *f, struct task *t, uint32_t cmd, uint64_t arg); /* default -ENOTTY */
-    int (*fsync)(struct file *f, bool data_only);                                 /* default 0/-EINVAL */
+    sysret_t (*ioctl)(struct file *f, struct task *t, uint32_t cmd,
+                      uint64_t arg);              /* default -ENOTTY */
+    int (*fsync)(struct file *f, bool data_only); /* default 0/-EINVAL */
     int (*fallocate)(struct file *f, int mode, int64_t off, int64_t len);
     /* Object to map, borrowed; ERR_PTR(-ENODEV) by default. */
     struct mappable *(*mappable)(struct file *f);
@@ -60,8 +61,9 @@ struct file_ops {
 struct file {
     struct refcount ref;
     const struct file_ops *ops;
-    uint32_t flags; /* O_ACCMODE | O_APPEND | O_NONBLOCK | O_PATH ... (not O_CLOEXEC); atomic word */
-    struct path path;   /* empty for anonymous files; its inode is the identity (fstat, locks) */
+    uint32_t
+        flags; /* O_ACCMODE | O_APPEND | O_NONBLOCK | O_PATH ... (not O_CLOEXEC); atomic word */
+    struct path path;    /* empty for anonymous files; its inode is the identity (fstat, locks) */
     struct inode *inode; /* reference; serves the data: a stacked fs puts its lower's here at open.
                           * NULL for anonymous files */
     struct fmutex pos_lock; /* RANK_FILE: read/write/seek/getdents on a shared position */
@@ -107,8 +109,8 @@ struct getdents_ctx {
 };
 /* readdir: emit one entry (type: DT_*); @next_off = position behind it. false: buffer full, stop:
  * this entry was not taken. */
-bool getdents_emit(struct getdents_ctx *ctx, const char *name, size_t len, uint64_t ino, uint8_t type,
-                   int64_t next_off);
+bool getdents_emit(struct getdents_ctx *ctx, const char *name, size_t len, uint64_t ino,
+                   uint8_t type, int64_t next_off);
 /* Emits "." (position 0 -> 1) and ".." (1 -> 2) when f->pos asks for them. false: stop. */
 bool getdents_emit_dots(struct file *f, struct getdents_ctx *ctx);
 /* Run f->ops->readdir from the file's position, which moves. 0 or -errno; may park. */

@@ -111,9 +111,9 @@ struct inode {
     struct spin attr_lock;
     struct attr attr; /* attr_lock */
     void *private_data;
-    bool dead;                   /* removed directory; lock */
-    struct inode_locks *locks;   /* vfs/locks.c */
-    void *special; /* pipe of a fifo, socket bound here; files/ and net/, under lock */
+    bool dead;                 /* removed directory; lock */
+    struct inode_locks *locks; /* vfs/locks.c */
+    void *special;             /* pipe of a fifo, socket bound here; files/ and net/, under lock */
     void (*special_put)(void *);
 };
 
@@ -147,7 +147,7 @@ void inode_add_nlink(struct inode *i, int delta); /* and ctime */
 struct superblock {
     struct refcount ref;    /* users: mounts, stacked file systems */
     struct refcount inodes; /* live inodes, and one for the users */
-    const char *type; /* "tmpfs", "9p", "overlay", "proc", ... */
+    const char *type;       /* "tmpfs", "9p", "overlay", "proc", ... */
     uint64_t dev;
     bool exclusive; /* nobody outside the sandbox changes it */
     bool read_only;
@@ -267,7 +267,8 @@ int vfs_chown(struct task *t, const struct path *p, uint32_t uid, uint32_t gid);
 int vfs_truncate(struct task *t, const struct path *p, int64_t size);
 struct file *vfs_open_resolve(struct task *t, int dirfd, const char *name, uint32_t flags,
                               uint32_t mode, unsigned lookup_flags);
-/* An unnamed file: inode (reference taken over) shown as "/NAME (deleted)" below an internal mount. */
+/* An unnamed file: inode (reference taken over) shown as "/NAME (deleted)" below an internal mount.
+ */
 struct file *vfs_open_unnamed(const struct path *root, struct inode *i, const char *name,
                               uint32_t flags, struct cred *c);
 /* A place without a name below an internal mount for @i (reference taken over, also on error), shown
