@@ -66,6 +66,7 @@ int boot_prepare(const struct boot_config *cfg)
     g_kernel_hooks.init_exited = hook_init_exited;
     g_vfs_hooks.fifo_open = fifo_open;
     g_vfs_hooks.file_gone = epoll_file_gone;
+    devfs_tty_open = hostfile_tty_open;
     procfs_capture_host();
     exec_capture_host();
     r = mm_init(g_platform, cfg->memfile);
@@ -79,8 +80,16 @@ int boot_prepare(const struct boot_config *cfg)
     return r;
 }
 
-/* Signals that the CLI passes on go to the command, as a terminal or a supervisor would send them.
- */
+/* Signals that the CLI passes on go to the terminal's foreground group once the guest has one (job
+ * control), else to the command, as a supervisor would send them. */
+static void control_signal(int signo)
+{
+    int32_t pgid = hostfile_foreground();
+
+    if (pgid <= 0 || signal_send_group(pgid, signo, NULL))
+        signal_send_process(g_first, signo, NULL);
+}
+
 static void control_ready(struct io_poll *p, uint32_t revents)
 {
     unsigned char signo;
@@ -90,7 +99,7 @@ static void control_ready(struct io_poll *p, uint32_t revents)
     (void)revents;
     while ((n = read(fd, &signo, 1)) == 1)
         if (signo >= 1 && signo <= NSIGNALS && g_first)
-            signal_send_process(g_first, signo, NULL);
+            control_signal(signo);
     if (n == 0 || io_poll_arm(p, fd, POLLIN, control_ready))
         service_stop(STATUS_FAILED); /* the CLI has gone */
 }

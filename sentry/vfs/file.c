@@ -206,12 +206,21 @@ ssize_t vfs_write_nowait(struct task *t, struct file *f, struct uio *u, int64_t 
     return n;
 }
 
+/* A blocking write into a stream moves everything before it returns; what earlier runs have moved
+ * stands in c->progress. Interrupted after the first byte, it is a short write. */
 sysret_t vfs_write(struct call *c, struct file *f, struct uio *u, int64_t pos)
 {
-    ssize_t n = vfs_write_nowait(c->task, f, u, pos);
-    if (n != -EAGAIN || (f->flags & O_NONBLOCK))
-        return n;
-    return call_wait_file(c, f, POLLOUT);
+    bool stream = !f->ops->seek, wait = !(f->flags & O_NONBLOCK);
+
+    if (c->progress)
+        uio_advance(u, c->progress);
+    sysret_t n = vfs_write_nowait(c->task, f, u, pos);
+    if (!wait || !(n == -EAGAIN || (stream && n > 0 && u->left)))
+        return c->progress ? (sysret_t)c->progress + MAX(n, (sysret_t)0) : n;
+    if (n > 0)
+        c->progress += (uint64_t)n;
+    n = call_wait_file(c, f, POLLOUT);
+    return n == SYS_PARK || !c->progress ? n : (sysret_t)c->progress;
 }
 
 ssize_t file_pread_kernel(struct file *f, void *buf, size_t n, int64_t off)
