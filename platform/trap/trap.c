@@ -286,6 +286,7 @@ const struct platform_ops *trap_platform(void)
         .thread_reply = trap_thread_reply,
         .as_pidfd = trap_as_pidfd,
         .thread_cpu_ns = trap_thread_cpu_ns,
+        .vdso_addr = trap_vdso_addr,
         .print_filters = trap_print_filters,
     };
     return &ops;

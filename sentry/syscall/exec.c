@@ -282,6 +282,8 @@ static size_t auxv_fill(struct load *l, uint64_t (*v)[2])
         v[n][0] = (type);    \
         v[n++][1] = (value); \
     } while (0)
+    if (g_platform->vdso_addr && g_platform->vdso_addr())
+        AUX(AT_SYSINFO_EHDR, g_platform->vdso_addr());
     AUX(AT_HWCAP, g_host_cpu.hwcap);
     AUX(AT_PAGESZ, PAGE_SIZE);
     AUX(AT_CLKTCK, CLOCK_TICKS);

@@ -153,6 +153,10 @@ struct platform_ops {
     /* User CPU time used by the thread, ns (0 if unknown). */
     uint64_t (*thread_cpu_ns)(struct pf_thread *t);
 
+    /* Guest address of a vDSO that stays mapped in every address space, for AT_SYSINFO_EHDR; NULL member
+     * or 0: none. Its fallback calls arrive like any other. */
+    uint64_t (*vdso_addr)(void);
+
     /* Print filters for `doctor --filters`; returns lines printed. */
     int (*print_filters)(void);
 };
