@@ -305,11 +305,7 @@ static void call_finish(struct served *s, sysret_t result)
 {
     struct call *c = &s->task->call;
 
-    call_disarm(c);
-    if (c->state && c->state_free) {
-        c->state_free(c->state);
-        c->state = NULL;
-    }
+    call_end(c);
     s->task->in_call = false;
     s->task->syscalls++;
     if (unlikely(g_service.cfg.trace))
@@ -356,6 +352,7 @@ static void call_execute(struct served *s)
         s->poller->stats->again++;
     }
     if (r == SYS_NORETURN) { /* the registers are set */
+        call_end(c);
         t->in_call = false;
         event_finish(s, false, c->nr, 0);
         return;

@@ -94,9 +94,7 @@ static struct sq_call *sq_end(struct sq *q, struct sq_call *sc, int64_t result)
         struct sq_call *next = sc->next;
         bool broken = sc->link && (result < 0 || q->dead);
 
-        call_disarm(c);
-        if (c->state && c->state_free)
-            c->state_free(c->state);
+        call_end(c);
         complete(q, c->user_data, result);
         if (q->open_link == sc) {
             q->open_done = true;
