@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Guest tests: plain programs that pass natively first (native/NAME) and then inside the sandbox
 # (guest/NAME, once the ringbox binary is built).
+function(add_inside_test test program)
+    add_test(NAME ${test} COMMAND $<TARGET_FILE:ringbox> run ${ARGN} -- $<TARGET_FILE:${program}>)
+    set_tests_properties(${test} PROPERTIES LABELS "guest;$<$<BOOL:${RINGBOX_SANITIZE}>:sanitized>"
+        SKIP_RETURN_CODE 77 TIMEOUT 120)
+endfunction()
 function(add_guest_test name)
     add_executable(guest_${name} ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/${name}.c)
     target_compile_definitions(guest_${name} PRIVATE _GNU_SOURCE)
@@ -12,10 +17,12 @@ function(add_guest_test name)
     set_tests_properties(native/${name} PROPERTIES
         LABELS "native;guest-native" SKIP_RETURN_CODE 77 TIMEOUT 120)
     if(TARGET ringbox)
-        add_test(NAME guest/${name}
-            COMMAND $<TARGET_FILE:ringbox> run -- $<TARGET_FILE:guest_${name}>)
-        set_tests_properties(guest/${name} PROPERTIES
-            LABELS guest SKIP_RETURN_CODE 77 TIMEOUT 120)
+        # with 1, 2 and 3 pollers, and on the second I/O engine; sanitized builds run the first only
+        add_inside_test(guest/${name} guest_${name})
+        if(NOT RINGBOX_SANITIZE)
+            add_inside_test(guest-2/${name} guest_${name} --sentry-cores 2)
+            add_inside_test(guest-3/${name} guest_${name} --sentry-cores 3 --io epoll)
+        endif()
     endif()
 endfunction()
 
