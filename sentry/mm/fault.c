@@ -209,6 +209,19 @@ static int fault_repair(struct mm *mm, struct vma *v, struct seg *s, uint64_t ad
     return 0;
 }
 
+/* Stack, thread and allocator pages are written right after every fork, by parent and child: the
+ * next fork copies them ahead. Runs of writes are not such pages. */
+static void hot_note(struct mm *mm, const struct vma *v, uint64_t addr)
+{
+    uint64_t page = align_down(addr, PAGE_SIZE);
+    if ((v->flags & VMA_SHARED) || v->cow_size > PAGE_SIZE)
+        return;
+    for (unsigned i = 0; i < HOT_PAGES; i++)
+        if (mm->hot[i] == page)
+            return;
+    mm->hot[mm->hot_next++ % HOT_PAGES] = page;
+}
+
 static int fault_locked(struct mm *mm, uint64_t addr, uint32_t access, struct fault_info *fi)
 {
     bool write = (access & PF_ACCESS_WRITE) != 0;
@@ -226,8 +239,13 @@ static int fault_locked(struct mm *mm, uint64_t addr, uint32_t access, struct fa
     if (s && !(write && s->cow) && s->hprot == seg_wanted_prot(v, s))
         return fault_repair(mm, v, s, addr, fi);
     mm->minflt++;
+    bool copied = s && write && s->cow && s->kind == SEG_MEM;
     int r = seg_ensure(mm, v, addr, write, true, &s, fi);
-    return r < 0 ? r : map_for_fault(mm, v, s, addr);
+    if (r < 0)
+        return r;
+    if (copied)
+        hot_note(mm, v, addr);
+    return map_for_fault(mm, v, s, addr);
 }
 
 /* A memory file without a limit of its own: here is where it is enforced. */

@@ -66,6 +66,39 @@ static int fork_seg(struct fork_state *f, struct vma *v, struct vma *cv, struct 
     return map_range(f->child, cv, c->r.start, c->r.end, false, populate);
 }
 
+/* Where the piece of a seg that starts at @at must end: a hot page is a piece of its own. */
+static uint64_t piece_end(const struct mm *mm, uint64_t at, uint64_t end, bool *ret_hot)
+{
+    *ret_hot = false;
+    for (unsigned i = 0; i < HOT_PAGES; i++) {
+        uint64_t h = mm->hot[i];
+        if (h == at && h) {
+            *ret_hot = true;
+            return MIN(end, at + PAGE_SIZE);
+        }
+        if (h > at)
+            end = MIN(end, h);
+    }
+    return end;
+}
+
+/* A page that both will write at once: the child gets its own, the parent keeps its rights. */
+static int fork_hot(struct fork_state *f, struct vma *cv, const struct seg *s)
+{
+    uint64_t len = s->r.end - s->r.start;
+    struct seg *c;
+    int r = seg_alloc(f->child, s->r.start, s->r.end, &c);
+    if (r < 0)
+        return r;
+    c->fresh = false;
+    if (memfile_populate(g_mm.mf, c->off, len) < 0)
+        return -ENOMEM;
+    present_want(s->off, len);
+    if (ua_copy(memfile_ptr(g_mm.mf, c->off), memfile_ptr(g_mm.mf, s->off), len))
+        return -ENOMEM;
+    return map_range(f->child, cv, c->r.start, c->r.end, false, true);
+}
+
 static int fork_vma(struct fork_state *f, struct vma *v)
 {
     if (v->flags & VMA_DONTFORK)
@@ -91,10 +124,15 @@ static int fork_vma(struct fork_state *f, struct vma *v)
     while (s && s->r.start < b) {
         if (mm_spares_fill(f->parent) < 0 || mm_spares_fill(f->child) < 0)
             return -ENOMEM;
-        s = seg_cut(f->parent, s, MAX(a, s->r.start), MIN(b, s->r.end));
+        uint64_t at = MAX(a, s->r.start);
+        bool hot;
+        uint64_t end = piece_end(f->parent, at, MIN(b, s->r.end), &hot);
+        s = seg_cut(f->parent, s, at, end);
         if (!s)
             return -ENOMEM;
-        int r = s->fresh ? 0 : fork_seg(f, v, cv, s);
+        hot = hot && s->kind == SEG_MEM && !s->cow && (s->hprot & PROT_WRITE) && s->hprot > 0 &&
+              !(v->flags & VMA_SHARED);
+        int r = s->fresh ? 0 : hot ? fork_hot(f, cv, s) : fork_seg(f, v, cv, s);
         if (r < 0)
             return r;
         s = seg_next(s);
@@ -111,6 +149,8 @@ static void fork_fields(struct mm *child, struct mm *parent)
     child->mmap_top = parent->mmap_top;
     child->limits = parent->limits;
     child->layout = parent->layout;
+    memcpy(child->hot, parent->hot, sizeof child->hot);
+    child->hot_next = parent->hot_next;
     child->exe = mm_exe_hold(parent);
 }
 

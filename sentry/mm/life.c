@@ -188,7 +188,7 @@ struct pf_as *mm_as(struct mm *mm)
         if (mm->deferring && !mm->dead) {
             int r = ops_force(mm);
             if (r < 0) /* what could not be mapped is tried again when it is touched */
-                log_warn("mm", "first list failed: %d", r);
+                log_debug("mm", "first list failed: %d", r);
             __atomic_store_n(&mm->deferring, false, __ATOMIC_RELEASE);
         }
         mm_unlock(mm);

@@ -40,6 +40,7 @@
 #define HOST_MAPS_MAX 65530u /* vm.max_map_count */
 #define MM_VMAS_MAX 65530u   /* as Linux' default max_map_count; tests at limit and limit + 1 */
 #define MM_VSIZE_MAX (64ULL << 40) /* bytes of VMAs of one address space */
+#define HOT_PAGES 8u
 #define NO_OFF UINT64_MAX
 
 /* Flags of a VMA. */
@@ -145,6 +146,8 @@ struct mm {
     uint64_t reserved;                 /* bytes of own memory-file ranges */
     uint64_t stack_limit, stack_top;
     uint64_t brk, mmap_top;
+    uint64_t hot[HOT_PAGES]; /* pages first written after the last forks, one by one (fork.c) */
+    unsigned hot_next;
     uint64_t spurious_page; /* last fault on a page that was mapped as it should be */
     unsigned spurious_count;
     uint64_t minflt, majflt, peak_rss;

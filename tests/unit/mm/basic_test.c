@@ -185,6 +185,31 @@ static void cow_blocks_double(void **state)
     assert_int_equal(memfile_used(fake_mf), 0);
 }
 
+static void hot_pages(void **state)
+{
+    (void)state;
+    struct mm *mm = new_mm();
+    uint64_t a = (uint64_t)map_anon(mm, 0, 1 * M, RW, PRIV | MAP_POPULATE);
+    for (uint64_t round = 1; round <= 3; round++) {
+        struct mm *child = mm_fork(mm);
+        uint64_t v;
+        assert_non_null(mm_as(child));
+        fake.faults = 0;
+        for (uint64_t i = 0; i < 4; i++) {
+            assert_int_equal(guest_write64(mm, a + i * 256 * K, round), 0);
+            assert_int_equal(guest_read64(child, a + i * 256 * K, &v), 0);
+            assert_int_equal(v, round - 1);
+            assert_int_equal(guest_write64(child, a + i * 256 * K, 99), 0);
+            assert_int_equal(guest_read64(mm, a + i * 256 * K, &v), 0);
+            assert_int_equal(v, round);
+        }
+        assert_true(round == 1 || fake.faults == 0);
+        mm_put(child);
+    }
+    mm_put(mm);
+    assert_int_equal(memfile_used(fake_mf), 0);
+}
+
 static void file_private(struct fake_file *f)
 {
     struct mm *mm = new_mm();
@@ -596,6 +621,7 @@ int main(void)
         cmocka_unit_test(advice),
         cmocka_unit_test(exhausted_self_unmaps),
         cmocka_unit_test(lying_guest),
+        cmocka_unit_test(hot_pages),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
