@@ -206,11 +206,14 @@ int p9_getattr(struct inode *i, struct attr *ret)
     struct p9_inode *pi = p9_of(i);
     struct p9_attr a;
     /* A file mapped writable changes without anybody saying so. */
-    if (atomic_exchange(&pi->stale, false) || !i->sb->exclusive || pi->map_rw) {
+    spin_lock(&pi->fs->lock);
+    bool mapped = pi->map_rw;
+    spin_unlock(&pi->fs->lock);
+    if (atomic_exchange(&pi->stale, false) || !i->sb->exclusive || mapped) {
         struct p9_fd *d = p9_fd_any(pi);
         if (d) {
             p9_stat_store(pi, d->fd);
-            p9_fd_put(pi->fs, d);
+            p9_fd_put(d);
         } else {
             uint32_t fid;
             int r = p9_fid(pi, &fid);

@@ -57,6 +57,8 @@ struct p9_conn {
     size_t rx_have;
 };
 
+int64_t p9_deadline_ns = P9_DEADLINE_NS;
+
 static struct p9_req g_clunk; /* stands in slots for requests nobody waits for */
 #define CLUNK (&g_clunk)
 
@@ -455,7 +457,7 @@ int p9_transact(struct p9_conn *c, struct p9_req *r)
     r->fiber = fiber_self();
     r->done = false;
     r->fd = -1;
-    r->deadline_ns = clock_now_ns(CLOCK_MONOTONIC) + P9_DEADLINE_NS;
+    r->deadline_ns = clock_now_ns(CLOCK_MONOTONIC) + p9_deadline_ns;
     int tag = tag_take(c, r, true);
     if (tag < 0)
         return tag;

@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  * p9fs_file.c - regular files: donated descriptors, reading, writing, mapping.
  *
- * With a ringbox server an open gives the descriptor of the file itself: the inode keeps one for
- * reading and one for reading and writing (LRU, P9_CACHED_FDS), an open file holds a reference, and
- * reads, writes and mappings need no message. Otherwise an open file has a fid and moves bytes with
- * Tread and Twrite.
+ * With a ringbox server an open file holds a donated descriptor (p9fs_fd.c), and reads, writes and
+ * mappings need no message. Otherwise it has a fid and moves bytes with Tread and Twrite.
  *
- * The server may lie: a donated descriptor must be a regular file with the identity and access
- * announced, else the connection fails. Appends: under the inode's lock at the size the host
- * reports; on shared mounts through a descriptor (or fid) of its own with O_APPEND.
+ * Appends: under the inode's lock at the size the host reports; on shared mounts through a descriptor
+ * (or fid) of its own with O_APPEND.
  *
- * Locks: inode->lock around writes; open_lock while a descriptor is fetched; fs->lock for pointers.
+ * Locks: inode->lock around writes; fs->lock for what mappings keep.
  * Left out: mapping files of servers that do not donate (-ENODEV).
- * Host: fstat, fcntl, close [sentry]
+ * Host: fstat, close [sentry]
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -34,172 +31,6 @@ struct p9_file {
     uint32_t fid;     /* opened; used when fd is NULL */
     bool appends;     /* the server appends whatever the offset */
 };
-
-/* --- descriptors --- */
-
-void p9_fd_put(struct p9fs *fs, struct p9_fd *d)
-{
-    if (!d || !refcount_put(&d->ref))
-        return;
-    close(d->fd);
-    free(d);
-    fs->fd_count--;
-}
-
-static struct p9_fd *fd_get(struct p9_fd *d)
-{
-    if (d)
-        refcount_get(&d->ref);
-    return d;
-}
-
-/* Cached descriptors of the inode leave it; the caller puts them. */
-static void fds_take_locked(struct p9_inode *pi, struct p9_fd *ret[2])
-{
-    ret[0] = pi->ro;
-    ret[1] = pi->rw;
-    pi->fs->fd_cached -= (pi->ro != NULL) + (pi->rw != NULL);
-    pi->ro = pi->rw = NULL;
-    list_del(&pi->lru);
-}
-
-void p9_fds_drop(struct p9_inode *pi)
-{
-    struct p9_fd *d[2];
-    spin_lock(&pi->fs->lock);
-    fds_take_locked(pi, d);
-    spin_unlock(&pi->fs->lock);
-    p9_fd_put(pi->fs, d[0]);
-    p9_fd_put(pi->fs, d[1]);
-}
-
-/* A cached descriptor that serves, with a reference; it becomes the most recently used. */
-static struct p9_fd *fd_cached(struct p9_inode *pi, bool writable)
-{
-    struct p9fs *fs = pi->fs;
-    spin_lock(&fs->lock);
-    struct p9_fd *d = fd_get(pi->rw || writable ? pi->rw : pi->ro);
-    if (d) {
-        list_del(&pi->lru);
-        list_add(&pi->lru, &fs->fd_lru);
-    }
-    spin_unlock(&fs->lock);
-    return d;
-}
-
-struct p9_fd *p9_fd_any(struct p9_inode *pi)
-{
-    return fd_cached(pi, false);
-}
-
-static int fd_check(struct p9_inode *pi, int fd, bool writable, const struct p9_attr *a)
-{
-    struct stat st;
-    int want = writable ? O_RDWR : O_RDONLY;
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_ino != a->ino || st.st_dev != a->dev ||
-        a->qid.path != pi->path || a->dev != pi->dev || (fcntl(fd, F_GETFL) & O_ACCMODE) != want)
-        return p9_conn_fail(pi->fs->conn, "a descriptor of something else");
-    return 0;
-}
-
-int p9_fd_adopt(struct p9_inode *pi, int fd, bool writable, const struct p9_attr *a)
-{
-    struct p9fs *fs = pi->fs;
-    struct p9_fd *old[2] = {NULL, NULL}, *evicted[2] = {NULL, NULL};
-    int r = fd_check(pi, fd, writable, a);
-    struct p9_fd *d = r == 0 ? calloc(1, sizeof *d) : NULL;
-    if (!d) {
-        close(fd);
-        return r < 0 ? r : -ENOMEM;
-    }
-    refcount_init(&d->ref);
-    d->fd = fd;
-    d->writable = writable;
-    fs->fd_count++;
-    spin_lock(&fs->lock);
-    struct p9_fd **slot = writable ? &pi->rw : &pi->ro;
-    old[0] = *slot;
-    if (!old[0])
-        fs->fd_cached++;
-    *slot = d;
-    list_del(&pi->lru);
-    list_add(&pi->lru, &fs->fd_lru);
-    if (fs->fd_cached > P9_CACHED_FDS) {
-        struct p9_inode *last = list_last_entry(&fs->fd_lru, struct p9_inode, lru);
-        if (last != pi)
-            fds_take_locked(last, evicted);
-    }
-    spin_unlock(&fs->lock);
-    p9_fd_put(fs, old[0]);
-    p9_fd_put(fs, evicted[0]);
-    p9_fd_put(fs, evicted[1]);
-    return 0;
-}
-
-/* Ask the server to open. Gives a descriptor or, with none donated, an opened fid. */
-static int server_open(struct p9_inode *pi, uint32_t flags, int *ret_fd, uint32_t *ret_fid,
-                       struct p9_attr *ret_attr)
-{
-    struct p9_conn *conn = pi->fs->conn;
-    uint32_t fid = p9_fid_new(conn);
-    int r;
-    *ret_fd = -1;
-    if (p9_conn_ringbox(conn)) {
-        char name[NAME_LEN_MAX + 1];
-        struct p9_topenat m = {.fid = pi->fid, .newfid = fid, .flags = flags};
-        struct p9_ropenat reply;
-        if (pi->fs->fd_count >= P9_FDS_MAX)
-            return -ENFILE;
-        struct inode *dir AUTO_PUT(inode) = p9_fid_parent(pi, name);
-        if (dir) {
-            m.fid = p9_of(dir)->fid;
-            m.name = p9_str_from(name);
-        }
-        r = P9_CALL_FD(conn, topenat, ropenat, &m, &reply, ret_fd);
-        if (r == 0 && (reply.with_fd > 1 || reply.attr.qid.path != pi->path))
-            r = p9_conn_fail(conn, "opened something else");
-        if (r < 0 && *ret_fd >= 0) {
-            close(*ret_fd);
-            *ret_fd = -1;
-        }
-        *ret_attr = reply.attr;
-    } else {
-        struct p9_twalk w = {.fid = pi->fid, .newfid = fid};
-        struct p9_rwalk wr;
-        struct p9_tlopen m = {.fid = fid, .flags = flags};
-        struct p9_rlopen reply;
-        r = P9_CALL(conn, twalk, rwalk, &w, &wr);
-        if (r < 0)
-            return r;
-        r = P9_CALL(conn, tlopen, rlopen, &m, &reply);
-        if (r < 0)
-            p9_clunk(conn, fid, false);
-    }
-    *ret_fid = fid;
-    return r;
-}
-
-/* A descriptor that serves @writable: cached, or fetched now. NULL with *ret_fid: not donated. */
-static int fd_obtain(struct p9_inode *pi, bool writable, struct p9_fd **ret, uint32_t *ret_fid)
-{
-    struct p9_attr a;
-    int fd, r = 0;
-    *ret = fd_cached(pi, writable);
-    if (*ret)
-        return 0;
-    fmutex_lock(&pi->open_lock);
-    *ret = fd_cached(pi, writable);
-    if (!*ret)
-        r = server_open(pi, writable ? O_RDWR : O_RDONLY, &fd, ret_fid, &a);
-    if (!*ret && r == 0 && fd >= 0) {
-        r = p9_fd_adopt(pi, fd, writable, &a);
-        *ret = r == 0 ? fd_cached(pi, writable) : NULL;
-        if (r == 0 && !*ret)
-            r = -ENFILE; /* evicted at once: pressure */
-    }
-    fmutex_unlock(&pi->open_lock);
-    return r;
-}
 
 /* --- reading and writing --- */
 
@@ -413,11 +244,10 @@ static int file_fallocate(struct file *f, int mode, int64_t off, int64_t len)
 static void file_release(struct file *f)
 {
     struct p9_file *pf = f->private_data;
-    struct p9fs *fs = p9_of(f->inode)->fs;
     if (pf->fd)
-        p9_fd_put(fs, pf->fd);
+        p9_fd_put(pf->fd);
     else
-        p9_clunk(fs->conn, pf->fid, false);
+        p9_clunk(p9_of(f->inode)->fs->conn, pf->fid, false);
     free(pf);
 }
 
@@ -461,7 +291,7 @@ static int open_private(struct p9_inode *pi, uint32_t flags, struct p9_file *pf)
     struct p9_attr a;
     struct stat st;
     int fd;
-    int r = server_open(pi, flags, &fd, &pf->fid, &a);
+    int r = p9_server_open(pi, flags, &fd, &pf->fid, &a);
     if (r < 0)
         return r;
     pf->appends = flags & O_APPEND;
@@ -471,17 +301,8 @@ static int open_private(struct p9_inode *pi, uint32_t flags, struct p9_file *pf)
         close(fd);
         return p9_conn_fail(pi->fs->conn, "a descriptor of something else");
     }
-    struct p9_fd *d = calloc(1, sizeof *d);
-    if (!d) {
-        close(fd);
-        return -ENOMEM;
-    }
-    refcount_init(&d->ref);
-    d->fd = fd;
-    d->writable = true;
-    pi->fs->fd_count++;
-    pf->fd = d;
-    return 0;
+    pf->fd = p9_fd_new(fd, true);
+    return pf->fd ? 0 : -ENOMEM;
 }
 
 int p9_open_file(struct inode *i, struct file *f)
@@ -498,7 +319,7 @@ int p9_open_file(struct inode *i, struct file *f)
     if (writable && f->flags & O_APPEND && !i->sb->exclusive) {
         r = open_private(pi, acc | O_APPEND, pf);
     } else {
-        r = fd_obtain(pi, writable, &pf->fd, &pf->fid);
+        r = p9_fd_obtain(pi, writable, &pf->fd, &pf->fid);
         if (r == -EACCES && acc == O_WRONLY)
             r = open_private(pi, acc, pf);
     }
@@ -542,7 +363,7 @@ static int map_host_fd(struct mappable *m, bool write)
         return fd;
     if (write && pi->vfs->sb->read_only)
         return -1;
-    if (fd_obtain(pi, write, &d, &fid) < 0)
+    if (p9_fd_obtain(pi, write, &d, &fid) < 0)
         return -1;
     if (!d) {
         p9_clunk(fs->conn, fid, false);
@@ -553,7 +374,7 @@ static int map_host_fd(struct mappable *m, bool write)
         *slot = steal(d);
     fd = (*slot)->fd;
     spin_unlock(&fs->lock);
-    p9_fd_put(fs, d);
+    p9_fd_put(d);
     if (write)
         pi->stale = true;
     return fd;

@@ -179,8 +179,8 @@ void p9_release(struct inode *i)
     list_del(&pi->hash_link);
     spin_unlock(&fs->lock);
     p9_fds_drop(pi);
-    p9_fd_put(fs, pi->map_ro);
-    p9_fd_put(fs, pi->map_rw);
+    p9_fd_put(pi->map_ro);
+    p9_fd_put(pi->map_rw);
     p9_listing_put(pi->listing);
     mappable_fini(&pi->map);
     if (pi->fid != P9_NOFID)

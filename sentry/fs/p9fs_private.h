@@ -15,6 +15,7 @@
 #define P9_CLUNKS 64u                        /* fids to clunk, gathered to go with other requests */
 #define P9_FDS_QUEUED 64u                    /* donated descriptors that came before their reply */
 #define P9_DEADLINE_NS (60LL * 1000000000LL) /* for a reply; then the connection is closed */
+extern int64_t p9_deadline_ns;               /* as above; only tests change it */
 
 struct p9_conn;
 
@@ -92,8 +93,11 @@ uint64_t p9_conn_messages(const struct p9_conn *c);
 
 /* --- file system --- */
 
-#define P9_CACHED_FDS 4000u        /* donated descriptors that inodes keep without an open file */
-#define P9_FDS_MAX 12000u          /* donated descriptors altogether; -ENFILE */
+#define P9_CACHED_FDS \
+    4000u                   /* donated descriptors that the inodes of a mount keep without an open
+                             * file; at most half of those allowed */
+#define P9_FDS_MAX 12000u   /* donated descriptors of all mounts (p9fs_limit_fds); -ENFILE */
+#define P9_FDS_DEFAULT 512u /* until the limit is known: fits the usual soft RLIMIT_NOFILE */
 #define P9_LISTING_ENTRIES 100000u /* of a directory kept in memory; longer ones are streamed */
 #define P9_LISTING_BYTES (8u << 20)
 #define P9_HINT_ENTRIES 8192u /* of a directory listed with attributes */
@@ -130,7 +134,6 @@ struct p9fs {
     struct list_head *hash;  /* p9_inode.hash_link by (path, dev) */
     struct list_head fd_lru; /* p9_inode.lru: those with a cached descriptor, old last */
     uint32_t fd_cached;
-    _Atomic(uint32_t) fd_count;
 };
 
 struct p9_inode {
@@ -193,13 +196,21 @@ int p9_statfs(struct superblock *sb, struct statfs *ret);
 int p9_fid_attr(struct p9fs *fs, uint32_t fid, struct p9_attr *ret);
 void p9_stat_store(struct p9_inode *pi, int fd); /* attributes from a donated descriptor */
 
-/* p9fs_file.c */
-void p9_fd_put(struct p9fs *fs, struct p9_fd *d);
+/* p9fs_fd.c */
+struct p9_fd *p9_fd_new(int fd, bool writable); /* takes fd; NULL: no memory */
+/* Ask the server to open. Gives a descriptor or, with none donated (-1), an opened fid. */
+int p9_server_open(struct p9_inode *pi, uint32_t flags, int *ret_fd, uint32_t *ret_fid,
+                   struct p9_attr *ret_attr);
+/* A descriptor that serves @writable: cached, or fetched now. NULL with *ret_fid: not donated. */
+int p9_fd_obtain(struct p9_inode *pi, bool writable, struct p9_fd **ret, uint32_t *ret_fid);
+void p9_fd_put(struct p9_fd *d);
 /* Keep @fd (taken) as the inode's cached descriptor after checking that it is what it should be. */
 int p9_fd_adopt(struct p9_inode *pi, int fd, bool writable, const struct p9_attr *a);
 /* A reference to whichever descriptor is cached, or NULL. */
 struct p9_fd *p9_fd_any(struct p9_inode *pi);
 void p9_fds_drop(struct p9_inode *pi);
+uint32_t p9_fds_count(void); /* donated descriptors held, all mounts */
+/* p9fs_file.c */
 int p9_open_file(struct inode *i, struct file *f);
 struct mappable *p9_mappable(struct inode *i);
 extern const struct mappable_ops p9_mappable_ops;

@@ -18,6 +18,7 @@
 #include <files/files.h>
 #include <fs/fs.h>
 #include <host/io.h>
+#include <host/limits.h>
 #include <kernel/futex.h>
 #include <mm/mm.h>
 #include <service/boot.h>
@@ -56,6 +57,8 @@ static void hook_init_exited(struct process *first, int32_t status)
 int boot_prepare(const struct boot_config *cfg)
 {
     struct kernel_config k = {cfg->pid_max, cfg->uid, cfg->gid, cfg->hostname};
+    struct host_limits host;
+    struct sandbox_limits limits;
     int r;
 
     g_platform = service_platform();
@@ -67,6 +70,9 @@ int boot_prepare(const struct boot_config *cfg)
     g_vfs_hooks.fifo_open = fifo_open;
     g_vfs_hooks.file_gone = epoll_file_gone;
     devfs_tty_open = hostfile_tty_open;
+    host_limits_read(&host);
+    sandbox_limits_derive(&host, &limits);
+    p9fs_limit_fds(limits.donated_fds);
     procfs_capture_host();
     exec_capture_host();
     r = mm_init(g_platform, cfg->memfile);

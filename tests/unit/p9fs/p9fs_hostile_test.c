@@ -316,6 +316,18 @@ static void stray_descriptors(void **state)
     waitpid(pid, NULL, 0);
 }
 
+/* Nothing comes back: the connection ends after the deadline. */
+static void silence(void **state)
+{
+    (void)state;
+    int sv[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+    p9_deadline_ns = 50000000;
+    assert_int_equal(PTR_ERR(p9fs_new(sv[0], "", true, true, NULL)), -EIO);
+    p9_deadline_ns = P9_DEADLINE_NS;
+    close(sv[1]);
+}
+
 static void gone_at_once(void **state)
 {
     (void)state;
@@ -329,9 +341,9 @@ int main(void)
 {
     g_cred = cred_new(getuid(), getgid(), NULL, 0);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gone_at_once),      cmocka_unit_test(chosen_lies),
-        cmocka_unit_test(stray_descriptors), cmocka_unit_test(dies_in_between),
-        cmocka_unit_test(random_lies),
+        cmocka_unit_test(gone_at_once),    cmocka_unit_test(silence),
+        cmocka_unit_test(chosen_lies),     cmocka_unit_test(stray_descriptors),
+        cmocka_unit_test(dies_in_between), cmocka_unit_test(random_lies),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     cred_put(g_cred);

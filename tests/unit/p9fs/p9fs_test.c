@@ -280,14 +280,45 @@ static void many_inodes(void **state)
         assert_false(IS_ERR(f));
         file_put(f);
     }
-    struct p9fs *fs = sb->private_data;
-    assert_true(fs->fd_count <= P9_CACHED_FDS + 1);
+    assert_true(p9_fds_count() <= P9_CACHED_FDS + 1);
     for (unsigned n = 0; n < FILES; n++) {
         struct file *f = open_inode(inodes[n], O_RDONLY);
         assert_int_equal(file_get_bytes(f, buf, 8, 0), 1);
         file_put(f);
         inode_put(inodes[n]);
     }
+    unmount(sb);
+}
+
+/* At the limit: -ENFILE; a closed file makes room again. */
+static void descriptor_limit(void **state)
+{
+    (void)state;
+    struct superblock *sb = mount_kind(DONATE, true, true);
+    enum { LIMIT = 20 };
+    struct file *files[LIMIT];
+    struct inode *inodes[LIMIT + 1];
+    p9fs_limit_fds(LIMIT);
+    for (unsigned n = 0; n <= LIMIT; n++) {
+        char name[32];
+        snprintf(name, sizeof name, "f%u", n);
+        host_file(name, "x");
+        inodes[n] = find(sb->root, name);
+        if (n < LIMIT) {
+            files[n] = open_inode(inodes[n], O_RDONLY);
+            assert_false(IS_ERR(files[n]));
+        }
+    }
+    assert_int_equal(PTR_ERR(open_inode(inodes[LIMIT], O_RDONLY)), -ENFILE);
+    file_put(files[0]);
+    files[0] = open_inode(inodes[LIMIT], O_RDONLY);
+    assert_false(IS_ERR(files[0]));
+    for (unsigned n = 0; n <= LIMIT; n++) {
+        if (n < LIMIT)
+            file_put(files[n]);
+        inode_put(inodes[n]);
+    }
+    p9fs_limit_fds(P9_FDS_MAX);
     unmount(sb);
 }
 
@@ -353,36 +384,60 @@ static void many_fibers_main(void *arg)
     g_running--;
 }
 
+static void silence_main(void *arg)
+{
+    int sv[2];
+    (void)arg;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+    p9_deadline_ns = 50000000;
+    assert_int_equal(PTR_ERR(p9fs_new(sv[0], "", true, true, NULL)), -EIO);
+    p9_deadline_ns = P9_DEADLINE_NS;
+    close(sv[1]);
+    g_running--;
+}
+
+static void on_poller(void (*fn)(void *arg), void *arg)
+{
+    assert_int_equal(io_create(IO_EPOLL, &g_io), 0);
+    g_sched = fiber_sched_new(loop, kick, NULL);
+    struct timer_base *tb = timer_base_new(kick, NULL);
+    assert_non_null(tb);
+    timer_base_bind(tb);
+    g_running = 1;
+    assert_int_equal(fiber_spawn(g_sched, fn, arg), 0);
+    fiber_sched_run(g_sched);
+    fiber_sched_free(g_sched);
+    timer_base_bind(NULL);
+    timer_base_free(tb);
+    io_destroy(g_io);
+}
+
+static void silent_server(void **state)
+{
+    (void)state;
+    on_poller(silence_main, NULL);
+}
+
 static void many_fibers(void **state)
 {
     (void)state;
-    for (enum kind k = 0; k < KINDS; k++) {
-        assert_int_equal(io_create(IO_EPOLL, &g_io), 0);
-        g_sched = fiber_sched_new(loop, kick, NULL);
-        struct timer_base *tb = timer_base_new(kick, NULL);
-        assert_non_null(tb);
-        timer_base_bind(tb);
-        g_running = 1;
-        assert_int_equal(fiber_spawn(g_sched, many_fibers_main, (void *)(uintptr_t)k), 0);
-        fiber_sched_run(g_sched);
-        fiber_sched_free(g_sched);
-        timer_base_bind(NULL);
-        timer_base_free(tb);
-        io_destroy(g_io);
-    }
+    for (enum kind k = 0; k < KINDS; k++)
+        on_poller(many_fibers_main, (void *)(uintptr_t)k);
 }
 
 int main(int argc, char **argv)
 {
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
+    p9fs_limit_fds(P9_FDS_MAX);
     g_cred = cred_new(getuid(), getgid(), NULL, 0);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(read_and_stat),    cmocka_unit_test(warm_is_silent),
         cmocka_unit_test(write_and_append), cmocka_unit_test(names),
         cmocka_unit_test(listing),          cmocka_unit_test(listing_answers_lookups),
         cmocka_unit_test(xattrs),           cmocka_unit_test(many_inodes),
-        cmocka_unit_test(many_fibers),
+        cmocka_unit_test(descriptor_limit), cmocka_unit_test(many_fibers),
+        cmocka_unit_test(silent_server),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     cred_put(g_cred);

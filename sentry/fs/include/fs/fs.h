@@ -31,6 +31,10 @@ struct superblock *p9fs_new(int sock, const char *aname, bool exclusive, bool re
 
 /* Before confinement: what /proc and /sys tell about the machine. */
 void procfs_capture_host(void);
+/* How many descriptors donated by servers may be held at once, all mounts (host/limits.h:
+ * donated_fds). Before the first p9fs_new(). */
+void p9fs_limit_fds(uint32_t fds);
+
 struct superblock *procfs_new(void);
 struct superblock *sysfs_new(void);
 /* /dev: null zero full random urandom tty stdin stdout stderr fd, shm/ and pts/ to mount on. */
