@@ -144,7 +144,8 @@ static int filter_terminals(void)
 static int list_add_sigaction(scmp_filter_ctx ctx, int nr)
 {
     int err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 1, SCMP_A0(SCMP_CMP_EQ, SIGNAL_SETXID, 0));
-    return err ? err : seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 1, SCMP_A0(SCMP_CMP_EQ, SIGABRT, 0));
+    return err ? err
+               : seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 1, SCMP_A0(SCMP_CMP_EQ, SIGABRT, 0));
 }
 
 static int list_add_rule(scmp_filter_ctx ctx, int nr, bool no_exec)

@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
- * p9fs.c - the 9P file system: superblock, inodes by identity, lookup, attributes.
+ * p9fs.c - the 9P file system: superblock, lookup, attributes.
  *
- * Model: one inode per object at the server, keyed by (qid.path, dev), so hard links share it and
- * its caches. It owns an unopened fid from the lookup that made it until its last reference goes.
- * Attributes are those of the last message about it; what changes them marks them stale, and the
- * next getattr asks again (or looks at a donated descriptor). Exclusive mounts never ask otherwise;
- * shared ones at every getattr and lookup.
+ * Model: inodes as in p9fs_inode.c. Attributes are those of the last message about an inode; what
+ * changes them marks them stale, and the next getattr asks again (or looks at a donated descriptor).
+ * Exclusive mounts never ask otherwise; shared ones at every getattr and lookup.
  *
  * The server may lie: kinds that contradict each other, or names, fail the connection
  * (p9fs_conn.c). What it says about owners, times and sizes is only reported.
  *
- * Locks: fs->lock (spin, RANK_OBJECT) for the hash and all caches of inodes.
+ * Locks: those of p9fs_inode.c.
  * Left out: notification of changes on shared mounts; ACLs.
  * Host: fstat, newfstatat [sentry]
  */
@@ -21,7 +19,6 @@
 #include <unistd.h>
 
 #include <base/err.h>
-#include <base/hash.h>
 #include <fs/fs.h>
 
 #include "p9fs_private.h"
@@ -50,7 +47,7 @@ static struct timespec time_from(const struct p9_time *t)
     return (struct timespec){.tv_sec = (time_t)t->sec, .tv_nsec = (long)t->nsec};
 }
 
-static void attr_convert(struct p9fs *fs, const struct p9_attr *a, struct attr *ret)
+void p9_attr_convert(struct p9fs *fs, const struct p9_attr *a, struct attr *ret)
 {
     *ret = (struct attr){
         .ino = a->qid.path,
@@ -73,7 +70,7 @@ static void attr_convert(struct p9fs *fs, const struct p9_attr *a, struct attr *
 void p9_attr_store(struct inode *i, const struct p9_attr *a)
 {
     struct attr attr;
-    attr_convert(p9_of(i)->fs, a, &attr);
+    p9_attr_convert(p9_of(i)->fs, a, &attr);
     spin_lock(&i->attr_lock);
     attr.mode = (attr.mode & ~(uint32_t)S_IFMT) | (i->attr.mode & S_IFMT);
     attr.ino = i->attr.ino;
@@ -186,107 +183,21 @@ int p9_walk(struct p9fs *fs, uint32_t dir_fid, const char *name, size_t len, uin
     return r;
 }
 
-/* --- inodes --- */
-
-static struct list_head *bucket_of(struct p9fs *fs, uint64_t path, uint64_t dev)
-{
-    return &fs->hash[hash_u64(path ^ hash_u64(dev)) % P9_HASH_BUCKETS];
-}
-
-/* Reference to the live inode of this identity, or NULL. */
-static struct inode *find_locked(struct p9fs *fs, const struct p9_attr *a)
-{
-    struct p9_inode *pi;
-    list_for_each_entry (pi, bucket_of(fs, a->qid.path, a->dev), hash_link)
-        if (pi->path == a->qid.path && pi->dev == a->dev) {
-            if (inode_type(pi->vfs) != (a->mode & S_IFMT))
-                continue; /* the number was used again for something else */
-            if (refcount_get_unless_zero(&pi->vfs->ref))
-                return pi->vfs;
-        }
-    return NULL;
-}
-
-static const struct inode_ops *ops_for(uint32_t mode)
-{
-    return S_ISDIR(mode) ? &p9_dir_ops : S_ISREG(mode) ? &p9_file_ops : &p9_other_ops;
-}
-
-static struct inode *inode_make(struct p9fs *fs, uint32_t fid, const struct p9_attr *a)
-{
-    struct attr attr;
-    struct p9_inode *pi = calloc(1, sizeof *pi);
-    if (!pi)
-        return NULL;
-    pi->fs = fs;
-    pi->fid = fid;
-    pi->path = a->qid.path;
-    pi->dev = a->dev;
-    list_init(&pi->hash_link);
-    list_init(&pi->lru);
-    fmutex_init(&pi->open_lock, RANK_PAGES);
-    mappable_init(&pi->map, &p9_mappable_ops);
-    attr_convert(fs, a, &attr);
-    struct inode *i = inode_new(fs->sb, ops_for(a->mode), &attr, pi);
-    if (!i)
-        free(pi);
-    else
-        pi->vfs = i;
-    return i;
-}
-
-struct inode *p9_inode_obtain(struct p9fs *fs, uint32_t fid, const struct p9_attr *a)
-{
-    struct inode *made = NULL;
-    for (;;) {
-        spin_lock(&fs->lock);
-        struct inode *i = find_locked(fs, a);
-        if (!i && made)
-            list_add(&p9_of(made)->hash_link, bucket_of(fs, a->qid.path, a->dev));
-        spin_unlock(&fs->lock);
-        if (i) {
-            if (made)
-                inode_put(made); /* clunks the fid */
-            else
-                p9_clunk(fs->conn, fid, false);
-            p9_attr_store(i, a);
-            p9_of(i)->stale = false;
-            return i;
-        }
-        if (made)
-            return made;
-        made = inode_make(fs, fid, a);
-        if (!made) {
-            p9_clunk(fs->conn, fid, false);
-            return ERR_PTR(-ENOMEM);
-        }
-    }
-}
-
-void p9_release(struct inode *i)
-{
-    struct p9_inode *pi = p9_of(i);
-    struct p9fs *fs = pi->fs;
-    spin_lock(&fs->lock);
-    list_del(&pi->hash_link);
-    spin_unlock(&fs->lock);
-    p9_fds_drop(pi);
-    p9_fd_put(fs, pi->map_ro);
-    p9_fd_put(fs, pi->map_rw);
-    p9_listing_put(pi->listing);
-    mappable_fini(&pi->map);
-    p9_clunk(fs->conn, pi->fid, i->attr.nlink == 0);
-    free(pi->link);
-    free(pi->map_path);
-    free(pi);
-}
+/* --- operations --- */
 
 struct inode *p9_lookup(struct inode *dir, const char *name, size_t len)
 {
     struct p9_inode *pd = p9_of(dir);
     struct p9_attr a;
-    uint32_t fid;
-    int r = p9_walk(pd->fs, pd->fid, name, len, &fid, &a);
+    uint32_t dir_fid, fid;
+    int r = p9_hint(pd, name, len, &a);
+    if (r == 0)
+        return ERR_PTR(-ENOENT);
+    if (r == 1)
+        return p9_inode_hinted(dir, name, len, &a);
+    r = p9_fid(pd, &dir_fid);
+    if (r == 0)
+        r = p9_walk(pd->fs, dir_fid, name, len, &fid, &a);
     return r < 0 ? ERR_PTR(r) : p9_inode_obtain(pd->fs, fid, &a);
 }
 
@@ -301,7 +212,10 @@ int p9_getattr(struct inode *i, struct attr *ret)
             p9_stat_store(pi, d->fd);
             p9_fd_put(pi->fs, d);
         } else {
-            int r = p9_fid_attr(pi->fs, pi->fid, &a);
+            uint32_t fid;
+            int r = p9_fid(pi, &fid);
+            if (r == 0)
+                r = p9_fid_attr(pi->fs, fid, &a);
             if (r < 0) {
                 pi->stale = true;
                 return r;

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include <base/err.h>
+#include <base/hash.h>
 
 #include "p9fs_private.h"
 
@@ -35,6 +36,8 @@ void p9_listing_put(struct p9_listing *l)
     if (!l || !refcount_put(&l->ref))
         return;
     free(l->names);
+    free(l->attrs);
+    free(l->index);
     free(l->entries);
     free(l);
 }
@@ -52,14 +55,16 @@ void p9_listing_drop(struct p9_inode *dir)
 static int dir_open(struct p9_inode *pi, uint32_t *ret_fid)
 {
     struct p9_conn *conn = pi->fs->conn;
-    uint32_t fid = p9_fid_new(conn);
-    struct p9_twalk w = {.fid = pi->fid, .newfid = fid};
+    uint32_t own, fid = p9_fid_new(conn);
+    int r = p9_fid(pi, &own);
+    if (r < 0)
+        return r;
+    struct p9_twalk w = {.fid = own, .newfid = fid};
     struct p9_rwalk wr;
     struct p9_tlopen m = {.fid = fid, .flags = O_RDONLY | O_DIRECTORY};
     struct p9_rlopen reply;
-    int r;
     if (p9_conn_ringbox(conn)) {
-        struct p9_topenat o = {.fid = pi->fid, .newfid = fid, .flags = O_RDONLY | O_DIRECTORY};
+        struct p9_topenat o = {.fid = own, .newfid = fid, .flags = O_RDONLY | O_DIRECTORY};
         struct p9_ropenat opened;
         int fd;
         r = P9_CALL_FD(conn, topenat, ropenat, &o, &opened, &fd);
@@ -79,16 +84,25 @@ static int dir_open(struct p9_inode *pi, uint32_t *ret_fid)
     return r;
 }
 
-/* One batch of entries at cookie @off into @buf. Bytes, 0 at the end. */
-static int batch_read(struct p9_conn *conn, uint32_t fid, uint64_t off, uint8_t *buf,
-                      struct p9_data *ret)
+/* One batch of entries at cookie @off into @buf; empty at the end. */
+static int batch_read(struct p9_conn *conn, uint32_t fid, uint64_t off, bool with_attr,
+                      uint8_t *buf, struct p9_data *ret)
 {
-    struct p9_treaddir m = {
-        .fid = fid, .offset = off, .count = MIN(P9_READDIR_BYTES, p9_conn_iounit(conn))};
-    struct p9_rreaddir reply;
-    int r = P9_CALL_BUF(conn, treaddir, rreaddir, &m, &reply, buf, m.count + P9_RREAD_HDR);
-    if (r == 0)
-        *ret = reply.data;
+    uint32_t count = MIN(P9_READDIR_BYTES, p9_conn_iounit(conn));
+    int r;
+    if (with_attr) {
+        struct p9_treaddirattr m = {.fid = fid, .offset = off, .count = count};
+        struct p9_rreaddirattr reply;
+        r = P9_CALL_BUF(conn, treaddirattr, rreaddirattr, &m, &reply, buf, count + P9_RREAD_HDR);
+        if (r == 0)
+            *ret = reply.data;
+    } else {
+        struct p9_treaddir m = {.fid = fid, .offset = off, .count = count};
+        struct p9_rreaddir reply;
+        r = P9_CALL_BUF(conn, treaddir, rreaddir, &m, &reply, buf, count + P9_RREAD_HDR);
+        if (r == 0)
+            *ret = reply.data;
+    }
     return r;
 }
 
@@ -99,9 +113,9 @@ static bool is_dots(const struct p9_str *name)
 
 /* Next entry of a batch: 1, 0 at its end, -EIO. */
 static int entry_next(struct p9_conn *conn, const struct p9_data *data, uint32_t *at,
-                      struct p9_dirent *ret)
+                      bool with_attr, struct p9_dirent *ret)
 {
-    int n = p9_decode_dirent((const uint8_t *)data->base + *at, data->len - *at, ret, false);
+    int n = p9_decode_dirent((const uint8_t *)data->base + *at, data->len - *at, ret, with_attr);
     if (n == 0)
         return 0;
     if (n < 0 || (!is_dots(&ret->name) && !p9_name_ok(&ret->name)))
@@ -113,7 +127,29 @@ static int entry_next(struct p9_conn *conn, const struct p9_data *data, uint32_t
 struct builder {
     struct p9_listing *l;
     uint32_t entries_cap, names_cap;
+    bool with_attr;
 };
+
+/* Attributes beside the entry; without memory, or for too many, the listing goes on without. */
+static void builder_attr(struct builder *b, const struct p9_attr *a)
+{
+    struct p9_listing *l = b->l;
+    if (!b->with_attr)
+        return;
+    if ((l->count & (l->count - 1)) == 0) { /* 0, 1, 2, 4, 8 ...: full */
+        void *grown = NULL;
+        if (l->count < P9_HINT_ENTRIES)
+            grown = realloc(l->attrs, MAX(l->count * 2, 1u) * sizeof *l->attrs);
+        if (!grown) {
+            free(l->attrs);
+            l->attrs = NULL;
+            b->with_attr = false;
+            return;
+        }
+        l->attrs = grown;
+    }
+    l->attrs[l->count] = *a;
+}
 
 /* -E2BIG: too much to keep. */
 static int builder_add(struct builder *b, const struct p9_dirent *d)
@@ -137,6 +173,7 @@ static int builder_add(struct builder *b, const struct p9_dirent *d)
         l->names = grown;
         b->names_cap = cap;
     }
+    builder_attr(b, &d->attr);
     l->entries[l->count++] = (struct p9_entry){
         .ino = d->qid.path, .name = l->names_len, .len = (uint8_t)d->name.len, .type = d->type};
     memcpy(l->names + l->names_len, d->name.s, d->name.len);
@@ -155,12 +192,13 @@ static int listing_fill(struct p9_inode *pi, uint32_t fid, struct builder *b)
         struct p9_data data;
         struct p9_dirent d;
         uint32_t at = 0;
-        int r = batch_read(conn, fid, off, buf, &data);
+        bool with_attr = b->with_attr; /* may end in the middle of a batch */
+        int r = batch_read(conn, fid, off, with_attr, buf, &data);
         if (r < 0 || data.len == 0)
             return r;
         if (batches > P9_LISTING_ENTRIES)
             return p9_conn_fail(conn, "a directory without end");
-        while ((r = entry_next(conn, &data, &at, &d)) > 0) {
+        while ((r = entry_next(conn, &data, &at, with_attr, &d)) > 0) {
             off = d.offset;
             r = is_dots(&d.name) ? 0 : builder_add(b, &d);
             if (r < 0)
@@ -169,6 +207,53 @@ static int listing_fill(struct p9_inode *pi, uint32_t fid, struct builder *b)
         if (r < 0)
             return r;
     }
+}
+
+/* --- hints: what a listing with attributes knows about names --- */
+
+static void index_build(struct p9_listing *l)
+{
+    uint32_t n = 16;
+    if (!l->attrs)
+        return;
+    while (n < l->count * 2)
+        n *= 2;
+    l->index = calloc(n, sizeof *l->index);
+    l->index_mask = n - 1;
+    for (uint32_t i = 0; l->index && i < l->count; i++) {
+        uint64_t h = hash_bytes(l->names + l->entries[i].name, l->entries[i].len);
+        while (l->index[h & l->index_mask])
+            h++;
+        l->index[h & l->index_mask] = i + 1;
+    }
+}
+
+static int index_find(const struct p9_listing *l, const char *name, size_t len)
+{
+    for (uint64_t h = hash_bytes(name, len);; h++) {
+        uint32_t at = l->index[h & l->index_mask];
+        if (at == 0)
+            return -1;
+        const struct p9_entry *e = &l->entries[at - 1];
+        if (e->len == len && memcmp(l->names + e->name, name, len) == 0)
+            return (int)at - 1;
+    }
+}
+
+int p9_hint(struct p9_inode *dir, const char *name, size_t len, struct p9_attr *ret)
+{
+    spin_lock(&dir->fs->lock);
+    struct p9_listing *l = dir->listing && dir->listing->index ? dir->listing : NULL;
+    if (l)
+        refcount_get(&l->ref);
+    spin_unlock(&dir->fs->lock);
+    if (!l)
+        return -1;
+    int i = index_find(l, name, len), r = i < 0 ? 0 : l->attrs[i].valid ? 1 : -1;
+    if (r == 1)
+        *ret = l->attrs[i];
+    p9_listing_put(l);
+    return r;
 }
 
 /* All entries, fresh from the server; cached on exclusive mounts. -E2BIG: to be streamed. */
@@ -181,6 +266,8 @@ static int listing_load(struct p9_inode *pi, struct p9_listing **ret)
     if (!b.l)
         return -ENOMEM;
     refcount_init(&b.l->ref);
+    /* Attributes of a listing are good for later lookups only where nothing changes them. */
+    b.with_attr = fs->sb->exclusive && fs->sb->read_only && p9_conn_ringbox(fs->conn);
     spin_lock(&fs->lock);
     uint32_t gen = pi->listing_gen;
     spin_unlock(&fs->lock);
@@ -189,6 +276,8 @@ static int listing_load(struct p9_inode *pi, struct p9_listing **ret)
         r = listing_fill(pi, fid, &b);
         p9_clunk(fs->conn, fid, false);
     }
+    if (r == 0 && b.with_attr)
+        index_build(b.l);
     spin_lock(&fs->lock);
     if (r == -E2BIG)
         pi->listing_big = true;
@@ -256,10 +345,10 @@ static int emit_stream(struct p9_inode *pi, struct p9_dirfile *df, struct getden
         struct p9_data data;
         struct p9_dirent d;
         uint32_t at = 0;
-        int r = batch_read(conn, df->fid, (uint64_t)ctx->pos, buf, &data);
+        int r = batch_read(conn, df->fid, (uint64_t)ctx->pos, false, buf, &data);
         if (r < 0 || data.len == 0)
             return r;
-        while ((r = entry_next(conn, &data, &at, &d)) > 0)
+        while ((r = entry_next(conn, &data, &at, false, &d)) > 0)
             if (d.offset > INT64_MAX ||
                 !getdents_emit(ctx, d.name.s, d.name.len, d.qid.path, d.type, (int64_t)d.offset))
                 return 0;

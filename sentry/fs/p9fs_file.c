@@ -145,10 +145,16 @@ static int server_open(struct p9_inode *pi, uint32_t flags, int *ret_fd, uint32_
     int r;
     *ret_fd = -1;
     if (p9_conn_ringbox(conn)) {
+        char name[NAME_LEN_MAX + 1];
         struct p9_topenat m = {.fid = pi->fid, .newfid = fid, .flags = flags};
         struct p9_ropenat reply;
         if (pi->fs->fd_count >= P9_FDS_MAX)
             return -ENFILE;
+        struct inode *dir AUTO_PUT(inode) = p9_fid_parent(pi, name);
+        if (dir) {
+            m.fid = p9_of(dir)->fid;
+            m.name = p9_str_from(name);
+        }
         r = P9_CALL_FD(conn, topenat, ropenat, &m, &reply, ret_fd);
         if (r == 0 && (reply.with_fd > 1 || reply.attr.qid.path != pi->path))
             r = p9_conn_fail(conn, "opened something else");

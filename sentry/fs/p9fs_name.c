@@ -280,11 +280,13 @@ static int link_fetch(struct p9_inode *pi)
 {
     size_t cap = P9_STR_MAX + P9_IOHDR;
     uint8_t *in autofree = malloc(cap);
-    struct p9_treadlink m = {.fid = pi->fid};
+    struct p9_treadlink m = {0};
     struct p9_rreadlink reply;
     if (!in)
         return -ENOMEM;
-    int r = P9_CALL_BUF(pi->fs->conn, treadlink, rreadlink, &m, &reply, in, cap);
+    int r = p9_fid(pi, &m.fid);
+    if (r == 0)
+        r = P9_CALL_BUF(pi->fs->conn, treadlink, rreadlink, &m, &reply, in, cap);
     if (r < 0)
         return r;
     if (reply.target.len == 0)

@@ -96,6 +96,7 @@ uint64_t p9_conn_messages(const struct p9_conn *c);
 #define P9_FDS_MAX 12000u          /* donated descriptors altogether; -ENFILE */
 #define P9_LISTING_ENTRIES 100000u /* of a directory kept in memory; longer ones are streamed */
 #define P9_LISTING_BYTES (8u << 20)
+#define P9_HINT_ENTRIES 8192u /* of a directory listed with attributes */
 #define P9_HASH_BUCKETS 16384u
 
 /* A donated descriptor. */
@@ -112,6 +113,9 @@ struct p9_listing {
     uint32_t names_len;
     char *names;
     struct p9_entry *entries;
+    struct p9_attr *attrs; /* beside the entries, or NULL: not asked for */
+    uint32_t *index;       /* by name: entry + 1; NULL without attrs */
+    uint32_t index_mask;
 };
 struct p9_entry {
     uint64_t ino;
@@ -133,8 +137,11 @@ struct p9_inode {
     struct inode *vfs; /* owner */
     struct p9fs *fs;
     struct mappable map;
-    uint64_t path, dev;            /* immutable: identity at the server */
-    uint32_t fid;                  /* immutable: never opened */
+    uint64_t path, dev;   /* immutable: identity at the server */
+    uint32_t fid;         /* fs->lock; never opened; NOFID: found in a listing, not walked to yet */
+    struct inode *parent; /* fs->lock; reference, while there is no fid */
+    char *name;           /* immutable; with parent */
+    uint8_t name_len;
     struct list_head hash_link;    /* fs->lock */
     struct list_head lru;          /* fs->lock */
     struct p9_fd *ro, *rw;         /* fs->lock; references */
@@ -160,9 +167,18 @@ static inline struct p9_str p9_name(const char *name, size_t len)
 
 extern const struct inode_ops p9_dir_ops, p9_file_ops, p9_other_ops;
 
-/* p9fs.c */
+/* p9fs.c, p9fs_inode.c */
 /* Inode for attributes the server gave for @fid (taken: kept or clunked). ERR_PTR. */
 struct inode *p9_inode_obtain(struct p9fs *fs, uint32_t fid, const struct p9_attr *a);
+/* The same for an entry of a listing of @dir: no fid yet. */
+struct inode *p9_inode_hinted(struct inode *dir, const char *name, size_t len,
+                              const struct p9_attr *a);
+/* The inode's fid, walked to if need be. 0 or -errno; may park. */
+int p9_fid(struct p9_inode *pi, uint32_t *ret);
+/* For messages that can name (directory, name) instead: the parent (reference) and the name. NULL:
+ * the inode has a fid. */
+struct inode *p9_fid_parent(struct p9_inode *pi, char ret_name[NAME_LEN_MAX + 1]);
+void p9_attr_convert(struct p9fs *fs, const struct p9_attr *a, struct attr *ret);
 /* Check what the server says; 0 or the connection is failed, -EIO. */
 int p9_attr_check(struct p9fs *fs, const struct p9_attr *a);
 void p9_attr_store(struct inode *i, const struct p9_attr *a);
@@ -192,6 +208,9 @@ extern const struct mappable_ops p9_mappable_ops;
 int p9_open_dir(struct inode *i, struct file *f);
 void p9_listing_put(struct p9_listing *l);
 void p9_listing_drop(struct p9_inode *dir); /* the directory has changed */
+
+/* What a cached listing says about a name: 1 with attributes, 0 there is no such name, -1 nothing. */
+int p9_hint(struct p9_inode *dir, const char *name, size_t len, struct p9_attr *ret);
 
 /* p9fs_name.c */
 struct inode *p9_create(struct inode *dir, const char *name, size_t len, uint32_t mode,

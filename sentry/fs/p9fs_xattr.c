@@ -47,10 +47,11 @@ static ssize_t value_read(struct p9_conn *conn, uint32_t fid, uint8_t *dst, size
 static ssize_t xattr_fetch(struct p9_inode *pi, const char *name, void *buf, size_t size)
 {
     struct p9_conn *conn = pi->fs->conn;
-    struct p9_txattrwalk m = {
-        .fid = pi->fid, .newfid = p9_fid_new(conn), .name = p9_str_from(name)};
+    struct p9_txattrwalk m = {.newfid = p9_fid_new(conn), .name = p9_str_from(name)};
     struct p9_rxattrwalk reply;
-    ssize_t r = P9_CALL(conn, txattrwalk, rxattrwalk, &m, &reply);
+    ssize_t r = p9_fid(pi, &m.fid);
+    if (r == 0)
+        r = P9_CALL(conn, txattrwalk, rxattrwalk, &m, &reply);
     if (r < 0)
         return r;
     if (reply.size > P9_XATTR_MAX)

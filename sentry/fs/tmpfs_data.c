@@ -169,6 +169,24 @@ static bool data_run(struct tmpfs_inode *ti, uint64_t off, uint64_t *n, uint64_t
     return data;
 }
 
+#define ATIME_AGE (24 * 3600) /* relatime: at least once a day */
+
+static bool later(struct timespec a, struct timespec b)
+{
+    return a.tv_sec > b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec > b.tv_nsec);
+}
+
+/* relatime: only when it tells something new. */
+static void atime_update(struct inode *i)
+{
+    struct attr a;
+    inode_attr(i, &a);
+    if (later(a.atime, a.mtime) && later(a.atime, a.ctime) &&
+        clock_now_ns(CLOCK_REALTIME) / 1000000000 - a.atime.tv_sec < ATIME_AGE)
+        return;
+    inode_touch(i, TOUCH_ATIME);
+}
+
 static ssize_t tmpfs_read(struct file *f, struct uio *u, int64_t *pos, unsigned flags)
 {
     (void)flags;
@@ -194,7 +212,7 @@ static ssize_t tmpfs_read(struct file *f, struct uio *u, int64_t *pos, unsigned 
     }
     fmutex_unlock(&i->lock);
     if (done && !(f->flags & O_NOATIME))
-        inode_touch(i, TOUCH_ATIME);
+        atime_update(i);
     return done ? done : r;
 }
 

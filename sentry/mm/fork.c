@@ -133,7 +133,9 @@ struct mm *mm_fork(struct mm *parent)
     fork_fields(child, parent);
     for (struct vma *v = vma_of(rtree_first(&parent->vmas)); v && r == 0; v = vma_next(v))
         r = fork_vma(&f, v);
-    int r2 = ops_run(parent); /* also after an error: the parent's trees have changed */
+    /* Also after an error, since the parent's trees have changed; and pending unmaps must be done
+     * before memory is shared that the parent might still have mapped. */
+    int r2 = ops_force(parent);
     mm_unlock(parent);
     if (r == 0)
         r = r2;

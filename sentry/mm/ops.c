@@ -13,7 +13,8 @@
  *     the segs are marked unmapped; if that fails too, the host process is killed.
  *
  * A self-unmap that the guest executes late may hit a newer mapping at the same address: the guest
- * then faults and mm_fault() maps it again, since its memory is known here.
+ * then faults and mm_fault() maps it again, since its memory is known here. A change of rights over
+ * the hole fails on the host (-ENOMEM): the range is then unmapped and comes back by faults too.
  *
  * While no thread exists yet (exec, fork) lists are only collected; mm_as() runs them as one.
  * Lock: mm->lock.
@@ -231,6 +232,14 @@ static int ops_submit(struct mm *mm)
         }
         if (mm->ops[from].op == PF_POPULATE) {
             from++;
+            continue;
+        }
+        if (mm->ops[from].op == PF_PROTECT && r == -ENOMEM) {
+            /* A late self-unmap has made a hole: unmapped altogether it comes back by faults. */
+            struct pf_memop *o = &mm->ops[from];
+            o->op = PF_UNMAP;
+            o->prot = 0;
+            mark_unmapped(mm, o->addr, o->addr + o->len);
             continue;
         }
         ops_undo(mm, from);

@@ -43,24 +43,24 @@ static int protect_vma(struct mm *mm, struct vma *v, uint32_t prot)
     return 0;
 }
 
-/* The caller takes all rights away itself: the trees say so at once. */
+/* The caller takes all rights away itself, by munmap: the memory is known here, and the host's
+ * mprotect would stop at a hole that another thread makes meanwhile. The trees say so at once. */
 static void protect_by_self(struct mm *mm, uint64_t a, uint64_t b, struct mm_self *ret_self)
 {
     struct seg_summary sum;
     segs_summary(mm, a, b, &sum);
-    if (!sum.any_mapped)
+    if (!sum.any_mapped || sum.any_page)
         return;
+    ops_pending(mm, a, b - a);
     for (struct seg *s = seg_find(mm, a); s && s->r.start < b; s = seg_next(s)) {
         if (s->hprot < 0)
             continue;
         s = seg_cut(mm, s, MAX(a, s->r.start), MIN(b, s->r.end));
         BUG_ON(!s); /* at most two splits: spares */
-        s->hprot = sum.all_mapped ? 0 : -1;
+        s->hprot = -1;
     }
     segs_merge(mm, a, b);
-    /* The host's mprotect stops at holes, its munmap does not; the memory is known here anyway. */
-    *ret_self = (struct mm_self){
-        .op = sum.all_mapped ? PF_SELF_PROTECT_NONE : PF_SELF_UNMAP, .addr = a, .len = b - a};
+    *ret_self = (struct mm_self){.op = PF_SELF_UNMAP, .addr = a, .len = b - a};
 }
 
 static int protect_check(const struct vma *v, uint32_t prot, const struct mm *mm)
@@ -81,7 +81,7 @@ static int protect_locked(struct mm *mm, uint64_t a, uint64_t b, uint32_t prot,
     int r = v ? vmas_isolate(mm, a, b) : -ENOMEM;
     if (r < 0)
         return r;
-    bool self = ret_self && prot == PROT_NONE && !mm->deferring && vmas_cover(mm, a, b);
+    bool self = ret_self && prot == PROT_NONE && ops_may_self(mm, b - a) && vmas_cover(mm, a, b);
     if (self)
         protect_by_self(mm, a, b, ret_self);
     uint64_t at = a;

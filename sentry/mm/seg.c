@@ -117,7 +117,8 @@ static void seg_give_up(struct mm *mm, struct seg *s)
     }
     if (s->kind == SEG_MEM) {
         mm->reserved -= MIN(mm->reserved, len);
-        if (s->hprot >= 0 || mm->deferring || mm->pins)
+        /* With an unmap pending, even what is not mapped here may still be in the guest. */
+        if (s->hprot >= 0 || mm->deferring || mm->pins || mm->pending_count)
             ops_dying(mm, s->off, len);
         else
             memref_release(s->off, len);

@@ -113,7 +113,7 @@ static void self_unmap(void **state)
     assert_int_equal(v, 9);
     memset(&self, 0, sizeof self);
     assert_int_equal(mm_mprotect(mm, (uint64_t)b, 4096, PROT_NONE, &self), 0);
-    assert_int_equal(self.op, PF_SELF_PROTECT_NONE);
+    assert_int_equal(self.op, PF_SELF_UNMAP);
     guest_self(mm, &self);
     assert_int_equal(guest_read(mm, (uint64_t)b, &v), SIGSEGV);
     assert_int_equal(mm_mprotect(mm, (uint64_t)b, 4096, RW, NULL), 0);
@@ -539,6 +539,35 @@ static void exhausted_self_unmaps(void **state)
     mm_put(mm);
 }
 
+/* A guest that is told to unmap and does not: it must never see memory that belongs to another. */
+static void lying_guest(void **state)
+{
+    (void)state;
+    struct mm *mm = new_mm(), *other = new_mm();
+    struct mm_self self = {0};
+    uint64_t v = 0, a = (uint64_t)map_anon(mm, 0, 64 * K, RW, PRIV);
+    assert_int_equal(guest_write(mm, a, 7), 0);
+    assert_int_equal(mm_mprotect(mm, a, 64 * K, PROT_NONE, &self), 0);
+    assert_int_equal(self.op, PF_SELF_UNMAP);
+    assert_int_equal(mm_munmap(mm, a, 64 * K, &self), 0);
+    assert_int_equal(guest_peek(mm, a, &v), 0);
+    for (int i = 0; i < 64; i++) {
+        uint64_t b = (uint64_t)map_anon(other, 0, 64 * K, RW, PRIV);
+        for (uint64_t k = 0; k < 64 * K; k += 4096)
+            assert_int_equal(guest_write(other, b + k, 9), 0);
+    }
+    for (uint64_t k = 0; k < 64 * K; k += 4096) {
+        assert_int_equal(guest_peek(mm, a + k, &v), 0);
+        assert_true((v & 255) != 9);
+    }
+    struct mm *child = mm_fork(mm);
+    assert_int_equal(guest_peek(mm, a, &v), SIGSEGV); /* the mapper has done it */
+    mm_put(child);
+    mm_put(other);
+    mm_put(mm);
+    assert_int_equal(memfile_used(fake_mf), 0);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -566,6 +595,7 @@ int main(void)
         cmocka_unit_test(uios),
         cmocka_unit_test(advice),
         cmocka_unit_test(exhausted_self_unmaps),
+        cmocka_unit_test(lying_guest),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

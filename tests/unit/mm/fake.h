@@ -25,6 +25,8 @@ void fake_setup(uint64_t limit_bytes); /* mm_init with the fake platform */
 /* Guest accesses. 0, or the signal it ends with (negative: mm_fault's -ENOMEM). */
 int guest_read(struct mm *mm, uint64_t addr, uint8_t *ret);
 int guest_write(struct mm *mm, uint64_t addr, uint8_t value);
+/* The host mapping as it is; a signal if it does not allow reading. */
+int guest_peek(struct mm *mm, uint64_t addr, uint64_t *ret);
 int guest_read64(struct mm *mm, uint64_t addr, uint64_t *ret);
 int guest_write64(struct mm *mm, uint64_t addr, uint64_t value);
 /* What the stub does with a self op. */

@@ -17,6 +17,8 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
+
 #include <sys/mman.h>
 
 #include <base/err.h>
@@ -49,6 +51,7 @@ static struct fake_file *g_file[FILES];
 static uint64_t g_file_cell[FILES][FILE_PAGES];
 static uint64_t g_rng, g_value = 1;
 static unsigned long g_step;
+static bool g_inject; /* the host may refuse a mapping in this step */
 
 static uint64_t rnd(uint64_t n)
 {
@@ -153,6 +156,11 @@ static void do_map(struct proc *p)
         cells = &g_file_cell[file][first];
         break;
     }
+    if (r == -ENOMEM && g_inject) { /* the old mapping is gone all the same */
+        for (unsigned i = 0; i < n; i++)
+            p->page[a + i] = (struct page){0};
+        return;
+    }
     if (r != (int64_t)addr_of(a))
         fail_at("mmap", (unsigned)(p - g_proc), a);
     for (unsigned i = 0; i < n; i++)
@@ -237,6 +245,8 @@ static void check_page(struct proc *p, unsigned i, bool guest)
         guest = false;
     int r = guest ? guest_read64(p->mm, addr_of(i), &v)
                   : copy_in(p->mm, &v, UADDR(addr_of(i)), sizeof v);
+    if (r == -ENOMEM && g_inject)
+        return;
     if (r != (readable ? 0 : guest ? SIGSEGV : -EFAULT))
         fail_at(guest ? "guest read: wrong result" : "copy_in: wrong result", nr, i);
     if (readable && v != value_of(q)) {
@@ -253,6 +263,8 @@ static void do_write(struct proc *p)
     uint64_t v = ++g_value;
     int r = guest ? guest_write64(p->mm, addr_of(i), v)
                   : copy_out(p->mm, UADDR(addr_of(i)), &v, sizeof v);
+    if (r == -ENOMEM && g_inject)
+        return;
     if (r != (writable ? 0 : guest ? SIGSEGV : -EFAULT))
         fail_at(guest ? "guest write: wrong result" : "copy_out: wrong result",
                 (unsigned)(p - g_proc), i);
@@ -276,8 +288,12 @@ static void do_fork(struct proc *p)
         mm_put(c->mm);
     memset(c, 0, sizeof *c);
     c->mm = mm_fork(p->mm);
-    if (IS_ERR(c->mm))
-        fail_at("fork", k, 0);
+    if (IS_ERR(c->mm)) {
+        if (!g_inject)
+            fail_at("fork", k, 0);
+        c->mm = NULL;
+        return;
+    }
     memcpy(c->page, p->page, sizeof c->page);
 }
 
@@ -294,6 +310,8 @@ static void random_run(void **state)
         if (!p->mm)
             continue;
         uint64_t what = rnd(100);
+        g_inject = rnd(30) == 0 && (what < 6 || what == 18 || what >= 22);
+        fake_fail_map = g_inject ? 1 + rnd(3) : 0;
         if (what < 6)
             do_map(p);
         else if (what < 9)
@@ -312,6 +330,8 @@ static void random_run(void **state)
             do_write(p);
         else
             check_page(p, (unsigned)rnd(PAGES), rnd(2));
+        fake_fail_map = 0;
+        g_inject = false;
         if (g_step % 1000 == 999)
             for (unsigned i = 0; i < PAGES; i++)
                 check_page(p, i, true);

@@ -198,6 +198,47 @@ static void listing(void **state)
     }
 }
 
+/* After a listing of a read-only mount, lookups of its names and of others are silent. */
+static void listing_answers_lookups(void **state)
+{
+    (void)state;
+    struct superblock *sb = mount_kind(DONATE, true, true);
+    char path[256], buf[32] = {0};
+    host_file("f", "data");
+    client_path(&g_server, "d", path);
+    assert_int_equal(mkdir(path, 0755), 0);
+    host_file("d/inner", "inside");
+    client_path(&g_server, "l", path);
+    assert_int_equal(symlink("f", path), 0);
+    struct file *f = open_inode(sb->root, O_RDONLY);
+    struct lister l = {.ctx = {.emit = lister_emit, .pos = 2}, .limit = ~0u};
+    f->pos = 2;
+    assert_int_equal(f->ops->readdir(f, &l.ctx), 0);
+    assert_int_equal(l.count, 3);
+    file_put(f);
+    uint64_t before = messages(sb);
+    struct inode *i = find(sb->root, "f"), *d = find(sb->root, "d"), *s = find(sb->root, "l");
+    struct attr a;
+    assert_int_equal(PTR_ERR(find(sb->root, "none")), -ENOENT);
+    assert_int_equal(inode_getattr(i, &a), 0);
+    assert_int_equal(a.size, 4);
+    assert_true(messages(sb) <= before + 1); /* the clunk of the directory's fid may go along */
+    before = messages(sb);
+    f = open_inode(i, O_RDONLY); /* by the directory's fid and the name: one message */
+    assert_true(messages(sb) <= before + 2);
+    assert_int_equal(file_get_bytes(f, buf, sizeof buf, 0), 4);
+    file_put(f);
+    assert_int_equal(s->ops->readlink(s, buf, sizeof buf), 1);
+    struct inode *in = find(d, "inner");
+    assert_int_equal(inode_getattr(in, &a), 0);
+    assert_int_equal(a.size, 6);
+    inode_put(i);
+    inode_put(d);
+    inode_put(s);
+    inode_put(in);
+    unmount(sb);
+}
+
 static void xattrs(void **state)
 {
     (void)state;
@@ -339,8 +380,9 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(read_and_stat),    cmocka_unit_test(warm_is_silent),
         cmocka_unit_test(write_and_append), cmocka_unit_test(names),
-        cmocka_unit_test(listing),          cmocka_unit_test(xattrs),
-        cmocka_unit_test(many_inodes),      cmocka_unit_test(many_fibers),
+        cmocka_unit_test(listing),          cmocka_unit_test(listing_answers_lookups),
+        cmocka_unit_test(xattrs),           cmocka_unit_test(many_inodes),
+        cmocka_unit_test(many_fibers),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     cred_put(g_cred);
