@@ -424,7 +424,7 @@ static void file_release(struct file *f)
 /* What /proc/PID/maps shows: the path by which the file was mapped first. */
 static void map_name(struct p9_inode *pi, struct file *f)
 {
-    if (pi->map_path || !f->path.dentry || !task_current())
+    if (pi->map_path || !f->path.dentry)
         return;
     char *buf autofree = malloc(PATH_LEN_MAX);
     char *none = NULL;

@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <host/memfile.h>
@@ -24,7 +23,6 @@ static struct {
     char *cpuinfo; /* NUL-terminated; NULL: unreadable */
     uint64_t mem_total_kb;
     unsigned cpus;
-    struct utsname uts;
 } g_host;
 
 static char *host_read(const char *path)
@@ -61,7 +59,6 @@ void procfs_capture_host(void)
     g_host.cpuinfo = host_read("/proc/cpuinfo");
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     g_host.cpus = n > 0 ? (unsigned)n : 1;
-    (void)uname(&g_host.uts);
 }
 
 unsigned proc_cpus(void)
@@ -222,15 +219,13 @@ int proc_show_loadavg(struct text *t, const struct pseudo_key *k UNUSED)
 
 int proc_show_osrelease(struct text *t, const struct pseudo_key *k UNUSED)
 {
-    text_printf(t, "%s\n", g_host.uts.release[0] ? g_host.uts.release : "5.15.0");
+    text_printf(t, KERNEL_RELEASE "\n");
     return 0;
 }
 
 int proc_show_version(struct text *t, const struct pseudo_key *k UNUSED)
 {
-    text_printf(t, "Linux version %s (ringbox) %s\n",
-                g_host.uts.release[0] ? g_host.uts.release : "5.15.0",
-                g_host.uts.version[0] ? g_host.uts.version : "#1 SMP");
+    text_printf(t, "Linux version " KERNEL_RELEASE " " KERNEL_VERSION "\n");
     return 0;
 }
 

@@ -16,8 +16,6 @@
 #include <mm/mm.h>
 
 #define UTS_SYSNAME "Linux"
-#define UTS_RELEASE "6.1.0-ringbox"
-#define UTS_VERSION "#1 SMP ringbox"
 #define UTS_MACHINE "x86_64"
 
 sysret_t sys_uname(struct call *c, uaddr_t buf)
@@ -25,8 +23,8 @@ sysret_t sys_uname(struct call *c, uaddr_t buf)
     struct utsname u;
     memset(&u, 0, sizeof(u));
     strcpy(u.sysname, UTS_SYSNAME);
-    strcpy(u.release, UTS_RELEASE);
-    strcpy(u.version, UTS_VERSION);
+    strcpy(u.release, KERNEL_RELEASE);
+    strcpy(u.version, KERNEL_VERSION);
     strcpy(u.machine, UTS_MACHINE);
     spin_lock(&g_kernel.lock);
     memcpy(u.nodename, g_kernel.hostname, sizeof(u.nodename));

@@ -42,4 +42,8 @@ typedef int64_t sysret_t;
 
 #define TASK_COMM_LEN 16
 
+/* What uname() and /proc tell: the version whose behaviour is followed. */
+#define KERNEL_RELEASE "6.1.0-ringbox"
+#define KERNEL_VERSION "#1 SMP ringbox"
+
 #endif
