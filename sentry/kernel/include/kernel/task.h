@@ -85,8 +85,8 @@ struct process {
     int32_t exit_status; /* as wait4 reports it */
     bool stopped, continued_unreported, stop_unreported;
     int32_t stop_signal;
-    int32_t cld_notify; /* CLD_STOPPED, CLD_CONTINUED to tell the parent; 0 (sigdeliver.c) */
-    struct task *execing;        /* task that waits for the others to leave */
+    int32_t cld_notify;   /* CLD_STOPPED, CLD_CONTINUED to tell the parent; 0 (sigdeliver.c) */
+    struct task *execing; /* task that waits for the others to leave */
     struct wait_queue exec_wait; /* fires when thread_count becomes 1 */
 
     struct sighand *sighand; /* shared by CLONE_SIGHAND; own lock */
