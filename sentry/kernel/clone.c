@@ -9,7 +9,7 @@
  * host processes (mm_fork's -EAGAIN).
  *
  * Locks: g_pids, then process->lock, for the moment of entering. Left out: namespaces (-EPERM),
- * CLONE_PIDFD and CLONE_INTO_CGROUP (-EINVAL).
+ * CLONE_INTO_CGROUP (-EINVAL). CLONE_PIDFD is the caller's.
  */
 #include "task_internal.h"
 
@@ -272,6 +272,7 @@ int64_t task_clone(struct task *parent, const struct clone_args_k *a, const stru
         return err;
     }
     int32_t tid = t->tid;
+    struct process *p AUTO_PUT(process) = process_get(t->process);
     clone_write_tids(parent, t, a);
     err = clone_start_thread(parent, t, a, regs);
     if (!err) {
@@ -284,6 +285,8 @@ int64_t task_clone(struct task *parent, const struct clone_args_k *a, const stru
         clone_leave(t);
         return err == -ESRCH ? -EAGAIN : err;
     }
+    if (a->ret_process)
+        *a->ret_process = steal(p);
     return tid;
 }
 

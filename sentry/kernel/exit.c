@@ -13,6 +13,7 @@
  */
 #include "task_internal.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
@@ -188,6 +189,7 @@ static void process_end_locked(struct process *p, struct exit_work *w)
     p->state = PROCESS_ZOMBIE;
     spin_unlock(&p->lock);
     pids_zombies_locked(1);
+    wake_all(&p->exit_wait, POLLIN | POLLRDNORM);
     orphan_check_locked(w, p->group, p->parent, p);
     if (process_notify_exit_locked(p)) {
         process_reap_locked(p);

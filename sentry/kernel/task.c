@@ -45,6 +45,7 @@ static void process_setup(struct process *p)
     list_init(&p->pid_link);
     list_init(&p->threads);
     wait_queue_init(&p->child_wait);
+    wait_queue_init(&p->exit_wait);
     wait_queue_init(&p->exec_wait);
     wait_queue_init(&p->vfork_wait);
     spin_init(&p->lock, RANK_PROCESS);

@@ -37,14 +37,22 @@ static struct io_poll g_control_poll;
 
 static int hook_fds_clone(struct fdtable *from, bool share, struct fdtable **ret)
 {
-    *ret = share ? fdtable_get(from) : fdtable_copy(from);
-    return *ret ? 0 : -ENOMEM;
+    struct fdtable *t = share ? fdtable_get(from) : fdtable_copy(from);
+
+    if (IS_ERR_OR_NULL(t))
+        return -ENOMEM;
+    *ret = t;
+    return 0;
 }
 
 static int hook_fs_clone(struct fs_struct *from, bool share, struct fs_struct **ret)
 {
-    *ret = share ? fs_struct_get(from) : fs_struct_copy(from);
-    return *ret ? 0 : -ENOMEM;
+    struct fs_struct *f = share ? fs_struct_get(from) : fs_struct_copy(from);
+
+    if (IS_ERR_OR_NULL(f))
+        return -ENOMEM;
+    *ret = f;
+    return 0;
 }
 
 static void hook_init_exited(struct process *first, int32_t status)

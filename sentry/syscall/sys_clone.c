@@ -5,6 +5,7 @@
  * to its process, so the second run makes no second child. */
 #include <syscall/sys.h>
 
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/sched.h>
 #include <string.h>
@@ -12,6 +13,9 @@
 
 #include <base/err.h>
 #include <mm/mm.h>
+#include <vfs/fdtable.h>
+
+#include "pidfd.h"
 
 #define CLONE_LEGACY_SIGNAL 0xffu
 #define CLONE3_SIZE_MIN 64u /* of struct clone_args when it came */
@@ -34,22 +38,52 @@ static sysret_t vfork_wait(struct call *c)
     return call_wait_armed_killable(c);
 }
 
-static sysret_t clone_run(struct call *c, const struct clone_args_k *a)
+/* @ret_child: NULL, or a reference when a child was made (also when the call waits for vfork). */
+static sysret_t clone_run(struct call *c, struct clone_args_k *a, struct process **ret_child)
 {
     struct pf_regs regs;
     if (c->progress)
         return vfork_wait(c);
     g_platform->thread_get_regs(c->task->thread, &regs);
+    struct process *child = NULL;
+    a->ret_process = &child;
     int64_t tid = task_clone(c->task, a, &regs);
-    if (tid < 0 || !(a->flags & CLONE_VFORK) || (a->flags & CLONE_THREAD))
+    if (tid < 0)
         return tid;
-    struct process *child = process_find((int32_t)tid);
-    if (!child)
-        return tid; /* ended and reaped already */
+    if (ret_child)
+        *ret_child = process_get(child);
+    if (!(a->flags & CLONE_VFORK) || (a->flags & CLONE_THREAD)) {
+        process_put(child);
+        return tid;
+    }
     c->progress = (uint64_t)tid;
     c->state = child;
     c->state_free = process_put_void;
     return vfork_wait(c);
+}
+
+/* The descriptor is there before the child is, so that nothing can fail afterwards. */
+static sysret_t clone_run_pidfd(struct call *c, struct clone_args_k *a, uaddr_t pidfd)
+{
+    struct process *child = NULL;
+    if (c->progress)
+        return vfork_wait(c);
+    if (a->flags & (CLONE_THREAD | CLONE_DETACHED))
+        return -EINVAL;
+    struct file *f AUTO_PUT(file) = pidfd_new(NULL, 0);
+    if (IS_ERR(f))
+        return PTR_ERR(f);
+    int fd = fd_install(c->task, f, O_CLOEXEC, 0);
+    if (fd < 0)
+        return fd;
+    int err = copy_out_obj(c->task->mm, pidfd, &fd);
+    a->flags &= ~(uint64_t)CLONE_PIDFD;
+    sysret_t r = err ? err : clone_run(c, a, &child);
+    if (child)
+        pidfd_bind(f, child);
+    else
+        (void)fd_close(c->task, fd);
+    return r;
 }
 
 sysret_t sys_clone(struct call *c, uint64_t flags, uint64_t stack, uaddr_t parent_tid,
@@ -62,7 +96,12 @@ sysret_t sys_clone(struct call *c, uint64_t flags, uint64_t stack, uaddr_t paren
                              .tls = tls,
                              .parent_tid = parent_tid.va,
                              .child_tid = child_tid.va};
-    return clone_run(c, &a);
+    if (low & CLONE_PIDFD) {
+        if (low & CLONE_PARENT_SETTID)
+            return -EINVAL; /* one word for two answers */
+        return clone_run_pidfd(c, &a, parent_tid);
+    }
+    return clone_run(c, &a, NULL);
 }
 
 static int clone3_copy_in(struct mm *mm, uaddr_t uargs, size_t size, struct clone_args *ret)
@@ -115,18 +154,20 @@ sysret_t sys_clone3(struct call *c, uaddr_t uargs, size_t size)
     int err = clone3_copy_in(c->task->mm, uargs, size, &u);
     if (!err)
         err = clone3_decode(&u, &a);
-    return err ? err : clone_run(c, &a);
+    if (err)
+        return err;
+    return a.flags & CLONE_PIDFD ? clone_run_pidfd(c, &a, UADDR(u.pidfd)) : clone_run(c, &a, NULL);
 }
 
 sysret_t sys_fork(struct call *c)
 {
-    return clone_run(c, &(struct clone_args_k){.exit_signal = SIGCHLD});
+    return clone_run(c, &(struct clone_args_k){.exit_signal = SIGCHLD}, NULL);
 }
 
 sysret_t sys_vfork(struct call *c)
 {
     return clone_run(
-        c, &(struct clone_args_k){.flags = CLONE_VFORK | CLONE_VM, .exit_signal = SIGCHLD});
+        c, &(struct clone_args_k){.flags = CLONE_VFORK | CLONE_VM, .exit_signal = SIGCHLD}, NULL);
 }
 
 /* --- end --- */
@@ -212,7 +253,13 @@ static int waitid_target(struct call *c, int32_t which, int32_t id, int *ret_kin
         if (!id)
             *ret_id = process_pgid_of(c->task->process->pid);
         return id >= 0 ? 0 : -EINVAL;
-    default: /* P_PIDFD too */
+    case P_PIDFD:
+        *ret_kind = WAIT_FOR_PID;
+        if (id < 0)
+            return -EINVAL;
+        *ret_id = pidfd_pid(c->task, id);
+        return *ret_id > 0 ? 0 : *ret_id;
+    default:
         return -EINVAL;
     }
 }

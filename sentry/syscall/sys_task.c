@@ -11,7 +11,7 @@
 #include <base/err.h>
 #include <mm/mm.h>
 #include <ring/abi.h>
-#include <vfs/fdtable.h>
+#include <syscall/exec.h>
 #include <vfs/vfs.h>
 
 sysret_t sys_getpid(struct call *c)
@@ -325,7 +325,7 @@ sysret_t sys_unshare(struct call *c, uint32_t flags)
         return -EINVAL;
     if (flags & CLONE_FS) {
         struct fs_struct *fs = fs_struct_copy(t->fs), *old;
-        if (!fs)
+        if (IS_ERR_OR_NULL(fs))
             return -ENOMEM;
         spin_lock(&t->process->lock);
         old = t->fs;
@@ -333,5 +333,5 @@ sysret_t sys_unshare(struct call *c, uint32_t flags)
         spin_unlock(&t->process->lock);
         fs_struct_put(old);
     }
-    return flags & CLONE_FILES ? fdtable_unshare(&t->fds) : 0;
+    return flags & CLONE_FILES ? task_unshare_fds(t) : 0;
 }

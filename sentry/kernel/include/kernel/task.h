@@ -73,6 +73,7 @@ struct process {
     struct list_head group_link;
     struct list_head pid_link;
     struct wait_queue child_wait; /* a child changed state */
+    struct wait_queue exit_wait;  /* POLLIN: it has become a zombie (pidfds) */
 
     struct spin lock; /* RANK_PROCESS; below it: */
     enum process_state state;
@@ -84,8 +85,8 @@ struct process {
     int32_t exit_status; /* as wait4 reports it */
     bool stopped, continued_unreported, stop_unreported;
     int32_t stop_signal;
-    int32_t cld_notify; /* CLD_STOPPED, CLD_CONTINUED to tell the parent; 0 (sigdeliver.c) */
-    struct task *execing;        /* task that waits for the others to leave */
+    int32_t cld_notify;   /* CLD_STOPPED, CLD_CONTINUED to tell the parent; 0 (sigdeliver.c) */
+    struct task *execing; /* task that waits for the others to leave */
     struct wait_queue exec_wait; /* fires when thread_count becomes 1 */
 
     struct sighand *sighand; /* shared by CLONE_SIGHAND; own lock */
@@ -229,7 +230,8 @@ struct clone_args_k { /* decoded clone, clone3, fork, vfork */
     uint64_t flags;
     int32_t exit_signal;
     uint64_t stack; /* top; 0 = parent's */
-    uint64_t tls, parent_tid, child_tid, pidfd;
+    uint64_t tls, parent_tid, child_tid;
+    struct process **ret_process; /* NULL, or set to a reference to the child's process */
 };
 /* Child of @parent as asked; regs are the parent's at the call. Returns the child's tid or -errno
  * (-EINVAL flag combinations, -EAGAIN limits, -ENOMEM). */

@@ -31,6 +31,8 @@ int exec_load(struct task *t, int dirfd, const char *path, unsigned lookup_flags
 /* execve of the calling task: kills the other threads, replaces mm, signals, descriptors. */
 sysret_t exec_task(struct call *c, int dirfd, const char *path, unsigned lookup_flags,
                    struct exec_args *args);
+/* The calling task's descriptor table, alone; others may look at t->fds meanwhile. 0, -ENOMEM. */
+int task_unshare_fds(struct task *t);
 /* A re-run: loaded, waits for the other threads to leave. */
 sysret_t exec_task_again(struct call *c);
 
