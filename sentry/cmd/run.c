@@ -189,6 +189,9 @@ static int sentry_setup(struct run *r, struct boot_config *boot, struct memfile 
     e = isolate_sentry(&what);
     if (e)
         return cmd_error("cannot confine the Sentry: %s: %s", what, strerror(-e));
+    e = service_start_threads(); /* confined as this one is */
+    if (e)
+        return cmd_error("poller threads: %s", strerror(-e));
     return 0;
 }
 
