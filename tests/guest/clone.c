@@ -235,8 +235,8 @@ static void case_exit_signal(void)
     CHECK(pid > 0);
     CHECK_ERR(waitpid(pid, &status, 0), ECHILD); /* a "clone" child: not for plain waits */
     CHECK_EQ(waitpid(pid, &status, __WCLONE), pid);
-    pid = clone(set_value, new_stack(), CLONE_VM | SIGUSR2, (void *)9);
     signal(SIGUSR2, SIG_IGN);
+    pid = clone(set_value, new_stack(), CLONE_VM | SIGUSR2, (void *)9);
     CHECK_EQ(waitpid(pid, &status, __WALL), pid);
 }
 
