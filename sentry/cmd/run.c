@@ -15,6 +15,7 @@
 #include <grp.h>
 #include <limits.h>
 #include <linux/sched.h>
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -37,6 +38,7 @@
 
 #include "cmd.h"
 
+#define MALLOC_ARENAS 8
 #define HOST_GROUPS_MAX 256
 #define CPUS_LIST_MAX 256
 
@@ -186,9 +188,16 @@ static int sentry_setup(struct run *r, struct boot_config *boot, struct memfile 
     e = boot_prepare(boot);
     if (e)
         return cmd_error("kernel tables: %s", strerror(-e));
+    /* Left to itself, malloc opens files: to count CPUs at the first contention, and to ask for the
+     * overcommit policy before it gives memory of a thread's arena back. */
+    (void)mallopt(M_ARENA_MAX, MALLOC_ARENAS);
+    (void)mallopt(M_TRIM_THRESHOLD, -1);
     e = isolate_sentry(&what);
     if (e)
         return cmd_error("cannot confine the Sentry: %s: %s", what, strerror(-e));
+    e = service_start_threads(); /* confined as this one is */
+    if (e)
+        return cmd_error("poller threads: %s", strerror(-e));
     return 0;
 }
 

@@ -12,7 +12,7 @@
 #include <sys/prctl.h>
 
 #define STACK 65536
-#define THREAD_FLAGS                                                                               \
+#define THREAD_FLAGS \
     (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)
 
 static char *new_stack(void)
@@ -32,7 +32,10 @@ struct bare {
 static long raw(long nr, long a, long b, long c)
 {
     long r;
-    __asm__ volatile("syscall" : "=a"(r) : "a"(nr), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
+    __asm__ volatile("syscall"
+                     : "=a"(r)
+                     : "a"(nr), "D"(a), "S"(b), "d"(c)
+                     : "rcx", "r11", "memory");
     return r;
 }
 
@@ -72,9 +75,9 @@ static void case_thread(void)
     struct bare *b = new_bare();
     volatile pid_t set = 0, clear = 1;
     CHECK(chdir("/tmp") == 0);
-    pid_t tid = clone(bare_run, new_stack(),
-                      THREAD_FLAGS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID, b, &set, NULL,
-                      &clear);
+    pid_t tid =
+        clone(bare_run, new_stack(), THREAD_FLAGS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID, b,
+              &set, NULL, &clear);
     CHECK(tid > 0);
     CHECK_EQ(set, tid); /* before clone returns */
     while (clear)       /* cleared and woken at its end */
@@ -235,7 +238,7 @@ static void case_exit_signal(void)
     CHECK(pid > 0);
     CHECK_ERR(waitpid(pid, &status, 0), ECHILD); /* a "clone" child: not for plain waits */
     CHECK_EQ(waitpid(pid, &status, __WCLONE), pid);
-    signal(SIGUSR2, SIG_IGN); /* before the child can end */
+    signal(SIGUSR2, SIG_IGN);
     pid = clone(set_value, new_stack(), CLONE_VM | SIGUSR2, (void *)9);
     CHECK_EQ(waitpid(pid, &status, __WALL), pid);
 }
@@ -333,11 +336,14 @@ static void case_vfork_memory(void)
     CHECK_EQ(guest_wait(pid), 0);
 }
 
-#define CASE(n) {#n, case_##n}
+#define CASE(n)      \
+    {                \
+#n, case_##n \
+    }
 static const struct guest_case cases[] = {
-    CASE(thread),       CASE(process_apart),   CASE(shared_memory), CASE(shared_files),
-    CASE(shared_handlers), CASE(errors),       CASE(clone3),        CASE(pidfd),
-    CASE(exit_signal),  CASE(clone_parent),    CASE(tls),           CASE(set_tid_address),
-    CASE(tids_unique),  CASE(many_threads),    CASE(unshare),       CASE(vfork_memory),
+    CASE(thread),          CASE(process_apart), CASE(shared_memory), CASE(shared_files),
+    CASE(shared_handlers), CASE(errors),        CASE(clone3),        CASE(pidfd),
+    CASE(exit_signal),     CASE(clone_parent),  CASE(tls),           CASE(set_tid_address),
+    CASE(tids_unique),     CASE(many_threads),  CASE(unshare),       CASE(vfork_memory),
 };
 GUEST_MAIN(cases)

@@ -324,7 +324,10 @@ static void case_many(void)
         CHECK_EQ(WEXITSTATUS(run_child("code", "1")), 1);
 }
 
-#define CASE(n) {#n, case_##n}
+#define CASE(n)      \
+    {                \
+#n, case_##n \
+    }
 static const struct guest_case cases[] = {
     CASE(exit_code), CASE(signals),     CASE(environment), CASE(auxv),        CASE(long_arguments),
     CASE(cloexec),   CASE(same_pid),    CASE(errors),      CASE(script),      CASE(vfork_exec),

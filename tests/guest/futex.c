@@ -525,14 +525,29 @@ static void case_robust_list_hostile(void)
     CHECK_EQ(WEXITSTATUS(guest_wait(pid)), 5);
 }
 
-#define CASE(n) {#n, case_##n}
+#define CASE(n)      \
+    {                \
+#n, case_##n \
+    }
 static const struct guest_case cases[] = {
-    CASE(value_differs),    CASE(errors),             CASE(wake_count),
-    CASE(wake_order),       CASE(timeout),            CASE(bitset),
-    CASE(requeue),          CASE(wake_op),            CASE(shared_anonymous),
-    CASE(shared_file),      CASE(private_not_shared), CASE(cow_not_shared),
-    CASE(interrupted),      CASE(restarted),          CASE(mutex_storm),
-    CASE(ping_pong),        CASE(timeout_storm),      CASE(robust_list),
+    CASE(value_differs),
+    CASE(errors),
+    CASE(wake_count),
+    CASE(wake_order),
+    CASE(timeout),
+    CASE(bitset),
+    CASE(requeue),
+    CASE(wake_op),
+    CASE(shared_anonymous),
+    CASE(shared_file),
+    CASE(private_not_shared),
+    CASE(cow_not_shared),
+    CASE(interrupted),
+    CASE(restarted),
+    CASE(mutex_storm),
+    CASE(ping_pong),
+    CASE(timeout_storm),
+    CASE(robust_list),
     CASE(robust_list_hostile),
 };
 GUEST_MAIN(cases)

@@ -322,8 +322,8 @@ static void case_setpgid_rules(void)
         CHECK_EQ(setsid(), getpid());
         CHECK_EQ(getsid(0), getpid());
         CHECK_EQ(getpgrp(), getpid());
-        CHECK_ERR(setsid(), EPERM);        /* a leader already */
-        CHECK_ERR(setpgid(0, 0), EPERM);   /* a session's leader */
+        CHECK_ERR(setsid(), EPERM);      /* a leader already */
+        CHECK_ERR(setpgid(0, 0), EPERM); /* a session's leader */
         _exit(0);
     }
     CHECK_EQ(guest_wait(pid), 0);
@@ -383,12 +383,15 @@ static void case_orphan_tstp(void)
     CHECK_EQ(WEXITSTATUS(status), 6);
 }
 
-#define CASE(n) {#n, case_##n}
+#define CASE(n)      \
+    {                \
+#n, case_##n \
+    }
 static const struct guest_case cases[] = {
-    CASE(stop_continue),  CASE(stop_spinning),  CASE(stop_kill),      CASE(stop_signals),
-    CASE(stop_self),      CASE(opposites),      CASE(cont_handler),   CASE(nocldstop),
-    CASE(stop_threads),   CASE(stop_in_calls),  CASE(waitid_states),  CASE(group_kill),
-    CASE(own_group_kill), CASE(setpgid_rules),  CASE(setsid_leader),  CASE(orphan_stopped),
+    CASE(stop_continue),  CASE(stop_spinning), CASE(stop_kill),     CASE(stop_signals),
+    CASE(stop_self),      CASE(opposites),     CASE(cont_handler),  CASE(nocldstop),
+    CASE(stop_threads),   CASE(stop_in_calls), CASE(waitid_states), CASE(group_kill),
+    CASE(own_group_kill), CASE(setpgid_rules), CASE(setsid_leader), CASE(orphan_stopped),
     CASE(orphan_tstp),
 };
 GUEST_MAIN(cases)

@@ -442,13 +442,16 @@ static void case_umask_cwd(void)
     CHECK_EQ(umask(old), 027);
 }
 
-#define CASE(n) {#n, case_##n}
+#define CASE(n)      \
+    {                \
+#n, case_##n \
+    }
 static const struct guest_case cases[] = {
-    CASE(exit_codes),  CASE(fork_ids),        CASE(fork_memory),      CASE(fork_files),
-    CASE(fork_deep),   CASE(fork_many),       CASE(vfork),            CASE(atexit),
-    CASE(wait_any),    CASE(wait_nohang),     CASE(wait_errors),      CASE(waitid),
-    CASE(wait_rusage), CASE(zombie),          CASE(sigchld_ignored),  CASE(wait_from_thread),
-    CASE(orphan),      CASE(subreaper),       CASE(pdeathsig),        CASE(ids),
-    CASE(rlimits),     CASE(prctl_name),      CASE(uname),            CASE(umask_cwd),
+    CASE(exit_codes),  CASE(fork_ids),    CASE(fork_memory),     CASE(fork_files),
+    CASE(fork_deep),   CASE(fork_many),   CASE(vfork),           CASE(atexit),
+    CASE(wait_any),    CASE(wait_nohang), CASE(wait_errors),     CASE(waitid),
+    CASE(wait_rusage), CASE(zombie),      CASE(sigchld_ignored), CASE(wait_from_thread),
+    CASE(orphan),      CASE(subreaper),   CASE(pdeathsig),       CASE(ids),
+    CASE(rlimits),     CASE(prctl_name),  CASE(uname),           CASE(umask_cwd),
 };
 GUEST_MAIN(cases)

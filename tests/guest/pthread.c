@@ -83,7 +83,8 @@ static void *die_locked(void *arg)
 static void case_mutex_robust(void)
 {
     pthread_mutexattr_t at;
-    pthread_mutex_t *m = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pthread_mutex_t *m =
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pthread_mutexattr_init(&at);
     pthread_mutexattr_setrobust(&at, PTHREAD_MUTEX_ROBUST);
     pthread_mutexattr_setpshared(&at, PTHREAD_PROCESS_SHARED);
@@ -475,13 +476,15 @@ static void case_fork_in_threads(void)
     join(4);
 }
 
-#define CASE(n) {#n, case_##n}
+#define CASE(n)      \
+    {                \
+#n, case_##n \
+    }
 static const struct guest_case cases[] = {
-    CASE(mutex),          CASE(mutex_kinds),       CASE(mutex_robust),
-    CASE(mutex_shared),   CASE(cond_queue),        CASE(cond_broadcast),
-    CASE(cond_timeout),   CASE(barrier),           CASE(semaphore),
-    CASE(rwlock),         CASE(create_join),       CASE(detached),
-    CASE(cancel),         CASE(once_keys),         CASE(exit_from_thread),
-    CASE(leader_exits_first), CASE(fork_in_threads),
+    CASE(mutex),           CASE(mutex_kinds),    CASE(mutex_robust),     CASE(mutex_shared),
+    CASE(cond_queue),      CASE(cond_broadcast), CASE(cond_timeout),     CASE(barrier),
+    CASE(semaphore),       CASE(rwlock),         CASE(create_join),      CASE(detached),
+    CASE(cancel),          CASE(once_keys),      CASE(exit_from_thread), CASE(leader_exits_first),
+    CASE(fork_in_threads),
 };
 GUEST_MAIN(cases)

@@ -67,9 +67,12 @@ static void burn(int64_t cpu_ns)
 
 static void case_clocks(void)
 {
-    static const int clocks[] = {CLOCK_REALTIME,        CLOCK_MONOTONIC,
-                                 CLOCK_MONOTONIC_RAW,   CLOCK_REALTIME_COARSE,
-                                 CLOCK_MONOTONIC_COARSE, CLOCK_BOOTTIME,
+    static const int clocks[] = {CLOCK_REALTIME,
+                                 CLOCK_MONOTONIC,
+                                 CLOCK_MONOTONIC_RAW,
+                                 CLOCK_REALTIME_COARSE,
+                                 CLOCK_MONOTONIC_COARSE,
+                                 CLOCK_BOOTTIME,
                                  CLOCK_TAI};
     for (size_t i = 0; i < sizeof(clocks) / sizeof(clocks[0]); i++) {
         struct timespec a, b, res;
@@ -552,15 +555,36 @@ static void case_timer_errors(void)
     CHECK_EQ(guest_wait(pid), 0);
 }
 
-#define CASE(n) {#n, case_##n}
+#define CASE(n)      \
+    {                \
+#n, case_##n \
+    }
 static const struct guest_case cases[] = {
-    CASE(clocks),           CASE(wall_time),      CASE(cpu_clocks),       CASE(set_refused),
-    CASE(adjtimex_read),    CASE(sleep_accuracy), CASE(sleep_errors),     CASE(sleep_absolute),
-    CASE(sleep_remainder),  CASE(sleep_many),     CASE(alarm),            CASE(itimer_real),
-    CASE(itimer_fork_exec), CASE(itimer_prof),    CASE(itimer_breaks_loop),
-    CASE(timer_once),       CASE(timer_periodic), CASE(timer_absolute),   CASE(timer_none),
-    CASE(timer_thread_id),  CASE(timer_thread),   CASE(timer_default_event),
-    CASE(timer_cpu),        CASE(timer_many),     CASE(timer_tiny_interval),
+    CASE(clocks),
+    CASE(wall_time),
+    CASE(cpu_clocks),
+    CASE(set_refused),
+    CASE(adjtimex_read),
+    CASE(sleep_accuracy),
+    CASE(sleep_errors),
+    CASE(sleep_absolute),
+    CASE(sleep_remainder),
+    CASE(sleep_many),
+    CASE(alarm),
+    CASE(itimer_real),
+    CASE(itimer_fork_exec),
+    CASE(itimer_prof),
+    CASE(itimer_breaks_loop),
+    CASE(timer_once),
+    CASE(timer_periodic),
+    CASE(timer_absolute),
+    CASE(timer_none),
+    CASE(timer_thread_id),
+    CASE(timer_thread),
+    CASE(timer_default_event),
+    CASE(timer_cpu),
+    CASE(timer_many),
+    CASE(timer_tiny_interval),
     CASE(timer_errors),
 };
 GUEST_MAIN(cases)
