@@ -510,8 +510,8 @@ static void map_describe(struct mappable *m, char *buf, size_t len, uint64_t *re
     struct inode *i = map_inode(m);
     char *path = tmpfs_i(i)->map_path;
     snprintf(buf, len, "%s", path ? path : "");
-    *ret_dev = i->sb->dev;
-    *ret_ino = i->attr.ino;
+    *ret_dev = path ? tmpfs_i(i)->map_dev : i->sb->dev;
+    *ret_ino = path ? tmpfs_i(i)->map_ino : i->attr.ino;
 }
 
 static const struct mappable_ops map_ops = {
@@ -542,6 +542,10 @@ static struct mappable *tmpfs_file_mappable(struct file *f)
         ssize_t n = buf ? path_format(task_current(), &f->path, buf, PATH_LEN_MAX, true) : -1;
         char *path = n > 0 ? strndup(buf, (size_t)n) : NULL;
         free(buf);
+        struct attr a;
+        inode_attr(file_inode(f), &a); /* of the overlay when this is its upper */
+        ti->map_dev = a.dev;
+        ti->map_ino = a.ino;
         if (path && !__atomic_compare_exchange_n((char **)&ti->map_path, &none, path, false,
                                                  __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
             free(path);
