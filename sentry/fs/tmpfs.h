@@ -36,11 +36,11 @@ struct tmpfs_inode {
     size_t chunk_count, chunk_capacity;
     uint32_t seals;
     bool sealable;
-    uint64_t map_dev, map_ino; /* with map_path */
-    _Atomic(char *) map_path;  /* shown in /proc/PID/maps; set at the first mmap */
-    struct dirtable dir;       /* vfs->lock */
-    struct xattrs xattrs;      /* vfs->lock */
-    char *target;              /* symlink */
+    char *map_path; /* for /proc/PID/maps, with the next two; lock */
+    uint64_t map_dev, map_ino;
+    struct dirtable dir;  /* vfs->lock */
+    struct xattrs xattrs; /* vfs->lock */
+    char *target;         /* symlink */
 };
 
 extern struct memfile *g_fs_memfile;
