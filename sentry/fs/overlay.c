@@ -195,8 +195,9 @@ static void ov_release(struct inode *i)
     list_del(&oi->hash_link);
     spin_unlock(&s->lock);
     struct dir_entry *e;
-    while ((e = dirtable_next(&oi->dir, 0))) {
+    for (int64_t at = 0; (e = dirtable_next(&oi->dir, at));) {
         struct inode *child = e->inode;
+        at = e->cookie + 1;
         dirtable_remove(&oi->dir, e);
         inode_put(child);
     }
@@ -236,6 +237,10 @@ const struct inode_ops ov_ops = {
 static void ov_shutdown(struct superblock *sb)
 {
     struct ov_sb *s = ov_s(sb);
+    if (!sb->root)
+        return;
+    struct dirtable *t = &ov_i(sb->root)->dir;
+    struct dir_entry *e;
     for (unsigned b = 0; b < OVERLAY_BUCKETS; b++) {
         struct inode *i;
         do {
@@ -248,9 +253,19 @@ static void ov_shutdown(struct superblock *sb)
                     break;
                 }
             spin_unlock(&s->lock);
+            if (i && i != sb->root)
+                tmpfs_flatten(t, &ov_i(i)->dir);
             if (i)
                 ov_unpin(i);
         } while (i);
+    }
+    for (int64_t at = 0; (e = dirtable_next(t, at));) {
+        struct inode *i = e->inode;
+        at = e->cookie + 1;
+        dirtable_remove(t, e);
+        if (i)
+            tmpfs_flatten(t, &ov_i(i)->dir);
+        inode_put(i);
     }
 }
 

@@ -66,8 +66,9 @@ static void tmpfs_release(struct inode *i)
     struct tmpfs_inode *ti = tmpfs_i(i);
     struct dir_entry *e;
     /* only when the whole file system goes: then children go with their directory */
-    while ((e = dirtable_next(&ti->dir, 0))) {
+    for (int64_t at = 0; (e = dirtable_next(&ti->dir, at));) {
         struct inode *child = e->inode;
+        at = e->cookie + 1;
         dirtable_remove(&ti->dir, e);
         inode_put(child);
     }
@@ -368,6 +369,34 @@ static const struct inode_ops tmpfs_ops = {
     .release = tmpfs_release,
 };
 
+void tmpfs_flatten(struct dirtable *to, struct dirtable *dir)
+{
+    struct dir_entry *e;
+    for (int64_t at = 0; (e = dirtable_next(dir, at));) {
+        struct inode *i = e->inode;
+        at = e->cookie + 1;
+        if (i && !dirtable_add(to, "", 0, i))
+            return; /* no memory: the release goes down here instead */
+        dirtable_remove(dir, e);
+    }
+}
+
+/* Nobody can reach the tree any more: take it apart level by level. */
+static void tmpfs_shutdown(struct superblock *sb)
+{
+    if (!sb->root)
+        return;
+    struct dirtable *t = &tmpfs_i(sb->root)->dir;
+    struct dir_entry *e;
+    for (int64_t at = 0; (e = dirtable_next(t, at));) {
+        struct inode *i = e->inode;
+        at = e->cookie + 1; /* those of the next level come behind */
+        dirtable_remove(t, e);
+        tmpfs_flatten(t, &tmpfs_i(i)->dir);
+        inode_put(i);
+    }
+}
+
 static void tmpfs_sb_release(struct superblock *sb)
 {
     free(sb->private_data);
@@ -384,6 +413,7 @@ struct superblock *tmpfs_new(uint64_t limit_bytes, uint32_t mode, uint32_t uid, 
     }
     s->limit_pages = (limit_bytes + PAGE_SIZE - 1) / PAGE_SIZE;
     sb->private_data = s;
+    sb->shutdown = tmpfs_shutdown;
     sb->release = tmpfs_sb_release;
     sb->exclusive = true;
     sb->ops = &tmpfs_ops;

@@ -14,7 +14,7 @@
 
 #define TMPFS_MAGIC 0x01021994u
 #define TMPFS_FILE_MAX INT64_MAX
-#define TMPFS_INODES_MAX 2000000u /* of one superblock */
+#define TMPFS_INODES_MAX 1000000u /* of one superblock */
 
 /* One contiguous range of the memory file. */
 struct tmpfs_chunk {
@@ -36,10 +36,11 @@ struct tmpfs_inode {
     size_t chunk_count, chunk_capacity;
     uint32_t seals;
     bool sealable;
-    _Atomic(char *) map_path; /* shown in /proc/PID/maps; set at the first mmap */
-    struct dirtable dir;      /* vfs->lock */
-    struct xattrs xattrs;     /* vfs->lock */
-    char *target;             /* symlink */
+    char *map_path; /* for /proc/PID/maps, with the next two; lock */
+    uint64_t map_dev, map_ino;
+    struct dirtable dir;  /* vfs->lock */
+    struct xattrs xattrs; /* vfs->lock */
+    char *target;         /* symlink */
 };
 
 extern struct memfile *g_fs_memfile;
@@ -56,6 +57,8 @@ static inline struct tmpfs_sb *tmpfs_s(const struct superblock *sb)
 /* Inode without a name; nlink as given. ERR_PTR(-ENOSPC, -ENOMEM). */
 struct inode *tmpfs_inode_new(struct superblock *sb, uint32_t mode, uint32_t uid, uint32_t gid,
                               uint32_t nlink, uint64_t rdev);
+/* Move the children of @dir into @to's table under no names: a tree is taken apart without recursion. */
+void tmpfs_flatten(struct dirtable *to, struct dirtable *dir);
 int tmpfs_setattr(struct inode *i, const struct setattr *s, const struct cred *c);
 
 /* --- tmpfs_data.c --- */

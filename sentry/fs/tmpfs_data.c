@@ -508,10 +508,12 @@ static void map_describe(struct mappable *m, char *buf, size_t len, uint64_t *re
                          uint64_t *ret_ino)
 {
     struct inode *i = map_inode(m);
-    char *path = tmpfs_i(i)->map_path;
+    spin_lock(&tmpfs_i(i)->lock);
+    const char *path = tmpfs_i(i)->map_path;
+    spin_unlock(&tmpfs_i(i)->lock);
     snprintf(buf, len, "%s", path ? path : "");
-    *ret_dev = i->sb->dev;
-    *ret_ino = i->attr.ino;
+    *ret_dev = path ? tmpfs_i(i)->map_dev : i->sb->dev;
+    *ret_ino = path ? tmpfs_i(i)->map_ino : i->attr.ino;
 }
 
 static const struct mappable_ops map_ops = {
@@ -534,18 +536,34 @@ struct mappable *tmpfs_mappable(struct inode *i)
     return &tmpfs_i(i)->map;
 }
 
+/* What /proc/PID/maps shows: the place and numbers under which it was first mapped, which are the
+ * overlay's when this is the upper of one. */
+static void map_remember(struct file *f, struct tmpfs_inode *ti)
+{
+    char *buf = malloc(PATH_LEN_MAX);
+    ssize_t n = buf ? path_format(task_current(), &f->path, buf, PATH_LEN_MAX, true) : -1;
+    char *path = n > 0 ? strndup(buf, (size_t)n) : NULL;
+    free(buf);
+    struct attr a;
+    inode_attr(file_inode(f), &a);
+    spin_lock(&ti->lock);
+    if (path && !ti->map_path) {
+        ti->map_dev = a.dev;
+        ti->map_ino = a.ino;
+        ti->map_path = steal(path);
+    }
+    spin_unlock(&ti->lock);
+    free(path);
+}
+
 static struct mappable *tmpfs_file_mappable(struct file *f)
 {
     struct tmpfs_inode *ti = tmpfs_i(f->inode);
-    if (!ti->map_path && f->path.dentry && task_current()) {
-        char *buf = malloc(PATH_LEN_MAX), *none = NULL;
-        ssize_t n = buf ? path_format(task_current(), &f->path, buf, PATH_LEN_MAX, true) : -1;
-        char *path = n > 0 ? strndup(buf, (size_t)n) : NULL;
-        free(buf);
-        if (path && !__atomic_compare_exchange_n((char **)&ti->map_path, &none, path, false,
-                                                 __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-            free(path);
-    }
+    spin_lock(&ti->lock);
+    bool known = ti->map_path != NULL; /* set once, kept until the inode goes */
+    spin_unlock(&ti->lock);
+    if (!known && f->path.dentry && task_current())
+        map_remember(f, ti);
     return &ti->map;
 }
 

@@ -24,12 +24,18 @@ int path_from_fd(struct task *t, int fd, bool real, struct path *ret)
 
 int path_from_guest(struct task *t, int dirfd, uaddr_t name, unsigned lookup, struct path *ret)
 {
+    return path_from_guest_as(t, t->cred, dirfd, name, lookup, ret);
+}
+
+int path_from_guest_as(struct task *t, struct cred *cred, int dirfd, uaddr_t name, unsigned lookup,
+                       struct path *ret)
+{
     char *s AUTO_STR = path_copy_in(t, name, (lookup & LOOKUP_EMPTY) != 0);
     if (IS_ERR(s))
         return PTR_ERR(s);
     if (!*s && dirfd != AT_FDCWD)
         return path_from_fd(t, dirfd, false, ret);
-    return path_lookup(t, dirfd, s, lookup, ret);
+    return path_lookup_as(t, cred, dirfd, s, lookup, ret);
 }
 
 /* Linux accepts and ignores unknown bits in open and openat (not in openat2). */

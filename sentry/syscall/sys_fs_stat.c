@@ -184,10 +184,7 @@ static sysret_t access_path(struct call *c, int dirfd, uaddr_t path, uint32_t mo
     if (IS_ERR(cred))
         return PTR_ERR(cred);
     struct path p AUTO_PATH = {0};
-    struct cred *own = t->cred;
-    t->cred = cred; /* the walk too uses the real ids; only this task reads the field */
-    int r = path_from_guest(t, dirfd, path, lookup_from_at(flags), &p);
-    t->cred = own;
+    int r = path_from_guest_as(t, cred, dirfd, path, lookup_from_at(flags), &p);
     if (r == 0)
         r = access_check(&p, mode, cred);
     cred_put(cred);

@@ -32,6 +32,8 @@ static inline unsigned lookup_from_at(uint32_t flags)
 
 /* Path of the guest's string, looked up. An empty string with AT_EMPTY_PATH is the descriptor's own
  * place; -EBADF for descriptors without one. */
+int path_from_guest_as(struct task *t, struct cred *cred, int dirfd, uaddr_t name, unsigned lookup,
+                       struct path *ret);
 int path_from_guest(struct task *t, int dirfd, uaddr_t name, unsigned lookup, struct path *ret);
 /* Path of an open descriptor (O_PATH too unless @real); -EBADF. *ret_file may be NULL. */
 int path_from_fd(struct task *t, int fd, bool real, struct path *ret);

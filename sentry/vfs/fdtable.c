@@ -198,8 +198,9 @@ static uint32_t fd_limit(struct task *t)
 /* Lowest free number >= min, marked used. Lock held. */
 static int fd_reserve_locked(struct fdtable *tab, uint32_t min, uint32_t limit)
 {
-    uint32_t i = MAX(min, tab->free_hint);
-    for (; i < tab->size; i++) {
+    uint32_t i;
+again:
+    for (i = MAX(min, tab->free_hint); i < tab->size; i++) {
         if (i % 64 == 0 && tab->used[i / 64] == UINT64_MAX) {
             i += 63;
             continue;
@@ -214,7 +215,7 @@ static int fd_reserve_locked(struct fdtable *tab, uint32_t min, uint32_t limit)
         if (r < 0)
             return r;
         if (bit_test(tab->used, i)) /* taken while the lock was dropped */
-            return fd_reserve_locked(tab, min, limit);
+            goto again;
     }
     bit_set(tab->used, i, true);
     if (min <= tab->free_hint)

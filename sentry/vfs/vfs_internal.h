@@ -76,7 +76,7 @@ void mount_init(void);
 
 struct walk {
     struct task *t;
-    const struct cred *cred;
+    struct cred *cred;     /* reference */
     struct path root, cur; /* references */
     struct path fence;     /* RESOLVE_BENEATH, RESOLVE_IN_ROOT: not above; borrowed copy */
     unsigned flags;
@@ -86,6 +86,8 @@ struct walk {
     char *buf; /* owned text that rest points into, once a symlink was followed */
 };
 int walk_start(struct walk *w, struct task *t, int dirfd, const char *name, unsigned flags);
+int walk_start_as(struct walk *w, struct task *t, struct cred *cred, int dirfd, const char *name,
+                  unsigned flags);
 /* To the last component: its name (in the walk's text) and kind. w->cur is its directory. */
 int walk_parent(struct walk *w, const char **ret_name, size_t *ret_len, int *ret_kind,
                 bool *ret_slash);

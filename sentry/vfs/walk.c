@@ -38,13 +38,19 @@ static int walk_start_dir(struct walk *w, int dirfd, bool may_be_file)
 
 int walk_start(struct walk *w, struct task *t, int dirfd, const char *name, unsigned flags)
 {
+    return walk_start_as(w, t, t->cred, dirfd, name, flags);
+}
+
+int walk_start_as(struct walk *w, struct task *t, struct cred *cred, int dirfd, const char *name,
+                  unsigned flags)
+{
     memset(w, 0, sizeof(*w));
     w->t = t;
-    w->cred = t->cred;
     w->flags = flags;
     w->rest = name;
     if (!*name && !(flags & LOOKUP_EMPTY))
         return -ENOENT;
+    w->cred = cred_get(cred); /* the walk may park while the task changes its own */
     spin_lock(&t->fs->lock);
     w->root = t->fs->root;
     path_get(&w->root);
@@ -79,6 +85,9 @@ void walk_end(struct walk *w)
     path_put(&w->fence);
     free(w->buf);
     w->buf = NULL;
+    if (w->cred)
+        cred_put(w->cred);
+    w->cred = NULL;
 }
 
 static bool same_path(const struct path *a, const struct path *b)
@@ -136,8 +145,10 @@ int walk_child(struct walk *w, const char *name, size_t len, struct path *ret)
     struct dentry *d;
     if (w->flags & LOOKUP_CACHED) {
         d = dentry_find(w->cur.dentry, name, len);
-        if (!d)
+        if (!d || !w->cur.dentry->inode->sb->exclusive) {
+            dentry_put(d);
             return -EAGAIN;
+        }
     } else {
         d = dentry_lookup(w->cur.dentry, name, len);
         if (IS_ERR(d))
@@ -327,8 +338,14 @@ int walk_finish(struct walk *w)
 
 int path_lookup(struct task *t, int dirfd, const char *name, unsigned flags, struct path *ret)
 {
+    return path_lookup_as(t, t->cred, dirfd, name, flags, ret);
+}
+
+int path_lookup_as(struct task *t, struct cred *cred, int dirfd, const char *name, unsigned flags,
+                   struct path *ret)
+{
     struct walk w;
-    int r = walk_start(&w, t, dirfd, name, flags);
+    int r = walk_start_as(&w, t, cred, dirfd, name, flags);
     if (r < 0)
         return r;
     r = walk_finish(&w);

@@ -232,6 +232,9 @@ enum { LAST_NORM, LAST_DOT, LAST_DOTDOT, LAST_ROOT };
 
 /* @name: kernel copy of the guest's string. @dirfd as in openat. Gives references in *ret. */
 int path_lookup(struct task *t, int dirfd, const char *name, unsigned flags, struct path *ret);
+/* The same with other credentials (access(2)). */
+int path_lookup_as(struct task *t, struct cred *cred, int dirfd, const char *name, unsigned flags,
+                   struct path *ret);
 int path_lookup_parent(struct task *t, int dirfd, const char *name, unsigned flags,
                        struct path *ret_dir, struct last_name *ret_last);
 /* Absolute path as seen from the task's root ("(unreachable)" prefix as Linux; " (deleted)" when
