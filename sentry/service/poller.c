@@ -21,6 +21,7 @@
 
 #include <base/err.h>
 #include <base/log.h>
+#include <host/numa.h>
 
 #include "private.h"
 
@@ -270,6 +271,7 @@ int service_init(const struct service_config *cfg)
 {
     BUG_ON(cfg->pollers == 0 || cfg->pollers > RO_POLLERS);
     g_service.cfg = *cfg;
+    (void)numa_init();
     g_kernel_hooks.task_attach = served_attach;
     g_kernel_hooks.task_detach = served_detach;
     g_kernel_hooks.task_kick = served_kick;

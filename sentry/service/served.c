@@ -16,6 +16,7 @@
 
 #include <base/err.h>
 #include <base/log.h>
+#include <host/numa.h>
 #include <mm/mm.h>
 #include <ring/slot.h>
 
@@ -148,6 +149,7 @@ int served_attach(struct task *t, struct task *near)
     s->state = SERVED_GUEST;
     s->interrupt_sent = false;
     s->lane = g_service.cfg.platform->thread_lane(t->thread);
+    numa_place_near(s->lane, LANE_STACK, p->cpu);
     t->lane = s->lane;
     t->owner = p;
     g_service.cfg.platform->thread_set_owner(t->thread, p->index);
