@@ -42,7 +42,7 @@
 #else
 #define STACK_SIZE (64u << 10)
 #endif
-#define READY_BATCH                                                               \
+#define READY_BATCH \
     256 /* resumed per round, so that a fiber that yields cannot starve the lanes \
          */
 #define STACKS_KEPT_WARM 16 /* free stacks beyond these give their memory back */

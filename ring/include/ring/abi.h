@@ -38,7 +38,8 @@
 #define LANE_SIZE 0x8000 /* lane and alternate stack */
 #define LANE_COUNT 4096
 #define STUB_LANES_END (STUB_LANES + LANE_COUNT * LANE_SIZE)
-#define STUB_RINGS 0x7e0010000000 /* SQ and CQ of lanes that asked: lane i's at i * RING_SLOT_SIZE */
+#define STUB_RINGS \
+    0x7e0010000000 /* SQ and CQ of lanes that asked: lane i's at i * RING_SLOT_SIZE */
 #define RING_SLOT_SIZE 0x80000
 #define STUB_REGION_END 0x7e0080000000
 
