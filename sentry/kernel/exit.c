@@ -245,6 +245,8 @@ void task_exit(struct task *t, int32_t status)
     task_get(t);
     call_end(&t->call);
     t->in_call = false;
+    if (g_kernel_hooks.task_quiesce)
+        g_kernel_hooks.task_quiesce(t);
     t->exit_code = status;
     if (t->mm)
         futex_task_exit(t);

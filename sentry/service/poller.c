@@ -121,18 +121,14 @@ static bool busy_run(struct poller *p)
 
     list_for_each_entry_safe (s, tmp, &p->busy, link) {
         if (served_has_work(s)) {
-            s->idle_rounds = 0;
-            list_del(&s->link);
-            list_add_tail(&s->link, &p->busy);
+            served_move(s, SERVED_ON_BUSY);
             served_poll(s);
             (void)fiber_loop_check();
             return true; /* the list may be another one now */
         }
         if (++s->idle_rounds > QUIET_ROUNDS && !list_empty(&p->busy) &&
-            (p->busy.next != &s->link || p->busy.prev != &s->link)) {
-            list_del(&s->link);
-            list_add_tail(&s->link, &p->quiet);
-        }
+            (p->busy.next != &s->link || p->busy.prev != &s->link))
+            served_move(s, SERVED_ON_QUIET);
     }
     return any;
 }
@@ -143,10 +139,8 @@ static bool quiet_run(struct poller *p, unsigned most)
         struct served *s = list_first_entry(&p->quiet, struct served, link);
         bool work = served_has_work(s);
 
-        list_del(&s->link);
-        list_add_tail(&s->link, work ? &p->busy : &p->quiet);
+        served_move(s, work ? SERVED_ON_BUSY : SERVED_ON_QUIET);
         if (work) {
-            s->idle_rounds = 0;
             served_poll(s);
             (void)fiber_loop_check();
             return true;
@@ -165,9 +159,7 @@ static bool any_lane_has_work(struct poller *p)
     }
     list_for_each_entry (s, &p->quiet, link) {
         if (served_has_work(s)) {
-            list_del(&s->link);
-            list_add(&s->link, &p->busy);
-            s->idle_rounds = 0;
+            served_move(s, SERVED_ON_BUSY);
             return true;
         }
     }
@@ -272,6 +264,7 @@ int service_init(const struct service_config *cfg)
     g_service.cfg = *cfg;
     g_kernel_hooks.task_attach = served_attach;
     g_kernel_hooks.task_detach = served_detach;
+    g_kernel_hooks.task_quiesce = served_quiesce;
     g_kernel_hooks.task_kick = served_kick;
     call_ready_hook = call_ready;
     for (unsigned i = 0; i < cfg->pollers; i++) {

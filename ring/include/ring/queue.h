@@ -12,6 +12,9 @@
  * with every completion (sq_taken), and stands in the lane's Sentry-written line for a producer
  * without credit.
  *
+ * Waiting. The queue has no parked flag: a producer that has looked for completions long enough
+ * waits in a call (RING_CTL_WAIT), whose own message also wakes the poller.
+ *
  * Freestanding; each side is used by one thread at a time. */
 #ifndef RING_QUEUE_H
 #define RING_QUEUE_H
@@ -134,6 +137,12 @@ static inline enum ring_take ring_consumer_take(struct ring_consumer *c, struct 
     return RING_TAKEN;
 }
 
+/* Ask for the entry @ahead places behind the next one, so that lines of a batch travel together. */
+static inline void ring_consumer_prefetch(const struct ring_consumer *c, unsigned ahead)
+{
+    __builtin_prefetch(&c->sq[(c->taken + ahead) & (c->sq_entries - 1)], 0);
+}
+
 /* Credit for a producer that waits without completions; once per batch. */
 static inline void ring_consumer_publish_taken(struct ring_consumer *c)
 {
@@ -151,14 +160,6 @@ static inline void ring_consumer_complete(struct ring_consumer *c, uint64_t user
     e->sq_taken = (uint32_t)c->taken;
     ring_store_release(&e->tag, ring_tag(c->completed, c->cq_shift)); /* pairs with peek */
     c->completed++;
-}
-
-/* After a batch of completions: true when the guest sleeps on sentry->cq_seq and must be woken. */
-static inline bool ring_consumer_flush(struct ring_consumer *c, const struct lane_guest *guest)
-{
-    ring_store_release(&c->sentry->cq_seq, ring_load_relaxed(&c->sentry->cq_seq) + 1);
-    ring_full_fence(); /* pairs with the fence between cq_parked = 1 and the futex wait */
-    return ring_load_relaxed(&guest->cq_parked) != 0;
 }
 
 #endif
