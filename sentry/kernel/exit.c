@@ -168,6 +168,7 @@ static void children_reparent_locked(struct process *p, struct exit_work *w)
         list_del(&child->sibling);
         list_add_tail(&child->sibling, &to->children);
         child->parent = to;
+        atomic_store_explicit(&child->ppid, to->pid, memory_order_relaxed);
         child->exit_signal = SIGCHLD;
         child_parent_died_locked(child);
         if (child->state == PROCESS_ZOMBIE) {

@@ -179,7 +179,6 @@ static sysret_t call_wait_deadline(struct call *c)
     }
     if (!c->has_deadline)
         return SYS_PARK;
-    timer_init(&c->timer, call_timer_fire);
     int err = timer_arm(&c->timer, NULL, c->deadline_ns);
     return err ? err : SYS_PARK;
 }
@@ -223,6 +222,7 @@ void call_deadline(struct call *c, int64_t monotonic_ns)
 {
     if (c->started || c->has_deadline || monotonic_ns == INT64_MAX)
         return;
+    timer_init(&c->timer, call_timer_fire);
     c->has_deadline = true;
     c->deadline_ns = monotonic_ns;
 }
@@ -248,8 +248,6 @@ void call_begin(struct call *c, struct task *t, uint32_t nr, const uint64_t *arg
     c->armed = 0;
     c->more = NULL;
     atomic_store_explicit(&c->state_word, CALL_RUNNING, memory_order_relaxed);
-    list_init(&c->ready_link);
-    timer_init(&c->timer, call_timer_fire);
     c->entered_ns = 0;
 }
 

@@ -84,6 +84,7 @@ struct poller {
     struct list_head watches;
     unsigned quiet_count;
     int64_t last_work_ns;
+    uint64_t rounds;
 
     /* Inbox: filled by anybody, emptied by the owner. */
     _Alignas(CACHE_LINE) struct spin lock;

@@ -400,7 +400,7 @@ static void call_start(struct served *s, const uint64_t *args, uint32_t nr, uint
             return;
         }
     }
-    call_begin(c, t, nr, args, how);
+    call_begin(c, t, nr, args == c->args ? NULL : args, how);
     t->in_call = true;
     if (unlikely(s->sq) && sys_row(nr)->sq == SQ_NO)
         sq_settle(s->sq);
@@ -505,15 +505,16 @@ bool served_has_work(const struct served *s)
 
 static void slot_take(struct served *s)
 {
-    struct lane_slot copy;
+    uint64_t *args = s->task->call.args; /* nobody's while the guest runs */
+    uint32_t nr = slot_take_call(&s->lane->call, args);
+    const struct sys_row *row = sys_row(nr);
 
-    slot_copy(&copy, &s->lane->call);
-    if (sys_row(copy.nr)->sq == SQ_NO && sys_row(copy.nr)->run) {
+    if (unlikely(row->sq == SQ_NO && row->run)) {
         if (slot_reply(&s->lane->call, &s->lane->guest.call_parked, CALL_SLOW, 0))
             slot_wake(&s->lane->call);
         return;
     }
-    call_start(s, copy.arg, copy.nr, CALL_BY_SLOT);
+    call_start(s, args, nr, CALL_BY_SLOT);
 }
 
 /* The lane has something. May park. */

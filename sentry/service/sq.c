@@ -31,13 +31,14 @@
 #include "private.h"
 
 #define SQ_BUDGET 64          /* entries taken from one lane before the others have their turn */
-#define SQ_AHEAD 4            /* entries fetched ahead of the one that runs */
+#define SQ_AHEAD 8            /* entries fetched ahead of the one that runs */
 #define SQ_ENTRIES_MAX 131072 /* CQ entries of all queues: their calls take <= 64 MiB */
 
 struct sq_call {
     struct call call;
     struct sq_call *next; /* linked behind this one; the next free one when it is free */
     bool link;            /* has SQE_LINK: `next` depends on the result */
+    uint16_t flags;       /* SQE_*, as the guest wrote them */
     struct sq *sq;
     struct list_head parked; /* in sq->parked while it waits in wait queues */
     int64_t start_ns;        /* --stats */
@@ -58,12 +59,11 @@ struct sq {
     enum sq_chain chain;
     unsigned running; /* calls in the middle of their handler: on this stack or on fibers */
     bool flush_due;   /* completions that nobody has been told of */
-    bool drain_held;  /* `held` waits for what is in flight */
     bool dead;        /* nothing is taken any more */
     uint64_t mem_off, mem_len, guest_addr;
     struct list_head parked;
     struct wait_queue waiters; /* RING_CTL_WAIT */
-    struct ring_sqe_copy held; /* the draining entry */
+    struct sq_call *held;      /* the draining entry */
     struct fiber *settling;    /* waits for running == 0, or for nothing in flight if dead */
 };
 
@@ -189,41 +189,33 @@ static void sq_start(struct sq *q, struct sq_call *sc)
 }
 
 /* An entry that does not become a call. */
-static void sq_refuse(struct sq *q, const struct ring_sqe_copy *e, int err)
+static void sq_refuse(struct sq *q, struct sq_call *sc, int err)
 {
-    q->chain = e->flags & SQE_LINK ? CHAIN_BROKEN : CHAIN_NONE;
-    complete(q, e->user_data, err);
+    q->chain = sc->flags & SQE_LINK ? CHAIN_BROKEN : CHAIN_NONE;
+    complete(q, sc->call.user_data, err);
+    sq_call_put(q, sc);
 }
 
-/* Decide what the copied entry depends on, then start it or queue it. */
-static void sq_accept(struct sq *q, const struct ring_sqe_copy *e)
+/* Decide what a taken entry depends on, then start it or queue it. */
+static void sq_accept(struct sq *q, struct sq_call *sc)
 {
-    struct poller_stats *stats = q->served->poller->stats;
+    struct sq_call *before = q->last;
     enum sq_chain chain = q->chain;
 
-    if (unlikely(e->flags & ~(SQE_LINK | SQE_DRAIN))) {
-        sq_refuse(q, e, -EINVAL);
+    if (unlikely(sc->flags & ~(SQE_LINK | SQE_DRAIN))) {
+        sq_refuse(q, sc, -EINVAL);
         return;
     }
     if (unlikely(chain == CHAIN_BROKEN)) {
-        sq_refuse(q, e, -ECANCELED);
+        sq_refuse(q, sc, -ECANCELED);
         return;
     }
-    struct sq_call *sc = sq_call_get(q), *before = q->last;
-    if (unlikely(!sc)) {
-        sq_refuse(q, e, -ENOMEM);
-        return;
-    }
-    call_begin(&sc->call, q->served->task, e->nr, e->args, CALL_BY_SQ);
-    sc->call.user_data = e->user_data;
-    sc->link = e->flags & SQE_LINK;
+    sc->link = sc->flags & SQE_LINK;
     q->last = sc;
     q->chain = sc->link ? CHAIN_OPEN : CHAIN_NONE;
-    if (e->nr < SYS_NR_MAX)
-        stats->calls[e->nr][0]++;
     if (unlikely(g_service.cfg.stats))
         sc->start_ns = clock_now_ns(CLOCK_MONOTONIC);
-    if (chain == CHAIN_OPEN)
+    if (unlikely(chain == CHAIN_OPEN))
         before->next = sc;
     else
         sq_start(q, sc);
@@ -231,10 +223,11 @@ static void sq_accept(struct sq *q, const struct ring_sqe_copy *e)
 
 bool sq_ready(const struct sq *q)
 {
-    return (!q->dead && !q->settling &&
-            (q->drain_held ? q->ring.taken - 1 == q->ring.completed
-                           : ring_consumer_ready(&q->ring))) ||
-           q->flush_due;
+    if (q->flush_due)
+        return true;
+    if (q->dead || q->settling)
+        return false;
+    return q->held ? q->ring.taken - 1 == q->ring.completed : ring_consumer_ready(&q->ring);
 }
 
 static void sq_violation(struct sq *q)
@@ -246,40 +239,53 @@ static void sq_violation(struct sq *q)
     process_kill(t->process, SIGKILL);
 }
 
-/* Take one entry, or the one that was held. false: there is none to run now. */
-static bool sq_take(struct sq *q, struct ring_sqe_copy *e)
+/* Take one entry, or the one that was held. NULL: there is none to run now. */
+static struct sq_call *sq_take(struct sq *q)
 {
-    if (q->dead || q->settling)
-        return false;
-    if (q->drain_held) {
+    struct sq_call *sc = q->held;
+    struct ring_sqe_head e;
+
+    if (unlikely(q->dead || q->settling))
+        return NULL;
+    if (unlikely(sc)) {
         if (q->ring.taken - 1 != q->ring.completed)
-            return false;
-        q->drain_held = false;
-        *e = q->held;
-        return true;
+            return NULL;
+        q->held = NULL;
+        return sc;
     }
-    enum ring_take t = ring_consumer_take(&q->ring, e);
-    if (unlikely(t == RING_VIOLATION))
-        sq_violation(q);
-    if (t != RING_TAKEN)
-        return false;
+    if (!ring_consumer_ready(&q->ring))
+        return NULL;
+    sc = sq_call_get(q);
+    if (unlikely(!sc)) /* tried again in the next round */
+        return NULL;
+    enum ring_take t = ring_consumer_take(&q->ring, &e, sc->call.args);
+    if (unlikely(t != RING_TAKEN)) {
+        sq_call_put(q, sc);
+        if (t == RING_VIOLATION)
+            sq_violation(q);
+        return NULL;
+    }
     ring_consumer_prefetch(&q->ring, SQ_AHEAD);
-    if ((e->flags & SQE_DRAIN) && q->ring.taken - 1 != q->ring.completed) {
-        q->held = *e;
-        q->drain_held = true;
-        return false;
+    call_begin(&sc->call, q->served->task, e.nr, NULL, CALL_BY_SQ);
+    sc->call.user_data = e.user_data;
+    sc->flags = e.flags;
+    if (e.nr < SYS_NR_MAX)
+        q->served->poller->stats->calls[e.nr][0]++;
+    if (unlikely((e.flags & SQE_DRAIN) && q->ring.taken - 1 != q->ring.completed)) {
+        q->held = sc;
+        return NULL;
     }
-    return true;
+    return sc;
 }
 
 /* Take and run up to SQ_BUDGET entries. May park; then another stack goes on with the queue. */
 void sq_run(struct sq *q)
 {
-    struct ring_sqe_copy e;
+    struct sq_call *sc;
 
-    for (unsigned n = 0; n < SQ_BUDGET && sq_take(q, &e); n++) {
-        sq_accept(q, &e);
-        if (!fiber_is_loop()) {
+    for (unsigned n = 0; n < SQ_BUDGET && (sc = sq_take(q)) != NULL; n++) {
+        sq_accept(q, sc);
+        if (unlikely(!fiber_is_loop())) {
             fiber_set_local(NULL);
             flush(q);
             return;
@@ -423,9 +429,9 @@ void sq_quiesce(struct served *s)
     if (!q)
         return;
     q->dead = true;
-    if (q->drain_held) {
-        q->drain_held = false;
-        complete(q, q->held.user_data, -ECANCELED);
+    if (q->held) {
+        sq_refuse(q, q->held, -ECANCELED);
+        q->held = NULL;
     }
     list_for_each_entry (sc, &q->parked, parked)
         call_interrupt(&sc->call);

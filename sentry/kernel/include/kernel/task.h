@@ -68,6 +68,7 @@ struct process {
     int32_t pid;
     /* --- g_pids --- */
     struct process *parent; /* holds no reference while alive: reparented before parent dies */
+    _Atomic(int32_t) ppid;  /* parent's pid, for readers without the lock */
     struct list_head children, sibling;
     struct pgroup *group;
     struct list_head group_link;
