@@ -31,7 +31,7 @@
 #include "private.h"
 
 #define SQ_BUDGET 64          /* entries taken from one lane before the others have their turn */
-#define SQ_AHEAD 8            /* entries fetched ahead of the one that runs */
+#define SQ_AHEAD 4            /* entries fetched ahead of the one that runs */
 #define SQ_ENTRIES_MAX 131072 /* CQ entries of all queues: their calls take <= 64 MiB */
 
 struct sq_call {
