@@ -192,6 +192,8 @@ void sq_run(struct sq *q)
             sq_accept(q, &q->held);
         } else {
             enum ring_take t = ring_consumer_take(&q->ring, &e);
+            if (t == RING_EMPTY) /* the guest took back what sq_ready() saw */
+                break;
             if (t == RING_VIOLATION) {
                 log_info("service", "tid=%d more entries than its queue holds: killed",
                          q->served->task->tid);

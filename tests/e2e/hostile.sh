@@ -12,13 +12,14 @@ tmp=$(mktemp -d) || exit 1
 name=rbx$$
 trap 'rm -rf "$tmp"' EXIT
 ln "$ringbox" "$tmp/$name" 2>/dev/null || cp "$ringbox" "$tmp/$name" || exit 1
+echo untouched >"$tmp/canary"
 cp "$guest" "$tmp/guest_hostile" && chmod 755 "$tmp" "$tmp"/* || exit 1
 
 host_state() {
-    cat /etc/passwd /etc/hosts | cksum
+    cat /etc/passwd /etc/hosts /bin/true "$tmp/canary" | cksum
     cat /proc/self/mountinfo | cksum
     ls / | cksum
-    ls -la /etc /usr/bin | cksum
+    ls / /usr/bin | cksum
     cat /proc/sys/kernel/hostname
     ulimit -a | cksum
     ls -d /tmp/hostile-* 2>/dev/null

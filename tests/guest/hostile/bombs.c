@@ -287,7 +287,7 @@ static void child_epoll(uint64_t arg)
     for (int i = 0; i < 4096; i++)
         many[i] = (struct pollfd){p[0], POLLIN | POLLOUT, 0};
     (void)poll(many, 4096, 0);
-    CHECK(syscall(SYS_poll, many, 1UL << 40, 0) < 0);
+    CHECK(syscall(SYS_poll, many, 1UL << 30, 0) < 0);
 }
 
 /* Watches closed, changed and fired at the same time by several threads. */
@@ -455,12 +455,12 @@ static void child_timers(uint64_t arg)
     timer_t t;
 
     (void)arg;
+    sigaction(SIGALRM, &sa, NULL);
     for (int i = 0; i < 20000; i++)
         if (timer_create(CLOCK_MONOTONIC, NULL, &t))
             break;
         else if (i < 200)
             (void)timer_settime(t, 0, &often, NULL);
-    sigaction(SIGALRM, &sa, NULL);
     for (int i = 0; i < 200; i++) {
         int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
         if (fd >= 0)

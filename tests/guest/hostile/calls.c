@@ -144,7 +144,7 @@ static void big_io(uint64_t arg)
     CHECK(writev(null, iov, IOV_MAX + 1) < 0 && errno == EINVAL);
     CHECK(raw_call(SYS_writev, (uint64_t)null, (uint64_t)(uintptr_t)iov, UINT64_MAX, 0, 0, 0) ==
           -EINVAL);
-    iov[1].iov_len = (size_t)SSIZE_MAX;
+    iov[1].iov_len = (size_t)SSIZE_MAX + 1;
     CHECK(writev(null, iov, 2) < 0 && errno == EINVAL);
     iov[1] = (struct iovec){(void *)0xffff888000000000, 4096};
     iov[0].iov_len = 100;
