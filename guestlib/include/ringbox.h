@@ -37,17 +37,10 @@ struct ringbox_result {
     uint32_t flags;
 };
 
-<<<<<<< HEAD
-#define RINGBOX_LINK \
-    1u                   /* the next entry starts when this one succeeded, else it gets -ECANCELED \
-                          */
-#define RINGBOX_DRAIN 2u /* starts when everything before it has completed */
-=======
 /* Flags of an entry: the next one starts when this one has succeeded, and gets -ECANCELED else; it
  * starts when everything before it has completed. */
 #define RINGBOX_LINK 1u
 #define RINGBOX_DRAIN 2u
->>>>>>> refs/heads/ring
 
 /**
  * ringbox_open - a queue of @entries (rounded up to a power of two, at most 4096) for this thread.
