@@ -53,7 +53,7 @@ static inline void fixture_task_end(struct task *t)
 {
     fdtable_put(t->fds);
     fs_struct_put(t->fs);
-    task_set_current(NULL);
+    fiber_set_local(NULL);
     cred_put(t->cred);
     free(t->process);
     free(t);
