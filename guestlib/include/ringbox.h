@@ -36,7 +36,8 @@ struct ringbox_result {
     uint32_t flags;
 };
 
-#define RINGBOX_LINK 1u  /* the next entry starts when this one succeeded, else it gets -ECANCELED \
+#define RINGBOX_LINK \
+    1u                   /* the next entry starts when this one succeeded, else it gets -ECANCELED \
                           */
 #define RINGBOX_DRAIN 2u /* starts when everything before it has completed */
 

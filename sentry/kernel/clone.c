@@ -159,6 +159,7 @@ static int clone_enter(struct task *parent, struct task *t, uint64_t flags)
             pid_hold_locked(pid);
             pids_enter_process_locked(process_get(p));
             p->parent = flags & CLONE_PARENT && self->parent ? self->parent : self;
+            atomic_store_explicit(&p->ppid, p->parent->pid, memory_order_relaxed);
             list_add_tail(&p->sibling, &p->parent->children);
             pgroup_move_locked(p, self->group);
             spin_lock(&p->lock);
@@ -326,6 +327,7 @@ int process_create_first(struct mm *mm, struct fdtable *fds, struct fs_struct *f
     pid_hold_locked(pid);
     pids_enter_process_locked(process_get(p));
     p->parent = init;
+    atomic_store_explicit(&p->ppid, init->pid, memory_order_relaxed);
     g_first_process = p;
     list_add_tail(&p->sibling, &init->children);
     pgroup_move_locked(p, g);

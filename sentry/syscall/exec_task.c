@@ -144,25 +144,15 @@ static struct cred *exec_cred(const struct cred *old)
     return c;
 }
 
-int task_unshare_fds(struct task *t)
-{
-    spin_lock(&t->process->lock);
-    struct fdtable *fds = steal(t->fds);
-    spin_unlock(&t->process->lock);
-    int err = fdtable_unshare(&fds);
-    spin_lock(&t->process->lock);
-    t->fds = fds;
-    spin_unlock(&t->process->lock);
-    return err;
-}
-
 static sysret_t exec_commit(struct call *c)
 {
     struct task *t = c->task;
     struct exec_state *s = c->state;
     struct sighand *sighand = sighand_exec(t->process->sighand);
     struct cred *cred = exec_cred(t->cred);
-    int err = sighand && cred ? task_unshare_fds(t) : -ENOMEM;
+    if (sighand && cred && g_kernel_hooks.task_quiesce)
+        g_kernel_hooks.task_quiesce(t);
+    int err = sighand && cred ? fdtable_unshare(&t->fds) : -ENOMEM;
     if (err) {
         sighand_put(sighand);
         cred_put(cred);
