@@ -33,6 +33,7 @@ add_guest_test(sigstack)
 add_guest_test(jobs)
 add_guest_test(futex)
 add_guest_test(timer rt)
+<<<<<<< HEAD
 add_guest_test(pthread)
 add_guest_test(process)
 add_guest_test(exec)
@@ -58,3 +59,7 @@ target_compile_definitions(guest_hostile PRIVATE _GNU_SOURCE)
 target_compile_options(guest_hostile PRIVATE -O1 -Wall -Wextra -fno-strict-aliasing)
 target_link_libraries(guest_hostile PRIVATE ring Threads::Threads rt)
 set_target_properties(guest_hostile PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/guest)
+=======
+add_guest_test(ring ringbox_lib)
+target_include_directories(guest_ring PRIVATE ${CMAKE_SOURCE_DIR}/ring/include)
+>>>>>>> refs/heads/ring
