@@ -48,7 +48,7 @@ struct run {
     char cwd[PATH_MAX];
     char guest_cpus[CPUS_LIST_MAX];
     int poller_cpus[64];
-    bool pin;
+    bool pin, timed_out;
     uint32_t groups[HOST_GROUPS_MAX];
     uint32_t group_count;
     pid_t gofer, sentry;
@@ -319,6 +319,7 @@ static int attend(struct run *r, const sigset_t *set)
         int64_t left = end == INT64_MAX ? INT64_MAX : end - now_ns();
         if (left <= 0) {
             kill(r->sentry, SIGKILL);
+            r->timed_out = true;
             end = INT64_MAX;
             continue;
         }
@@ -372,7 +373,7 @@ int cmd_run(int argc, char **argv)
     reap_gofer(&r);
     if (WIFEXITED(status))
         return WEXITSTATUS(status);
-    if (r.o.timeout_s > 0 && WTERMSIG(status) == SIGKILL)
+    if (r.timed_out && WTERMSIG(status) == SIGKILL)
         return 128 + SIGKILL;
     return cmd_error("the Sentry was killed by signal %d (%s)", WTERMSIG(status),
                      strsignal(WTERMSIG(status)));
