@@ -52,15 +52,18 @@ static int clone_check(const struct clone_args_k *a)
 
 void task_drop_resources(struct task *t)
 {
-    if (t->fds)
-        g_kernel_hooks.fds_put(t->fds);
-    if (t->fs)
-        g_kernel_hooks.fs_put(t->fs);
-    if (t->mm)
-        mm_put(t->mm);
-    t->fds = NULL;
-    t->fs = NULL;
-    t->mm = NULL;
+    /* Off the task before they are dropped: /proc takes references through it under this lock. */
+    spin_lock(&t->process->lock);
+    struct fdtable *fds = steal(t->fds);
+    struct fs_struct *fs = steal(t->fs);
+    struct mm *mm = steal(t->mm);
+    spin_unlock(&t->process->lock);
+    if (fds)
+        g_kernel_hooks.fds_put(fds);
+    if (fs)
+        g_kernel_hooks.fs_put(fs);
+    if (mm)
+        mm_put(mm);
 }
 
 static int clone_sighand(struct process *p, struct task *parent, uint64_t flags)

@@ -121,6 +121,8 @@ static bool busy_run(struct poller *p)
     struct served *s, *tmp;
 
     list_for_each_entry_safe (s, tmp, &p->busy, link) {
+        if (unlikely(!s->watch))
+            served_watch(s);
         if (served_has_work(s)) {
             s->idle_rounds = 0;
             if (p->busy.prev != &s->link)

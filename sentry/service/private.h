@@ -112,6 +112,7 @@ void poller_kick(void *poller);
 
 /* served.c */
 void served_poll(struct served *s); /* take what the lane offers; may park */
+void served_watch(struct served *s);
 bool served_has_work(const struct served *s);
 void served_run_again(struct call *c); /* fired call; may park */
 void served_attend(struct served *s);  /* signals or exit pending; may park */

@@ -78,7 +78,9 @@ static void watch_fired(struct io_poll *poll, uint32_t revents)
         }
 }
 
-static void watch_get(struct served *s)
+/* Owner: hear of the end of this task's host process, from before its first event: it may die without
+ * having posted one. */
+void served_watch(struct served *s)
 {
     struct poller *p = s->poller;
     struct pf_as *as = mm_as(s->task->mm);
@@ -91,12 +93,14 @@ static void watch_get(struct served *s)
         if (w->as == as) {
             w->refs++;
             s->watch = w;
+            if (w->dead) /* it fired before we came */
+                served_kick(s->task);
             return;
         }
     }
     w = calloc(1, sizeof *w);
     if (!w)
-        return; /* its death is noticed at the next operation */
+        return; /* tried again at the next look */
     w->as = as;
     w->poller = p;
     w->refs = 1;
@@ -526,8 +530,6 @@ void served_poll(struct served *s)
     struct pf_event e;
 
     s->users++;
-    if (unlikely(!s->watch))
-        watch_get(s);
     if (s->state == SERVED_GUEST) {
         if (ring_load_acquire(&s->lane->event.state) != SLOT_FREE) {
             if (g_service.cfg.platform->thread_event(s->task->thread, &e))
