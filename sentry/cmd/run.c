@@ -9,7 +9,9 @@
  * When we die, the Sentry sees the end of the control pipe and stops; the gofer sees the end of its
  * socket. Nothing is left behind however one of us is killed.
  *
- * Host: exit_group [sentry gofer] */
+ * Host: exit_group [sentry gofer]
+ * Host: clone, close, close_range, fcntl, fork, kill, nanosleep, open, pipe2, prctl, read,
+ *   sched_getaffinity, setsid, socketpair, waitpid, write [not confined] */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
