@@ -280,6 +280,7 @@ bool ringbox_queueable(unsigned nr)
         SYS_setreuid,
         SYS_setuid,
         SYS_tgkill,
+        SYS_pidfd_send_signal,
         SYS_tkill,
         SYS_umask,
         SYS_umount2,
