@@ -256,10 +256,12 @@ NORETURN static void launcher_main(struct run *r)
 
 static int start_gofer(struct run *r)
 {
-    r->gofer = fork();
-    if (r->gofer < 0)
-        return cmd_error("fork: %s", strerror(errno));
-    if (r->gofer)
+    pid_t pid = fork();
+
+    if (pid < 0) /* and r->gofer stays 0: -1 means everybody to kill() */
+        return cmd_error("cannot start the file server: %s", strerror(errno));
+    r->gofer = pid;
+    if (pid)
         return 0;
     signals_reset();
     signal(SIGPIPE, SIG_IGN);
@@ -276,7 +278,7 @@ static int start_sentry(struct run *r)
     pid_t launcher = fork();
 
     if (launcher < 0)
-        return cmd_error("fork: %s", strerror(errno));
+        return cmd_error("cannot start the launcher: %s", strerror(errno));
     if (launcher == 0)
         launcher_main(r);
     while (waitpid(launcher, &status, 0) < 0 && errno == EINTR)
@@ -367,7 +369,10 @@ int cmd_run(int argc, char **argv)
     if (e == 0)
         e = start_sentry(&r);
     if (e) {
-        kill(r.gofer, SIGKILL);
+        if (r.gofer > 0) {
+            kill(r.gofer, SIGKILL);
+            waitpid(r.gofer, NULL, 0);
+        }
         return e;
     }
     int status = attend(&r, &set);

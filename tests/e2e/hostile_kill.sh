@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# hostile_kill.sh RINGBOX GUEST_HOSTILE WHAT [ROUNDS]    kill -9 parts of a running sandbox from outside
+# hostile_kill.sh RINGBOX WHAT [ROUNDS]    kill -9 parts of a running sandbox from outside
 #
 #   stub    one guest process: it dies, the others go on and the command ends well
 #   gofer   calls on files end with an error, nothing hangs, the command ends by itself
 #   sentry  everything vanishes, status 125 and one line
 #   cli     everything vanishes within 2 s
 set -u
-ringbox=$1 what=$3 rounds=${4-30}
+ringbox=$1 what=$2 rounds=${3-30}
 tmp=$(mktemp -d) || exit 1
 name=rbx$$
 trap 'rm -rf "$tmp"' EXIT
