@@ -49,6 +49,7 @@ add_guest_test(socketpair)
 add_guest_test(proc)
 add_guest_test(fileio)
 add_guest_test(path)
+add_guest_test(storm)
 
 # Attacks on the sandbox from inside; only ever run in one (tests/e2e/hostile.sh).
 add_executable(guest_hostile ${CMAKE_CURRENT_LIST_DIR}/hostile/hostile.c
@@ -60,3 +61,21 @@ target_link_libraries(guest_hostile PRIVATE ring Threads::Threads rt)
 set_target_properties(guest_hostile PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/guest)
 add_guest_test(ring ringbox_lib)
 target_include_directories(guest_ring PRIVATE ${CMAKE_SOURCE_DIR}/ring/include)
+
+# Programs with a sanitizer of their own, whatever this build has: they reserve terabytes. Leaks are not
+# looked for: that needs ptrace.
+foreach(kind address thread)
+    string(REPLACE "address" "asan_hello" name ${kind})
+    string(REPLACE "thread" "tsan_hello" name ${name})
+    add_executable(guest_${name} ${CMAKE_CURRENT_LIST_DIR}/asan_hello.c)
+    target_compile_options(guest_${name} PRIVATE -O1 -g -Wall -Wextra -fsanitize=${kind})
+    target_link_options(guest_${name} PRIVATE -fsanitize=${kind})
+    target_link_libraries(guest_${name} PRIVATE Threads::Threads)
+    set_target_properties(guest_${name} PROPERTIES
+        RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/guest)
+    add_test(NAME native/${name} COMMAND guest_${name})
+    set_tests_properties(native/${name} PROPERTIES LABELS "native;guest-native" TIMEOUT 120)
+    if(TARGET ringbox)
+        add_inside_test(guest/${name} guest_${name} --env ASAN_OPTIONS=detect_leaks=0)
+    endif()
+endforeach()
