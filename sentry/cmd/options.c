@@ -95,7 +95,7 @@ static bool parse_number(const char *s, uint64_t max, uint64_t *ret)
 
 static int set_user(struct run_options *o, const char *v)
 {
-    uint64_t uid, gid;
+    uint64_t uid, gid = 0;
     char part[32];
     size_t n = strcspn(v, ":");
 

@@ -10,6 +10,7 @@
  * the connection.
  *
  * Locks: fs->lock for the inode's pointer; the file's pos_lock (held by the caller) for the rest.
+ * Host: close [sentry]
  */
 #include <dirent.h>
 #include <errno.h>

@@ -5,6 +5,7 @@
  * directory's attributes are stale and its cached listing is dropped. New objects get the owner the
  * guest expects as far as the server may give it (EPERM is not an error then: an ordinary user's
  * server owns all it makes).
+ * Host: close [sentry]
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -49,3 +49,14 @@ add_guest_test(socketpair)
 add_guest_test(proc)
 add_guest_test(fileio)
 add_guest_test(path)
+
+# Attacks on the sandbox from inside; only ever run in one (tests/e2e/hostile.sh).
+add_executable(guest_hostile ${CMAKE_CURRENT_LIST_DIR}/hostile/hostile.c
+    ${CMAKE_CURRENT_LIST_DIR}/hostile/calls.c ${CMAKE_CURRENT_LIST_DIR}/hostile/lane.c
+    ${CMAKE_CURRENT_LIST_DIR}/hostile/bombs.c)
+target_compile_definitions(guest_hostile PRIVATE _GNU_SOURCE)
+target_compile_options(guest_hostile PRIVATE -O1 -Wall -Wextra -fno-strict-aliasing)
+target_link_libraries(guest_hostile PRIVATE ring Threads::Threads rt)
+set_target_properties(guest_hostile PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/guest)
+add_guest_test(ring ringbox_lib)
+target_include_directories(guest_ring PRIVATE ${CMAKE_SOURCE_DIR}/ring/include)

@@ -24,6 +24,7 @@
 #define RING_CTL_KICK 2    /* the poller may sleep: this call's own trap wakes it */
 #define RING_CTL_WAIT 3    /* until more than arg1 (modulo 2^32) completions have been written */
 #define RING_CTL_IDLE 4    /* until the call in the call slot has been answered */
+#define RING_CTL_CLOSE 5   /* cancels what is in flight, unmaps SQ and CQ */
 
 /* One region, the same in every stub, sharing its upper 32 address bits below (seccomp compares
  * one high word and a range of low words). Guests may use addresses below STUB_REGION. */
@@ -38,7 +39,8 @@
 #define LANE_SIZE 0x8000 /* lane and alternate stack */
 #define LANE_COUNT 4096
 #define STUB_LANES_END (STUB_LANES + LANE_COUNT * LANE_SIZE)
-#define STUB_RINGS 0x7e0010000000 /* SQ and CQ of lanes that asked: lane i's at i * RING_SLOT_SIZE */
+#define STUB_RINGS \
+    0x7e0010000000 /* SQ and CQ of lanes that asked: lane i's at i * RING_SLOT_SIZE */
 #define RING_SLOT_SIZE 0x80000
 #define STUB_REGION_END 0x7e0080000000
 
@@ -88,8 +90,8 @@ struct lane_guest {
     _Atomic(uint32_t) call_parked;  /* about to sleep on call.state */
     _Atomic(uint32_t) event_parked; /* about to sleep on event.state */
     _Atomic(uint32_t) doorbell;     /* set when the poller sleeps */
-    _Atomic(uint32_t) cq_parked;    /* about to sleep on sentry.cq_seq */
-    uint64_t fs_base;               /* read by the handler where rdfsbase exists */
+    uint32_t reserved0;
+    uint64_t fs_base; /* read by the handler where rdfsbase exists */
     uint64_t reserved[5];
 };
 
@@ -98,7 +100,7 @@ struct lane_sentry {
     _Atomic(uint32_t) demoted; /* this lane is not polled: ring the bell */
     _Atomic(uint32_t) poller;  /* index of the owner's word in the read-only page */
     _Atomic(uint32_t) sq_taken;
-    _Atomic(uint32_t) cq_seq;
+    uint32_t reserved0;
     uint64_t reserved[6];
 };
 

@@ -42,7 +42,7 @@ struct file *eventfd_new(uint32_t initval, uint32_t flags);
 struct file *timerfd_new(int clock, uint32_t flags);
 /* -EINVAL when @f is not a timerfd or a field is out of range. */
 int timerfd_set(struct file *f, uint32_t flags, const struct itimerspec *value,
-                    struct itimerspec *ret_old);
+                struct itimerspec *ret_old);
 int timerfd_get(struct file *f, struct itimerspec *ret);
 
 /* --- epoll.c --- */

@@ -68,6 +68,7 @@ struct process {
     int32_t pid;
     /* --- g_pids --- */
     struct process *parent; /* holds no reference while alive: reparented before parent dies */
+    _Atomic(int32_t) ppid;  /* parent's pid, for readers without the lock */
     struct list_head children, sibling;
     struct pgroup *group;
     struct list_head group_link;
@@ -220,9 +221,10 @@ extern struct kernel_state {
     struct spin lock;           /* RANK_LEAF: the names */
 } g_kernel;
 
-/* The task whose call runs on this poller now; NULL outside one. */
+/* The call that runs on this stack now (the dispatcher has put it there as the fiber's pointer),
+ * and its task; NULL outside one. */
+struct call *call_current(void);
 struct task *task_current(void);
-void task_set_current(struct task *t);
 
 /* --- creation (clone.c) --- */
 
@@ -294,6 +296,9 @@ struct kernel_hooks {
     int (*task_attach)(struct task *t,
                        struct task *near_or_null); /* choose an owner, begin polling its lane */
     void (*task_detach)(struct task *t); /* stop polling; releases the host thread (reply EXIT) */
+    /* Before the task gives up files, credentials or memory for good: its calls in submission
+     * queues are cancelled and have ended on return. May park. */
+    void (*task_quiesce)(struct task *t);
     void (*task_kick)(struct task *t); /* something is pending: its owner must look (any thread) */
     void (*init_exited)(struct process *first,
                         int32_t status); /* the sandbox's command has ended */
