@@ -23,7 +23,7 @@ struct ov_inode {
     struct inode *vfs;
     struct inode *lower;        /* reference or NULL; never changes */
     struct inode *upper;        /* data of a regular file, once written; vfs->attr_lock */
-    bool own;                   /* vfs->attr counts, not the lower's; attr_lock */
+    _Atomic(bool) own;          /* vfs->attr counts, not the lower's; attr_lock */
     bool pinned;                /* holds a reference to itself; attr_lock */
     struct list_head hash_link; /* by lower's (dev, ino); ov_sb.lock */
     struct dirtable dir;        /* changed names; NULL inode: whiteout. vfs->lock */

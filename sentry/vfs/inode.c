@@ -68,6 +68,7 @@ struct inode *inode_new(struct superblock *sb, const struct inode_ops *ops, cons
     i->ops = ops;
     i->sb = sb;
     i->attr = *a;
+    i->type = a->mode & S_IFMT;
     i->private_data = private_data;
     refcount_get(&sb->inodes);
     return i;

@@ -110,6 +110,7 @@ struct inode {
     struct fmutex lock; /* RANK_INODE */
     struct spin attr_lock;
     struct attr attr; /* attr_lock */
+    uint32_t type;    /* S_IFMT of the mode it was made with; never changes, read without a lock */
     void *private_data;
     bool dead;                 /* removed directory; lock */
     struct inode_locks *locks; /* vfs/locks.c */
@@ -126,7 +127,7 @@ DEFINE_AUTO_PUT(inode)
 void inode_attr(struct inode *i, struct attr *ret); /* snapshot of the cache */
 static inline uint32_t inode_type(const struct inode *i)
 {
-    return i->attr.mode & S_IFMT; /* never changes */
+    return i->type;
 }
 /* 0, -EACCES (or the file system's own answer). */
 int inode_permission(struct inode *i, int mask, const struct cred *c);
