@@ -27,7 +27,7 @@ static struct dentry *buckets[DENTRY_BUCKETS];
 static struct spin bucket_locks[DENTRY_LOCKS];
 struct spin g_dentry_tree = SPIN_INIT(RANK_DENTRY);
 static struct list_head lru = LIST_HEAD_INIT(lru);
-static uint32_t lru_count;
+static _Atomic(uint32_t) lru_count; /* written under g_dentry_tree */
 
 void dentry_init(void)
 {

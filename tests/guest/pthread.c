@@ -85,6 +85,8 @@ static void case_mutex_robust(void)
     pthread_mutexattr_t at;
     pthread_mutex_t *m =
         mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    volatile int *locked = (volatile int *)(void *)(m + 1);
+    CHECK((void *)m != MAP_FAILED);
     pthread_mutexattr_init(&at);
     pthread_mutexattr_setrobust(&at, PTHREAD_MUTEX_ROBUST);
     pthread_mutexattr_setpshared(&at, PTHREAD_PROCESS_SHARED);
@@ -98,10 +100,12 @@ static void case_mutex_robust(void)
     pid_t pid = fork(); /* a process that dies with it, while we wait */
     if (pid == 0) {
         CHECK(pthread_mutex_lock(m) == 0);
+        *locked = 1;
         guest_sleep_ms(50);
         kill(getpid(), SIGKILL);
     }
-    guest_sleep_ms(25);
+    while (!*locked)
+        guest_sleep_ms(1);
     int r = pthread_mutex_lock(m);
     CHECK_EQ(r, EOWNERDEAD);
     CHECK(pthread_mutex_consistent(m) == 0);
