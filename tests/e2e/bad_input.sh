@@ -19,7 +19,7 @@ bad() {
 nothing_left() {
     local i
     for i in $(seq 20); do
-        pgrep -x "$name" >/dev/null || return 0
+        pgrep -r R,S,D,T,t -x "$name" >/dev/null || return 0
         sleep 0.1
     done
     bad "$1: processes left behind"
