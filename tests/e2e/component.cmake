@@ -4,6 +4,11 @@ file(GLOB E2E_CASES CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/cases/*.sh)
 foreach(case ${E2E_CASES})
     get_filename_component(name ${case} NAME_WE)
     add_test(NAME e2e/${name} COMMAND ${CMAKE_CURRENT_LIST_DIR}/compare $<TARGET_FILE:ringbox> ${case})
+    file(STRINGS ${case} full REGEX "^# full")
+    if(full) # only in tests/run --full
+        set_tests_properties(e2e/${name} PROPERTIES LABELS full SKIP_RETURN_CODE 77 TIMEOUT 900)
+        continue()
+    endif()
     set_tests_properties(e2e/${name} PROPERTIES LABELS "e2e;$<$<BOOL:${RINGBOX_SANITIZE}>:sanitized>" SKIP_RETURN_CODE 77 TIMEOUT 600)
 endforeach()
 
