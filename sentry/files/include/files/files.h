@@ -80,7 +80,7 @@ void epoll_file_gone(struct file *f);
 bool epoll_item_get(struct file *ep, unsigned n, int *ret_fd, uint32_t *ret_events,
                     uint64_t *ret_data);
 
-/* --- socketpair.c, socket_msg.c: AF_UNIX --- */
+/* --- socketpair.c, socket_opt.c: AF_UNIX --- */
 
 #define SOCKET_BUFFER_DEFAULT 212992u /* bytes queued towards one socket */
 #define SOCKET_BUFFER_MAX (4u << 20)
