@@ -24,7 +24,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -208,6 +210,7 @@ static int sentry_setup(struct run *r, struct boot_config *boot, struct memfile 
 NORETURN static void sentry_main(struct run *r)
 {
     struct memfile *mf;
+    mode_t mask = umask(022);
     struct boot_config boot = {.root_sock = r->gofer_sock[1],
                                .root_source = r->o.rootfs,
                                .control = r->control[0],
@@ -219,7 +222,9 @@ NORETURN static void sentry_main(struct run *r)
                                .groups = r->groups,
                                .group_count = r->group_count,
                                .hostname = r->o.hostname,
-                               .pid_max = r->o.pids};
+                               .pid_max = r->o.pids,
+                               .umask = mask,
+                               .nice = getpriority(PRIO_PROCESS, 0)};
 
     signals_reset();
     signal(SIGPIPE, SIG_IGN);

@@ -3,6 +3,10 @@
 #ifndef FILES_SOCKET_H
 #define FILES_SOCKET_H
 
+#include <sys/un.h>
+
+#include <vfs/vfs.h>
+
 #include "files_private.h"
 
 /* One send: a message, or a piece of a stream. */
@@ -20,7 +24,8 @@ struct sock_buf {
 struct sock {
     struct refcount ref; /* the file, the peer */
     int domain, type;    /* immutable */
-    struct sock *peer;   /* reference, immutable; NULL: unconnected */
+    /* Reference; NULL: unconnected; set at most once (by connect, under lock). */
+    _Atomic(struct sock *) peer;
     struct ucred peer_cred;
     struct fmutex recv_lock; /* RANK_FILE: receivers one after the other */
 
@@ -37,9 +42,28 @@ struct sock {
     int64_t send_timeout_ns, recv_timeout_ns;
 
     struct wait_queue wait;
+
+    /* socket_name.c */
+    struct list_head name_link; /* of bound ones; g_names' lock */
+    struct path path;           /* what it is bound to, reference; g_names' lock */
+    struct sockaddr_un name;    /* written once, before name_len */
+    _Atomic(uint32_t) name_len; /* 0: none */
+    bool listening;             /* lock */
+    uint32_t backlog, pending_count;
+    struct list_head pending; /* connected, not accepted (in their name_link); lock */
 };
 
 struct sock *file_sock(const struct file *f); /* NULL: no socket */
+struct sock *sock_alloc(int type);            /* NULL: no memory */
+/* Takes over @s, also on error. @type: SOCK_NONBLOCK. */
+struct file *sock_file_new(struct sock *s, int type);
+void sock_put(struct sock *s);
+/* Its file is gone, or never came: what queues on it goes, the peer learns. Drops the reference. */
+void sock_end(struct sock *s);
+void sock_shut(struct sock *s, bool rcv, bool snd, int error);
+struct ucred sock_cred_of_current(void);
+/* socket_name.c: the name goes, and connections that nobody has accepted. */
+void sock_name_end(struct sock *s);
 
 /* May a send begin? Then it is taken even if it ends over the limit. lock held. */
 static inline bool sock_has_room_locked(const struct sock *s)

@@ -34,8 +34,10 @@ static int option_int_locked(struct sock *s, int name, int *ret)
     case SO_DOMAIN:
         *ret = s->domain;
         return 0;
-    case SO_PROTOCOL:
     case SO_ACCEPTCONN:
+        *ret = s->listening;
+        return 0;
+    case SO_PROTOCOL:
     case SO_PRIORITY:
     case SO_MARK:
         *ret = 0;

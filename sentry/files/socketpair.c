@@ -15,7 +15,7 @@
  * ends, bounded by SOCKET_INFLIGHT_MAX.
  *
  * Locks: recv_lock (RANK_FILE), sock.lock (RANK_OBJECT); never two sockets' locks at once.
- * Left out: MSG_OOB, SO_PEEK_OFF; names (bind, listen, connect) belong to net/. */
+ * Left out: MSG_OOB, SO_PEEK_OFF; names: socket_name.c. */
 #include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
@@ -43,7 +43,7 @@ bool file_is_socket(const struct file *f)
     return f->ops == &socket_ops;
 }
 
-static struct ucred cred_of_current(void)
+struct ucred sock_cred_of_current(void)
 {
     struct task *t = task_current();
     struct ucred c = {0};
@@ -166,7 +166,7 @@ static ssize_t sock_send_one(struct sock *s, struct uio *u, const struct socket_
     }
     memset(b, 0, sizeof(*b));
     list_init(&b->link);
-    b->cred = m && m->has_cred ? m->cred : cred_of_current();
+    b->cred = m && m->has_cred ? m->cred : sock_cred_of_current();
     b->end_of_record = s->type == SOCK_SEQPACKET && (flags & MSG_EOR);
     ssize_t r = m ? sock_buf_attach(b, m) : 0;
     if (!r && n)
@@ -351,7 +351,7 @@ ssize_t socket_receive(struct file *f, struct socket_msg *m, int flags)
 
 /* --- shutdown, close --- */
 
-static void sock_shut(struct sock *s, bool rcv, bool snd, int error)
+void sock_shut(struct sock *s, bool rcv, bool snd, int error)
 {
     spin_lock(&s->lock);
     s->rcv_shut |= rcv;
@@ -379,17 +379,17 @@ int socket_shutdown(struct file *f, int how)
     return 0;
 }
 
-static void sock_put(struct sock *s)
+void sock_put(struct sock *s)
 {
     if (s && refcount_put(&s->ref))
         free(s);
 }
 
-static void sock_release(struct file *f)
+void sock_end(struct sock *s)
 {
-    struct sock *s = f->private_data;
     struct list_head rest = LIST_HEAD_INIT(rest);
 
+    sock_name_end(s);
     spin_lock(&s->lock);
     s->dead = true;
     bool unread = !list_empty(&s->queue);
@@ -412,6 +412,11 @@ static void sock_release(struct file *f)
 }
 
 /* --- file operations --- */
+
+static void sock_release(struct file *f)
+{
+    sock_end(f->private_data);
+}
 
 static ssize_t sock_file_read(struct file *f, struct uio *u, int64_t *pos UNUSED,
                               unsigned flags UNUSED)
@@ -438,6 +443,11 @@ static uint32_t sock_readiness(struct file *f)
         ready |= POLLIN | POLLRDNORM;
     if (s->rcv_shut)
         ready |= POLLRDHUP;
+    if (s->listening) {
+        ready = list_empty(&s->pending) ? 0 : POLLIN | POLLRDNORM;
+        spin_unlock(&s->lock);
+        return ready;
+    }
     if ((s->rcv_shut && s->snd_shut) || (!s->peer && s->type == SOCK_STREAM))
         ready |= POLLHUP;
     if (s->error)
@@ -497,7 +507,7 @@ static const struct file_ops socket_ops = {
 
 /* --- creation --- */
 
-static struct sock *sock_alloc(int type)
+struct sock *sock_alloc(int type)
 {
     struct sock *s = calloc(1, sizeof(*s));
 
@@ -511,6 +521,8 @@ static struct sock *sock_alloc(int type)
     fmutex_init(&s->recv_lock, RANK_FILE);
     spin_init(&s->lock, RANK_OBJECT);
     list_init(&s->queue);
+    list_init(&s->name_link);
+    list_init(&s->pending);
     wait_queue_init(&s->wait);
     return s;
 }
@@ -530,7 +542,7 @@ static int socket_check(int domain, int type, int protocol)
     return kind == SOCK_RAW ? SOCK_DGRAM : kind;
 }
 
-static struct file *sock_file_new(struct sock *s, int type)
+struct file *sock_file_new(struct sock *s, int type)
 {
     struct file *f = file_new(&socket_ops, s, O_RDWR | (type & SOCK_NONBLOCK ? O_NONBLOCK : 0u));
 
@@ -567,7 +579,7 @@ int socketpair_new(int domain, int type, int protocol, struct file **ret_a, stru
     b->peer = a;
     refcount_get(&a->ref);
     refcount_get(&b->ref);
-    a->peer_cred = b->peer_cred = cred_of_current();
+    a->peer_cred = b->peer_cred = sock_cred_of_current();
     struct file *fa = sock_file_new(a, type);
     if (IS_ERR(fa)) { /* dropped a's own reference and a's to b: b still holds one to a */
         sock_put(a);

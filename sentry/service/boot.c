@@ -276,7 +276,7 @@ static int start(const struct boot_config *cfg, struct task *t, int *ret_status,
         *ret_what = "working directory ";
         return r;
     }
-    struct fs_struct *fs = fs_struct_new(&root, &cwd, 022);
+    struct fs_struct *fs = fs_struct_new(&root, &cwd, cfg->umask);
     if (!fs)
         return -ENOMEM;
     fs_struct_put(t->fs);
@@ -290,8 +290,10 @@ static int start(const struct boot_config *cfg, struct task *t, int *ret_status,
         return r;
     }
     r = process_create_first(mm, t->fds, t->fs, t->cred, &regs, &g_first);
-    if (r == 0)
+    if (r == 0) {
         memcpy(g_first->leader->comm, t->comm, TASK_COMM_LEN);
+        g_first->leader->nice = cfg->nice;
+    }
     return r;
 }
 

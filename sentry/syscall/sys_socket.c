@@ -410,47 +410,6 @@ sysret_t sys_socket(struct call *c, int32_t domain, int32_t type, int32_t protoc
     return fd;
 }
 
-sysret_t sys_connect(struct call *c, int32_t fd, uaddr_t addr, uint32_t len)
-{
-    struct file *f AUTO_PUT(file) = socket_file(c->task, fd);
-
-    if (IS_ERR(f))
-        return PTR_ERR(f);
-    if (socket_connected(f))
-        return -EISCONN;
-    return address_error(c->task, addr, len);
-}
-
-static sysret_t socket_unsupported(struct call *c, int32_t fd)
-{
-    struct file *f AUTO_PUT(file) = socket_file(c->task, fd);
-
-    return IS_ERR(f) ? PTR_ERR(f) : -EOPNOTSUPP;
-}
-
-sysret_t sys_bind(struct call *c, int32_t fd, uaddr_t addr UNUSED, uint32_t len UNUSED)
-{
-    return socket_unsupported(c, fd);
-}
-
-sysret_t sys_listen(struct call *c, int32_t fd, int32_t backlog UNUSED)
-{
-    return socket_unsupported(c, fd);
-}
-
-sysret_t sys_accept(struct call *c, int32_t fd, uaddr_t addr UNUSED, uaddr_t len UNUSED)
-{
-    return socket_unsupported(c, fd);
-}
-
-sysret_t sys_accept4(struct call *c, int32_t fd, uaddr_t addr UNUSED, uaddr_t len UNUSED,
-                     uint32_t flags)
-{
-    if (flags & ~(uint32_t)(SOCK_NONBLOCK | SOCK_CLOEXEC))
-        return -EINVAL;
-    return socket_unsupported(c, fd);
-}
-
 sysret_t sys_shutdown(struct call *c, int32_t fd, int32_t how)
 {
     struct file *f AUTO_PUT(file) = socket_file(c->task, fd);
@@ -495,35 +454,4 @@ sysret_t sys_setsockopt(struct call *c, int32_t fd, int32_t level, int32_t name,
     if (copy_in(c->task->mm, buf, value, len))
         return -EFAULT;
     return socket_option_set(f, level, name, buf, len);
-}
-
-/* The name of an unnamed socket: its family alone. */
-static sysret_t name_out(struct mm *mm, uaddr_t addr, uaddr_t addrlen)
-{
-    uint16_t family = AF_UNIX;
-    int32_t room;
-
-    if (copy_in_obj(mm, &room, addrlen))
-        return -EFAULT;
-    if (room < 0)
-        return -EINVAL;
-    int err = copy_out(mm, addr, &family, MIN((size_t)room, sizeof(family)));
-    room = sizeof(family);
-    return err ? err : copy_out_obj(mm, addrlen, &room);
-}
-
-sysret_t sys_getsockname(struct call *c, int32_t fd, uaddr_t addr, uaddr_t addrlen)
-{
-    struct file *f AUTO_PUT(file) = socket_file(c->task, fd);
-
-    return IS_ERR(f) ? PTR_ERR(f) : name_out(c->task->mm, addr, addrlen);
-}
-
-sysret_t sys_getpeername(struct call *c, int32_t fd, uaddr_t addr, uaddr_t addrlen)
-{
-    struct file *f AUTO_PUT(file) = socket_file(c->task, fd);
-
-    if (IS_ERR(f))
-        return PTR_ERR(f);
-    return socket_connected(f) ? name_out(c->task->mm, addr, addrlen) : -ENOTCONN;
 }

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# full
 # needs: cmake ninja gcc g++
 # timeout: 120
 # CMake with Ninja: configure, build, test, install of a small project.

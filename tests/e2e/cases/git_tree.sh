@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# full
 # needs: git
 # timeout: 180
 # git on a tree of 2,000 files: gc, clone, rebase, stash, worktree, fsck.

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# full
 # needs: java javac go tclsh
 # timeout: 180
 # Java with threads, processes and files; go build; tcl.

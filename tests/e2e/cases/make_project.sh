@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# full
 # needs: gcc g++ make ar strip ld
 # timeout: 120
 # A generated 50-file project with make -j4, a static and a shared library, C++ with -O2.

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# full
 # needs: node
 # node: child_process, worker_threads, fs, streams, timers, signals.
 cat > a.js <<'J'

@@ -117,6 +117,24 @@ int socket_domain(struct file *f);
 int socket_type(struct file *f);
 bool socket_connected(struct file *f);
 
+/* --- socket_name.c: AF_UNIX streams and sequenced packets by name --- */
+
+#define SOCKET_BACKLOG_MAX 4096u /* connections that wait for accept, as net.core.somaxconn */
+struct sockaddr_un;
+/* @name: a copy, @len as the guest gave it, checked: 2 (choose one) .. sizeof. Makes the socket file.
+ * -EINVAL (has a name), -EADDRINUSE, -EOPNOTSUPP (datagrams), or the path's error. */
+int socket_bind(struct task *t, struct file *f, const struct sockaddr_un *name, uint32_t len);
+int socket_listen(struct file *f, int backlog); /* -EINVAL, -EOPNOTSUPP */
+/* -EAGAIN: the listener's queue is full; then *ret_wait is its wait queue (POLLOUT) with a reference
+ * in *ret_ref for socket_ref_put. -ECONNREFUSED, -EPROTOTYPE, -EISCONN, -EINVAL, -ENOMEM. */
+int socket_connect(struct task *t, struct file *f, const struct sockaddr_un *name, uint32_t len,
+                   struct wait_queue **ret_wait, void **ret_ref);
+void socket_ref_put(void *ref);
+/* @flags: SOCK_NONBLOCK. ERR_PTR(-EAGAIN): nobody waits; -EINVAL: does not listen; -EOPNOTSUPP. */
+struct file *socket_accept(struct file *f, uint32_t flags);
+/* Own name or the peer's; the length, 2 when there is none; -ENOTCONN. */
+int socket_name(struct file *f, bool peer, struct sockaddr_un *ret);
+
 /* --- hostfile.c --- */
 
 /* A descriptor of the host (the CLI's stdin, stdout, stderr), taken over. Terminal ioctls are

@@ -22,6 +22,8 @@ struct boot_config {
     uint32_t group_count;
     const char *hostname;
     uint32_t pid_max;
+    uint32_t umask;
+    int32_t nice;
     struct memfile *memfile;
 };
 
