@@ -249,7 +249,7 @@ static bool needs_registers(unsigned nr)
 
 bool ringbox_queueable(unsigned nr)
 {
-    static const uint16_t not [] = {
+    static const uint16_t refused[] = {
         SYS_capset,
         SYS_close_range,
         SYS_epoll_pwait,
@@ -274,6 +274,8 @@ bool ringbox_queueable(unsigned nr)
         SYS_setgid,
         SYS_setgroups,
         SYS_sethostname,
+        SYS_signalfd,
+        SYS_signalfd4,
         SYS_setregid,
         SYS_setresgid,
         SYS_setresuid,
@@ -289,8 +291,8 @@ bool ringbox_queueable(unsigned nr)
         SYS_waitid,
     };
 
-    for (unsigned i = 0; i < sizeof not / sizeof *not ; i++)
-        if (not [i] == nr)
+    for (unsigned i = 0; i < sizeof refused / sizeof *refused; i++)
+        if (refused[i] == nr)
             return false;
     return !needs_registers(nr);
 }

@@ -334,7 +334,7 @@ static int sq_map(struct served *s, struct sq *q)
     return r;
 }
 
-/* Of SQ_ENTRIES_MAX; n < 0 gives back. */
+/* Of SQ_ENTRIES_MAX; false: there is no room. */
 static bool entries_reserve(uint32_t n)
 {
     uint32_t used = atomic_fetch_add_explicit(&sq_entries_used, n, memory_order_relaxed);
