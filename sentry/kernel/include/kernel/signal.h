@@ -43,7 +43,7 @@ struct sigaction_abi { /* rt_sigaction's */
 };
 
 struct sig_pending {
-    sigset_t_abi set;
+    _Atomic(sigset_t_abi) set; /* read without the lock by signal_pending() */
     struct list_head queue; /* struct sig_queued: siginfo of each */
     uint32_t count;
 };
