@@ -73,8 +73,10 @@ target_compile_definitions(guest_hostile PRIVATE _GNU_SOURCE)
 target_compile_options(guest_hostile PRIVATE -O1 -Wall -Wextra -fno-strict-aliasing)
 target_link_libraries(guest_hostile PRIVATE ring Threads::Threads rt)
 set_target_properties(guest_hostile PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/guest)
-add_guest_test(ring ringbox_lib)
-target_include_directories(guest_ring PRIVATE ${CMAKE_SOURCE_DIR}/ring/include)
+foreach(name ring ringlife)
+    add_guest_test(${name} ringbox_lib)
+    target_include_directories(guest_${name} PRIVATE ${CMAKE_SOURCE_DIR}/ring/include)
+endforeach()
 
 # Programs with a sanitizer of their own, whatever this build has: they reserve terabytes. Leaks are not
 # looked for: that needs ptrace.

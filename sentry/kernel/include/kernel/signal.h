@@ -44,7 +44,7 @@ struct sigaction_abi { /* rt_sigaction's */
 
 struct sig_pending {
     _Atomic(sigset_t_abi) set; /* read without the lock by signal_pending() */
-    struct list_head queue; /* struct sig_queued: siginfo of each */
+    struct list_head queue;    /* struct sig_queued: siginfo of each */
     uint32_t count;
 };
 
