@@ -15,7 +15,8 @@
 #include <ring/queue.h>
 #include <ringbox.h>
 
-#define SPINS 20000u /* looks at a line before the thread waits in the kernel */
+#define EAGER 100u   /* looks at a line without a pause in between: the answer is about to come */
+#define SPINS 20000u /* looks before the thread waits in the kernel */
 
 struct ringbox_entry {
     struct ring_sqe sqe; /* in the queue itself */
@@ -23,6 +24,7 @@ struct ringbox_entry {
 
 struct ringbox {
     bool inside;
+    pid_t tid; /* outside: the thread that has opened it */
     struct ring_producer ring;
     struct lane *lane;
     const struct ring_poller_word *pollers;
@@ -59,6 +61,14 @@ static int64_t control(uint64_t command, uint64_t arg)
     return raw_call(RING_CTL_NR, (const uint64_t[6]){command, arg});
 }
 
+/* Look again; true: long enough, now wait in the kernel. */
+static bool spin(uint32_t *spins)
+{
+    if (*spins > EAGER)
+        ring_pause();
+    return ++*spins > SPINS;
+}
+
 static bool poller_sleeps(const struct ringbox *rb)
 {
     ring_full_fence(); /* pairs with the poller's between asleep = 1 and its last look */
@@ -75,8 +85,14 @@ static uint32_t round_up(unsigned n)
     return size;
 }
 
+/* Outside a thread has one queue too. A forked child has its parent's word, but another tid. */
+static __thread pid_t native_owner;
+
 static int open_native(struct ringbox *rb, uint32_t entries)
 {
+    rb->tid = (pid_t)syscall(SYS_gettid);
+    if (native_owner == rb->tid)
+        return -EBUSY;
     rb->native_sq = calloc(entries, sizeof *rb->native_sq);
     rb->native_cq = calloc(entries, sizeof *rb->native_cq);
     if (!rb->native_sq || !rb->native_cq)
@@ -84,6 +100,7 @@ static int open_native(struct ringbox *rb, uint32_t entries)
     rb->ring.sq = rb->native_sq;
     rb->ring.cq = rb->native_cq;
     rb->ring.sentry = &rb->native_sentry;
+    native_owner = rb->tid;
     return 0;
 }
 
@@ -131,6 +148,10 @@ void ringbox_close(struct ringbox *rb)
     ringbox_submit(rb);
     while (ringbox_wait(rb))
         ringbox_advance(rb, 1);
+    if (rb->inside)
+        control(RING_CTL_CLOSE, 0);
+    else
+        native_owner = 0;
     free(rb->native_sq);
     free(rb->native_cq);
     free(rb);
@@ -149,7 +170,7 @@ struct ringbox_entry *ringbox_get(struct ringbox *rb)
 void ringbox_prep(struct ringbox_entry *e, unsigned nr, uint64_t a0, uint64_t a1, uint64_t a2,
                   uint64_t a3, uint64_t a4, uint64_t a5)
 {
-    e->sqe.nr = (uint16_t)nr;
+    e->sqe.nr = nr > UINT16_MAX ? UINT16_MAX : (uint16_t)nr; /* there is no such call either */
     e->sqe.flags = 0;
     e->sqe.args[0] = a0;
     e->sqe.args[1] = a1;
@@ -167,7 +188,7 @@ void ringbox_set_data(struct ringbox_entry *e, uint64_t user_data)
 
 void ringbox_set_flags(struct ringbox_entry *e, unsigned flags)
 {
-    e->sqe.flags = (uint16_t)flags;
+    e->sqe.flags = flags > UINT16_MAX ? UINT16_MAX : (uint16_t)flags; /* refused either way */
 }
 
 #define ADDRESS(p) ((uint64_t)(uintptr_t)(p))
@@ -203,9 +224,9 @@ void ringbox_prep_close(struct ringbox_entry *e, int fd)
     ringbox_prep(e, SYS_close, (uint64_t)fd, 0, 0, 0, 0, 0);
 }
 
-/* Calls that the Sentry refuses through a queue are refused natively too, so that a program behaves
- * the same outside. */
-static bool refused(unsigned nr)
+/* Needs the caller's registers or changes who runs. Refused outside as well as inside, so that a
+ * program behaves the same. */
+static bool needs_registers(unsigned nr)
 {
     switch (nr) {
     case SYS_clone:
@@ -217,12 +238,61 @@ static bool refused(unsigned nr)
     case SYS_exit:
     case SYS_exit_group:
     case SYS_rt_sigreturn:
+    case SYS_restart_syscall:
     case SYS_sigaltstack:
     case SYS_arch_prctl:
         return true;
     default:
         return false;
     }
+}
+
+bool ringbox_queueable(unsigned nr)
+{
+    static const uint16_t not [] = {
+        SYS_capset,
+        SYS_close_range,
+        SYS_epoll_pwait,
+        441 /* epoll_pwait2 */,
+        SYS_kill,
+        SYS_mount,
+        SYS_pause,
+        SYS_ppoll,
+        SYS_prctl,
+        SYS_pselect6,
+        SYS_rt_sigaction,
+        SYS_rt_sigprocmask,
+        SYS_rt_sigqueueinfo,
+        SYS_rt_sigsuspend,
+        SYS_rt_sigtimedwait,
+        SYS_rt_tgsigqueueinfo,
+        SYS_set_robust_list,
+        SYS_setdomainname,
+        SYS_set_tid_address,
+        SYS_setfsgid,
+        SYS_setfsuid,
+        SYS_setgid,
+        SYS_setgroups,
+        SYS_sethostname,
+        SYS_setregid,
+        SYS_setresgid,
+        SYS_setresuid,
+        SYS_setreuid,
+        SYS_setuid,
+        SYS_tgkill,
+        SYS_pidfd_send_signal,
+        SYS_tkill,
+        SYS_umask,
+        SYS_umount2,
+        SYS_unshare,
+        SYS_wait4,
+        SYS_waitid,
+    };
+
+    for (unsigned i = 0; i < sizeof not / sizeof *not ; i++)
+        if (not [i] == nr)
+            return false;
+    return !needs_registers(nr);
 }
 
 static void run_native(struct ringbox *rb)
@@ -233,10 +303,12 @@ static void run_native(struct ringbox *rb)
         const struct ring_sqe *e = &p->sq[rb->native_done & (p->sq_entries - 1)];
         struct ring_cqe *c = &rb->native_cq[rb->native_done & (p->cq_entries - 1)];
 
-        if (rb->native_linked && rb->native_failed)
+        if (e->flags & ~(SQE_LINK | SQE_DRAIN))
+            c->result = -EINVAL;
+        else if (rb->native_linked && rb->native_failed)
             c->result = -ECANCELED;
         else
-            c->result = refused(e->nr) ? -EINVAL : raw_call(e->nr, e->args);
+            c->result = ringbox_queueable(e->nr) ? raw_call(e->nr, e->args) : -EINVAL;
         rb->native_linked = e->flags & SQE_LINK;
         rb->native_failed = c->result < 0;
         c->user_data = e->user_data;
@@ -272,17 +344,16 @@ const struct ringbox_result *ringbox_peek(struct ringbox *rb)
 
 const struct ringbox_result *ringbox_wait(struct ringbox *rb)
 {
-    for (uint32_t spins = 0;; spins++) {
+    uint32_t spins = 0;
+
+    for (;;) {
         const struct ringbox_result *r = ringbox_peek(rb);
         if (r)
             return r;
         if (rb->ring.submitted == rb->ring.reaped)
             return NULL;
-        if (spins < SPINS) {
-            ring_pause();
-            continue;
-        }
-        control(RING_CTL_WAIT, (uint32_t)rb->ring.reaped);
+        if (spin(&spins))
+            control(RING_CTL_WAIT, (uint32_t)rb->ring.reaped);
     }
 }
 
@@ -296,18 +367,19 @@ int64_t ringbox_call(struct ringbox *rb, unsigned nr, uint64_t a0, uint64_t a1, 
 {
     const uint64_t args[6] = {a0, a1, a2, a3, a4, a5};
 
+    if (needs_registers(nr))
+        return -EINVAL;
     if (!rb->inside)
-        return refused(nr) ? -EINVAL : raw_call(nr, args);
+        return raw_call(nr, args);
+    uint32_t spins = 0;
     struct lane_slot *s = &rb->lane->call;
     s->nr = nr;
     memcpy(s->arg, args, sizeof args);
     ring_store_release(&s->state, SLOT_POSTED); /* pairs with the Sentry's acquire */
     if (poller_sleeps(rb))
         control(RING_CTL_KICK, 0);
-    for (uint32_t spins = 0; ring_load_acquire(&s->state) != SLOT_FREE; spins++) {
-        ring_pause();
-        if (spins == SPINS)
+    while (ring_load_acquire(&s->state) != SLOT_FREE)
+        if (spin(&spins))
             control(RING_CTL_IDLE, 0); /* returns when the slot has been answered */
-    }
     return s->nr == CALL_SLOW ? raw_call(nr, args) : (int64_t)s->arg[0];
 }

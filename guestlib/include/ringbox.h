@@ -13,9 +13,10 @@
  *
  * Inside a sandbox the entries go to the Sentry through shared memory, with no trap at all; outside
  * the same binary makes native calls at ringbox_submit(). A handle belongs to the thread that
- * opened it. Results are >= 0 or -errno. Unlinked entries have no order; a call that needs the
- * caller's registers or changes who runs (clone, execve, exit, rt_sigreturn, arch_prctl ...)
- * completes with -EINVAL. After fork the child has no queue: it must open its own. */
+ * opened it, and not to its signal handlers. Results are >= 0 or -errno. Unlinked entries have no
+ * order; a call that may not come through a queue (ringbox_queueable) completes with -EINVAL. Signals
+ * do not interrupt a queued call (outside they do). After fork the child has no queue: it must open
+ * its own, and must not touch the parent's handle. */
 #ifndef RINGBOX_H
 #define RINGBOX_H
 
@@ -36,20 +37,26 @@ struct ringbox_result {
     uint32_t flags;
 };
 
-#define RINGBOX_LINK 1u  /* the next entry starts when this one succeeded, else it gets -ECANCELED \
-                          */
-#define RINGBOX_DRAIN 2u /* starts when everything before it has completed */
+/* Flags of an entry: the next one starts when this one has succeeded, and gets -ECANCELED else; it
+ * starts when everything before it has completed. */
+#define RINGBOX_LINK 1u
+#define RINGBOX_DRAIN 2u
 
 /**
  * ringbox_open - a queue of @entries (rounded up to a power of two, at most 4096) for this thread.
  * Return: 0; -EINVAL size; -EBUSY the thread has one; -ENOMEM; -EAGAIN no room.
  */
 int ringbox_open(struct ringbox **ret, unsigned entries);
-/* Waits for what is in flight, then frees the handle. The thread may open again only after exec. */
+/* Waits for what is in flight, then gives the queue back and frees the handle. */
 void ringbox_close(struct ringbox *rb);
 
 /* Do calls go through shared memory (true) or are they native (false)? */
 bool ringbox_inside(const struct ringbox *rb);
+
+/* May this call go through a queue? Not those that need the caller's registers or change who runs
+ * (clone, execve, exit, rt_sigreturn, arch_prctl ...), nor those about signals, credentials, what
+ * the thread shares, and the end of children. */
+bool ringbox_queueable(unsigned nr);
 
 /* Next entry to fill in, or NULL: the queue is full. Not visible before ringbox_submit(). */
 struct ringbox_entry *ringbox_get(struct ringbox *rb);
@@ -75,7 +82,8 @@ const struct ringbox_result *ringbox_peek(struct ringbox *rb);
 const struct ringbox_result *ringbox_wait(struct ringbox *rb);
 void ringbox_advance(struct ringbox *rb, unsigned n);
 
-/* One call now, through the call slot (inside) or natively. */
+/* One call now, through the call slot (inside) or natively; -EINVAL for those that need the
+ * caller's registers. */
 int64_t ringbox_call(struct ringbox *rb, unsigned nr, uint64_t a0, uint64_t a1, uint64_t a2,
                      uint64_t a3, uint64_t a4, uint64_t a5);
 

@@ -11,7 +11,8 @@
  *
  * Locks: inbox_lock (RANK_SCHED) guards the inbox; everything else belongs to the thread.
  *
- * Host: mmap, munmap, madvise, mprotect, futex [sentry gofer] */
+ * Host: mmap, munmap, madvise, mprotect, futex [sentry gofer]
+ * Host: sched_yield [sentry gofer] */
 #include <linux/futex.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -42,7 +43,7 @@
 #else
 #define STACK_SIZE (64u << 10)
 #endif
-#define READY_BATCH                                                               \
+#define READY_BATCH \
     256 /* resumed per round, so that a fiber that yields cannot starve the lanes \
          */
 #define STACKS_KEPT_WARM 16 /* free stacks beyond these give their memory back */
@@ -77,7 +78,7 @@ void fiber_trampoline(void);
 
 /* A fiber may move between reads of thread-locals only in the sense that other fibers run
  * meanwhile; it never changes thread, so caching the address is right. */
-static NOINLINE struct fiber_sched *sched_self(void)
+static inline struct fiber_sched *sched_self(void)
 {
     return tls_sched;
 }
@@ -97,6 +98,11 @@ struct fiber *fiber_self(void)
 void *fiber_local(void)
 {
     return fiber_self()->local;
+}
+
+void **fiber_local_slot(void)
+{
+    return &fiber_self()->local;
 }
 
 void fiber_set_local(void *p)

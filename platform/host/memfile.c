@@ -15,7 +15,9 @@
  * Locks: mf->lock (RANK_MEMFILE) guards the ranges; host calls are made outside it: a range is
  * punched before it is put back.
  *
- * Host: fallocate, madvise, fstat, mmap, pwritev2 [sentry]
+ * Host: fallocate, madvise, fstat, pwritev2 [sentry]
+ * Host: ftruncate, memfd_create, mount, openat, sysinfo, umount2 [before confinement]
+ * Host: mmap, munmap, close [sentry]
  */
 #include <host/memfile.h>
 

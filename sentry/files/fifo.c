@@ -95,8 +95,7 @@ static int fifo_wait_continue(struct call *c, struct fifo_wait *w, struct file *
 /* Takes e. */
 static int fifo_wait_start(struct inode *i, struct pipe_end *e, struct file *f)
 {
-    struct task *t = task_current();
-    struct call *c = t && t->in_call ? &t->call : NULL;
+    struct call *c = call_current();
     struct fifo_wait *w = c && !c->state ? calloc(1, sizeof(*w)) : NULL;
 
     if (!w) {
@@ -114,12 +113,12 @@ static int fifo_wait_start(struct inode *i, struct pipe_end *e, struct file *f)
 int fifo_open(struct inode *i, struct file *f)
 {
     uint32_t mode = f->flags & O_ACCMODE;
-    struct task *t = task_current();
+    struct call *c = call_current();
 
-    if (t && t->in_call && t->call.state && t->call.state_free == fifo_wait_free) {
-        struct fifo_wait *w = t->call.state;
+    if (c && c->state && c->state_free == fifo_wait_free) {
+        struct fifo_wait *w = c->state;
         if (w->end && w->inode == i)
-            return fifo_wait_continue(&t->call, w, f);
+            return fifo_wait_continue(c, w, f);
     }
     struct pipe *p = fifo_pipe_get(i);
     if (!p)

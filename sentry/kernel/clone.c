@@ -52,15 +52,18 @@ static int clone_check(const struct clone_args_k *a)
 
 void task_drop_resources(struct task *t)
 {
-    if (t->fds)
-        g_kernel_hooks.fds_put(t->fds);
-    if (t->fs)
-        g_kernel_hooks.fs_put(t->fs);
-    if (t->mm)
-        mm_put(t->mm);
-    t->fds = NULL;
-    t->fs = NULL;
-    t->mm = NULL;
+    /* Off the task before they are dropped: /proc takes references through it under this lock. */
+    spin_lock(&t->process->lock);
+    struct fdtable *fds = steal(t->fds);
+    struct fs_struct *fs = steal(t->fs);
+    struct mm *mm = steal(t->mm);
+    spin_unlock(&t->process->lock);
+    if (fds)
+        g_kernel_hooks.fds_put(fds);
+    if (fs)
+        g_kernel_hooks.fs_put(fs);
+    if (mm)
+        mm_put(mm);
 }
 
 static int clone_sighand(struct process *p, struct task *parent, uint64_t flags)
@@ -159,6 +162,7 @@ static int clone_enter(struct task *parent, struct task *t, uint64_t flags)
             pid_hold_locked(pid);
             pids_enter_process_locked(process_get(p));
             p->parent = flags & CLONE_PARENT && self->parent ? self->parent : self;
+            atomic_store_explicit(&p->ppid, p->parent->pid, memory_order_relaxed);
             list_add_tail(&p->sibling, &p->parent->children);
             pgroup_move_locked(p, self->group);
             spin_lock(&p->lock);
@@ -326,6 +330,7 @@ int process_create_first(struct mm *mm, struct fdtable *fds, struct fs_struct *f
     pid_hold_locked(pid);
     pids_enter_process_locked(process_get(p));
     p->parent = init;
+    atomic_store_explicit(&p->ppid, init->pid, memory_order_relaxed);
     g_first_process = p;
     list_add_tail(&p->sibling, &init->children);
     pgroup_move_locked(p, g);

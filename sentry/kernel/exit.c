@@ -169,6 +169,7 @@ static void children_reparent_locked(struct process *p, struct exit_work *w)
         list_del(&child->sibling);
         list_add_tail(&child->sibling, &to->children);
         child->parent = to;
+        atomic_store_explicit(&child->ppid, to->pid, memory_order_relaxed);
         child->exit_signal = SIGCHLD;
         child_parent_died_locked(child);
         if (child->state == PROCESS_ZOMBIE) {
@@ -247,6 +248,8 @@ void task_exit(struct task *t, int32_t status)
     task_get(t);
     call_end(&t->call);
     t->in_call = false;
+    if (g_kernel_hooks.task_quiesce)
+        g_kernel_hooks.task_quiesce(t);
     t->exit_code = status;
     if (t->mm)
         futex_task_exit(t);

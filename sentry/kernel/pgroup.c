@@ -190,8 +190,5 @@ int32_t process_sid_of(int32_t pid)
 
 int32_t process_ppid(struct process *p)
 {
-    spin_lock(&g_pids);
-    int32_t r = p->parent ? p->parent->pid : 0;
-    spin_unlock(&g_pids);
-    return r;
+    return atomic_load_explicit(&p->ppid, memory_order_relaxed);
 }

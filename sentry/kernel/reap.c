@@ -84,6 +84,7 @@ void process_reap_locked(struct process *p)
     pgroup_move_locked(p, NULL);
     list_del(&p->sibling);
     p->parent = NULL;
+    atomic_store_explicit(&p->ppid, 0, memory_order_relaxed);
     pids_remove_process_locked(p);
 }
 

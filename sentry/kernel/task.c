@@ -146,14 +146,16 @@ void task_put(struct task *t)
     free(t);
 }
 
-struct task *task_current(void)
+struct call *call_current(void)
 {
     return fiber_local();
 }
 
-void task_set_current(struct task *t)
+struct task *task_current(void)
 {
-    fiber_set_local(t);
+    struct call *c = fiber_local();
+
+    return c ? c->task : NULL;
 }
 
 /* --- what others read --- */

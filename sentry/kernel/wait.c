@@ -179,7 +179,6 @@ static sysret_t call_wait_deadline(struct call *c)
     }
     if (!c->has_deadline)
         return SYS_PARK;
-    timer_init(&c->timer, call_timer_fire);
     int err = timer_arm(&c->timer, NULL, c->deadline_ns);
     return err ? err : SYS_PARK;
 }
@@ -223,6 +222,7 @@ void call_deadline(struct call *c, int64_t monotonic_ns)
 {
     if (c->started || c->has_deadline || monotonic_ns == INT64_MAX)
         return;
+    timer_init(&c->timer, call_timer_fire);
     c->has_deadline = true;
     c->deadline_ns = monotonic_ns;
 }
@@ -235,7 +235,8 @@ void call_begin(struct call *c, struct task *t, uint32_t nr, const uint64_t *arg
     c->nr = nr;
     c->how = how;
     c->started = c->timed_out = c->has_deadline = c->set_fs = false;
-    atomic_store(&c->interrupted, false);
+    /* Relaxed, here and below: only the owner's thread touches what is neither armed nor parked. */
+    atomic_store_explicit(&c->interrupted, false, memory_order_relaxed);
     if (args)
         memcpy(c->args, args, sizeof(c->args));
     c->deadline_ns = 0;
@@ -246,9 +247,7 @@ void call_begin(struct call *c, struct task *t, uint32_t nr, const uint64_t *arg
     c->self = (struct mm_self){0};
     c->armed = 0;
     c->more = NULL;
-    atomic_store(&c->state_word, CALL_RUNNING);
-    list_init(&c->ready_link);
-    timer_init(&c->timer, call_timer_fire);
+    atomic_store_explicit(&c->state_word, CALL_RUNNING, memory_order_relaxed);
     c->entered_ns = 0;
 }
 
@@ -284,12 +283,13 @@ void call_disarm(struct call *c)
     c->armed = 0;
     (void)call_deadline_passed(c);
     /* Nothing can fire any more but call_interrupt(), whose flag the next wait looks at. */
-    atomic_store(&c->state_word, CALL_RUNNING);
+    atomic_store_explicit(&c->state_word, CALL_RUNNING, memory_order_relaxed);
 }
 
 void call_end(struct call *c)
 {
-    call_disarm(c);
+    if (c->armed || c->has_deadline)
+        call_disarm(c);
     if (c->state_free)
         c->state_free(c->state);
     c->state = NULL;

@@ -43,7 +43,7 @@
 #define STACK_GUARD (256 * PAGE_SIZE)
 #define HOST_MAPS_MAX 65530u /* vm.max_map_count */
 #define MM_VMAS_MAX 65530u   /* as Linux' default max_map_count; tests at limit and limit + 1 */
-#define MM_VSIZE_MAX (64ULL << 40) /* bytes of VMAs of one address space */
+#define MM_VSIZE_MAX (128ULL << 40) /* bytes of VMAs of one address space: TSan needs 120 TiB */
 #define HOT_PAGES 8u
 #define NO_OFF UINT64_MAX
 

@@ -291,6 +291,7 @@ int mm_futex_key(struct mm *mm, uaddr_t a, bool shared, struct futex_key *ret)
         ret->object = (uint64_t)(uintptr_t)v->file->m; /* even; mm ids are odd */
         ret->offset = vma_file_off(v, a.va);
     }
+    bool allowed = v && vma_allows(v, PF_ACCESS_READ);
     mm_unlock(mm);
-    return v && vma_allows(v, PF_ACCESS_READ) ? 0 : -EFAULT;
+    return allowed ? 0 : -EFAULT;
 }

@@ -21,13 +21,14 @@
 
 #include <base/err.h>
 #include <base/log.h>
+#include <host/numa.h>
 
 #include "private.h"
 
 #define SPIN_NS 60000   /* about what a sleep and a wake cost where IPIs are dear */
 #define QUIET_ROUNDS 64 /* empty looks until a lane is quiet */
 #define QUIET_BATCH 2   /* quiet lanes looked at in a round */
-#define CLOCK_ROUNDS 8  /* rounds between looks at clock, timers and completions */
+#define CLOCK_ROUNDS 16 /* rounds between looks at clock, timers, completions, quiet lanes */
 
 struct service g_service;
 static _Thread_local struct poller *tls_poller;
@@ -79,7 +80,7 @@ static bool inbox_take(struct poller *p, struct call **ret_call, struct served *
     while (!list_empty(&p->arriving)) {
         struct served *s = list_first_entry(&p->arriving, struct served, link);
         list_del(&s->link);
-        served_add(p, s);
+        served_add(s);
     }
     if (!list_empty(&p->again)) {
         *ret_call = list_first_entry(&p->again, struct call, ready_link);
@@ -120,19 +121,19 @@ static bool busy_run(struct poller *p)
     struct served *s, *tmp;
 
     list_for_each_entry_safe (s, tmp, &p->busy, link) {
+        if (unlikely(!s->watch))
+            served_watch(s);
         if (served_has_work(s)) {
             s->idle_rounds = 0;
-            list_del(&s->link);
-            list_add_tail(&s->link, &p->busy);
+            if (p->busy.prev != &s->link)
+                served_move(s, SERVED_ON_BUSY);
             served_poll(s);
             (void)fiber_loop_check();
             return true; /* the list may be another one now */
         }
         if (++s->idle_rounds > QUIET_ROUNDS && !list_empty(&p->busy) &&
-            (p->busy.next != &s->link || p->busy.prev != &s->link)) {
-            list_del(&s->link);
-            list_add_tail(&s->link, &p->quiet);
-        }
+            (p->busy.next != &s->link || p->busy.prev != &s->link))
+            served_move(s, SERVED_ON_QUIET);
     }
     return any;
 }
@@ -143,10 +144,8 @@ static bool quiet_run(struct poller *p, unsigned most)
         struct served *s = list_first_entry(&p->quiet, struct served, link);
         bool work = served_has_work(s);
 
-        list_del(&s->link);
-        list_add_tail(&s->link, work ? &p->busy : &p->quiet);
+        served_move(s, work ? SERVED_ON_BUSY : SERVED_ON_QUIET);
         if (work) {
-            s->idle_rounds = 0;
             served_poll(s);
             (void)fiber_loop_check();
             return true;
@@ -165,9 +164,7 @@ static bool any_lane_has_work(struct poller *p)
     }
     list_for_each_entry (s, &p->quiet, link) {
         if (served_has_work(s)) {
-            list_del(&s->link);
-            list_add(&s->link, &p->busy);
-            s->idle_rounds = 0;
+            served_move(s, SERVED_ON_BUSY);
             return true;
         }
     }
@@ -191,31 +188,25 @@ static void poller_sleep(struct poller *p, int64_t until_timer_ns)
 static void poller_loop(void *arg)
 {
     struct poller *p = arg;
-    uint64_t rounds = 0;
-
     while (!atomic_load_explicit(&p->stop, memory_order_relaxed)) {
-        bool work = false;
+        bool work = busy_run(p);
 
-        rounds++;
         if (unlikely(atomic_load_explicit(&p->inbox_full, memory_order_relaxed)))
             work |= inbox_run(p);
-        work |= busy_run(p);
         if (fiber_any_ready())
             work |= fiber_run_ready() > 0;
         (void)fiber_loop_check();
-        if (work && rounds % CLOCK_ROUNDS) {
+        if (work)
             p->last_work_ns = 0; /* looked up when it matters */
+        if (++p->rounds % CLOCK_ROUNDS)
             continue;
-        }
-        work |= quiet_run(p, QUIET_BATCH);
-        work |= io_round(p->io) > 0;
+        bool more = quiet_run(p, QUIET_BATCH);
+        more |= io_round(p->io) > 0;
         int64_t next = timer_run(p->timers);
         int64_t now = clock_now_ns(CLOCK_MONOTONIC);
-        if (work || p->last_work_ns == 0) {
+        if (more || p->last_work_ns == 0)
             p->last_work_ns = now;
-            continue;
-        }
-        if (now - p->last_work_ns > SPIN_NS)
+        else if (now - p->last_work_ns > SPIN_NS)
             poller_sleep(p, next == INT64_MAX ? -1 : next);
         else
             __builtin_ia32_pause();
@@ -270,8 +261,10 @@ int service_init(const struct service_config *cfg)
 {
     BUG_ON(cfg->pollers == 0 || cfg->pollers > RO_POLLERS);
     g_service.cfg = *cfg;
+    (void)numa_init();
     g_kernel_hooks.task_attach = served_attach;
     g_kernel_hooks.task_detach = served_detach;
+    g_kernel_hooks.task_quiesce = served_quiesce;
     g_kernel_hooks.task_kick = served_kick;
     call_ready_hook = call_ready;
     for (unsigned i = 0; i < cfg->pollers; i++) {

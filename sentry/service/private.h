@@ -16,7 +16,7 @@
 #include <syscall/sys.h>
 
 enum served_state {
-    SERVED_GUEST,   /* runs guest code: its slots are polled */
+    SERVED_GUEST,   /* runs guest code: its slots are polled (its queue always is) */
     SERVED_CALL,    /* a call or fault is being worked on; nothing to take */
     SERVED_PARKED,  /* its call waits in wait queues */
     SERVED_STOPPED, /* by a stop signal, on the way back to the guest */
@@ -29,7 +29,7 @@ struct served {
     struct task *task; /* a reference while attached */
     struct poller *poller;
     struct lane *lane; /* shared with the guest */
-    enum served_state state;
+    _Atomic(enum served_state) state; /* the owner's; served_kick() reads it */
     bool by_trap; /* the call in work came as an event, which is still open */
     bool event_open;
     bool interrupt_sent;
@@ -38,7 +38,8 @@ struct served {
     sysret_t slot_result;
     unsigned users; /* frames of this poller that still look at it */
     uint32_t idle_rounds;
-    struct list_head link; /* poller's busy, quiet or other list */
+    uint8_t where;         /* SERVED_ON_* */
+    struct list_head link; /* in the poller's list that `where` names */
     struct list_head attention_link;
     bool attached;
     uint32_t epoch;        /* attachments so far: a change during a call means exec */
@@ -47,6 +48,10 @@ struct served {
     struct sq *sq;         /* submission queue, if it asked for one */
     int64_t call_start_ns; /* --trace and --stats */
 };
+
+#define SERVED_ON_BUSY 0
+#define SERVED_ON_QUIET 1
+#define SERVED_ON_REST 2
 
 /* Notices the death of a host process. */
 struct as_watch {
@@ -75,10 +80,11 @@ struct poller {
 
     struct list_head busy;  /* polled every round */
     struct list_head quiet; /* polled a few a round; all before and after sleep */
-    struct list_head rest;  /* in a call, parked, stopped: nothing to poll */
+    struct list_head rest;  /* parked, stopped: nothing to poll */
     struct list_head watches;
     unsigned quiet_count;
     int64_t last_work_ns;
+    uint64_t rounds;
 
     /* Inbox: filled by anybody, emptied by the owner. */
     _Alignas(CACHE_LINE) struct spin lock;
@@ -106,19 +112,24 @@ void poller_kick(void *poller);
 
 /* served.c */
 void served_poll(struct served *s); /* take what the lane offers; may park */
+void served_watch(struct served *s);
 bool served_has_work(const struct served *s);
 void served_run_again(struct call *c); /* fired call; may park */
 void served_attend(struct served *s);  /* signals or exit pending; may park */
-void served_add(struct poller *p, struct served *s);
+void served_add(struct served *s);
+void served_move(struct served *s, uint8_t where); /* to the end of another list */
 int served_attach(struct task *t, struct task *near);
 void served_detach(struct task *t);
+void served_quiesce(struct task *t);
 void served_kick(struct task *t);
 
 /* sq.c */
 bool sq_ready(const struct sq *q);
 void sq_run(struct sq *q);
 void sq_run_again(struct call *c);
+void sq_settle(struct sq *q);
 void sq_quiesce(struct served *s);
+void sq_destroy(struct served *s);
 sysret_t ring_ctl(struct call *c);
 
 /* trace.c */

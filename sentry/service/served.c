@@ -16,6 +16,7 @@
 
 #include <base/err.h>
 #include <base/log.h>
+#include <host/numa.h>
 #include <mm/mm.h>
 #include <ring/slot.h>
 
@@ -35,14 +36,28 @@ static void served_release(struct served *s)
     }
 }
 
-static void set_state(struct served *s, enum served_state state)
+void served_move(struct served *s, uint8_t where)
 {
     struct poller *p = s->poller;
+    struct list_head *const lists[] = {&p->busy, &p->quiet, &p->rest};
 
-    s->state = state;
-    list_del(&s->link);
+    s->where = where;
     s->idle_rounds = 0;
-    list_add_tail(&s->link, state == SERVED_GUEST ? &p->busy : &p->rest);
+    list_del(&s->link);
+    list_add_tail(&s->link, lists[where]);
+}
+
+/* Lists change only where a wait begins or ends: a call that does not wait leaves its task where it
+ * is. Waiting tasks are not looked at, unless they have a queue. */
+static void set_state(struct served *s, enum served_state state)
+{
+    atomic_store_explicit(&s->state, state, memory_order_relaxed);
+    if (state == SERVED_GUEST) {
+        if (s->where != SERVED_ON_BUSY)
+            served_move(s, SERVED_ON_BUSY);
+    } else if (state != SERVED_CALL && s->where != SERVED_ON_REST && !s->sq) {
+        served_move(s, SERVED_ON_REST);
+    }
 }
 
 /* --- death of the host process --- */
@@ -63,7 +78,9 @@ static void watch_fired(struct io_poll *poll, uint32_t revents)
         }
 }
 
-static void watch_get(struct served *s)
+/* Owner: hear of the end of this task's host process, from before its first event: it may die without
+ * having posted one. */
+void served_watch(struct served *s)
 {
     struct poller *p = s->poller;
     struct pf_as *as = mm_as(s->task->mm);
@@ -76,12 +93,14 @@ static void watch_get(struct served *s)
         if (w->as == as) {
             w->refs++;
             s->watch = w;
+            if (w->dead) /* it fired before we came */
+                served_kick(s->task);
             return;
         }
     }
     w = calloc(1, sizeof *w);
     if (!w)
-        return; /* its death is noticed at the next operation */
+        return; /* tried again at the next look */
     w->as = as;
     w->poller = p;
     w->refs = 1;
@@ -116,10 +135,9 @@ static void interrupt_late(struct timer *t)
 }
 
 /* Owner only. */
-void served_add(struct poller *p, struct served *s)
+void served_add(struct served *s)
 {
-    s->poller = p;
-    set_state(s, SERVED_GUEST);
+    served_move(s, SERVED_ON_BUSY);
 }
 
 int served_attach(struct task *t, struct task *near)
@@ -138,7 +156,6 @@ int served_attach(struct task *t, struct task *near)
         list_init(&s->link);
         list_init(&s->attention_link);
         timer_init(&s->deadline, interrupt_late);
-        t->service = s; /* freed with the task */
     }
     if (!s->attached)
         task_get(t);
@@ -146,13 +163,15 @@ int served_attach(struct task *t, struct task *near)
     s->epoch++;
     s->poller = p;
     s->state = SERVED_GUEST;
+    t->service = s; /* freed with the task; from here on it can be kicked */
     s->interrupt_sent = false;
     s->lane = g_service.cfg.platform->thread_lane(t->thread);
+    numa_place_near(s->lane, LANE_STACK, p->cpu);
     t->lane = s->lane;
     t->owner = p;
     g_service.cfg.platform->thread_set_owner(t->thread, p->index);
     if (p == poller_self()) {
-        served_add(p, s);
+        served_add(s);
     } else {
         spin_lock(&p->lock);
         list_add_tail(&s->link, &p->arriving);
@@ -170,7 +189,7 @@ void served_detach(struct task *t)
     struct poller *p = s->poller;
 
     BUG_ON(p != poller_self());
-    sq_quiesce(s);
+    sq_destroy(s);
     timer_cancel(&s->deadline);
     watch_put(s);
     spin_lock(&p->lock);
@@ -186,6 +205,13 @@ void served_detach(struct task *t)
         s->users = 1;
         served_release(s);
     }
+}
+
+/* Owner, before the task's files or memory go. */
+void served_quiesce(struct task *t)
+{
+    if (t->service)
+        sq_quiesce(t->service);
 }
 
 /* Any thread: signals, exit or death to look at. */
@@ -306,7 +332,7 @@ static void call_finish(struct served *s, sysret_t result)
     struct call *c = &s->task->call;
 
     call_end(c);
-    s->task->in_call = false;
+    atomic_store_explicit(&s->task->in_call, false, memory_order_relaxed);
     s->task->syscalls++;
     if (unlikely(g_service.cfg.trace))
         trace_call(c, result);
@@ -331,9 +357,9 @@ static void call_execute(struct served *s)
     sysret_t r;
 
     for (;;) {
-        fiber_set_local(t);
-        if (unlikely(signal_pending(t)))
-            c->interrupted = c->interrupted || c->started;
+        fiber_set_local(c);
+        if (c->started && signal_pending(t))
+            c->interrupted = true;
         r = unlikely(c->nr == RING_CTL_NR) ? ring_ctl(c) : sys_dispatch(c);
         fiber_set_local(NULL);
         if (unlikely(s->state == SERVED_GONE || s->epoch != epoch)) /* exit; exec: a new thread */
@@ -353,7 +379,7 @@ static void call_execute(struct served *s)
     }
     if (r == SYS_NORETURN) { /* the registers are set */
         call_end(c);
-        t->in_call = false;
+        atomic_store_explicit(&t->in_call, false, memory_order_relaxed);
         event_finish(s, false, c->nr, 0);
         return;
     }
@@ -368,14 +394,21 @@ static void call_start(struct served *s, const uint64_t *args, uint32_t nr, uint
     set_state(s, SERVED_CALL);
     s->by_trap = how == CALL_BY_TRAP;
     if (unlikely(s->slot_kept)) {
+        if (s->by_trap && nr == RING_CTL_NR && args[0] == RING_CTL_IDLE && !must_die(t)) {
+            /* It waited for the slot; the trap that wants the kept result comes next. */
+            reply_event(s, &(struct pf_reply){.kind = PF_REPLY_RET});
+            return;
+        }
         s->slot_kept = false;
         if (s->by_trap && nr == s->slot_nr) {
             event_finish(s, true, nr, s->slot_result);
             return;
         }
     }
-    call_begin(c, t, nr, args, how);
-    t->in_call = true;
+    call_begin(c, t, nr, args == c->args ? NULL : args, how);
+    atomic_store_explicit(&t->in_call, true, memory_order_relaxed);
+    if (unlikely(s->sq) && sys_row(nr)->sq == SQ_NO)
+        sq_settle(s->sq);
     if (nr < SYS_NR_MAX)
         s->poller->stats->calls[nr][s->by_trap]++;
     if (unlikely(g_service.cfg.trace || g_service.cfg.stats))
@@ -469,21 +502,24 @@ static void event_run(struct served *s, const struct pf_event *e)
 
 bool served_has_work(const struct served *s)
 {
-    return ring_load_relaxed(&s->lane->call.state) == SLOT_POSTED ||
-           ring_load_relaxed(&s->lane->event.state) != SLOT_FREE || (s->sq && sq_ready(s->sq));
+    if (s->state == SERVED_GUEST && (ring_load_relaxed(&s->lane->call.state) == SLOT_POSTED ||
+                                     ring_load_relaxed(&s->lane->event.state) != SLOT_FREE))
+        return true;
+    return unlikely(s->sq) && sq_ready(s->sq);
 }
 
 static void slot_take(struct served *s)
 {
-    struct lane_slot copy;
+    uint64_t *args = s->task->call.args; /* nobody's while the guest runs */
+    uint32_t nr = slot_take_call(&s->lane->call, args);
+    const struct sys_row *row = sys_row(nr);
 
-    slot_copy(&copy, &s->lane->call);
-    if (sys_row(copy.nr)->sq == SQ_NO && sys_row(copy.nr)->run) {
+    if (unlikely(row->sq == SQ_NO && row->run)) {
         if (slot_reply(&s->lane->call, &s->lane->guest.call_parked, CALL_SLOW, 0))
             slot_wake(&s->lane->call);
         return;
     }
-    call_start(s, copy.arg, copy.nr, CALL_BY_SLOT);
+    call_start(s, args, nr, CALL_BY_SLOT);
 }
 
 /* The lane has something. May park. */
@@ -492,16 +528,16 @@ void served_poll(struct served *s)
     struct pf_event e;
 
     s->users++;
-    if (unlikely(!s->watch))
-        watch_get(s);
-    if (ring_load_acquire(&s->lane->event.state) != SLOT_FREE) {
-        if (g_service.cfg.platform->thread_event(s->task->thread, &e))
-            event_run(s, &e);
-    } else if (ring_load_acquire(&s->lane->call.state) == SLOT_POSTED) {
-        slot_take(s);
-    } else if (s->sq) {
-        sq_run(s->sq);
+    if (s->state == SERVED_GUEST) {
+        if (ring_load_acquire(&s->lane->event.state) != SLOT_FREE) {
+            if (g_service.cfg.platform->thread_event(s->task->thread, &e))
+                event_run(s, &e);
+        } else if (ring_load_acquire(&s->lane->call.state) == SLOT_POSTED) {
+            slot_take(s);
+        }
     }
+    if (unlikely(s->sq) && fiber_is_loop() && sq_ready(s->sq))
+        sq_run(s->sq);
     served_release(s);
 }
 

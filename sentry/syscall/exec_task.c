@@ -162,6 +162,8 @@ static sysret_t exec_commit(struct call *c)
     struct exec_state *s = c->state;
     struct sighand *sighand = sighand_exec(t->process->sighand);
     struct cred *cred = exec_cred(t->cred);
+    if (sighand && cred && g_kernel_hooks.task_quiesce)
+        g_kernel_hooks.task_quiesce(t);
     int err = sighand && cred ? task_unshare_fds(t) : -ENOMEM;
     if (err) {
         sighand_put(sighand);

@@ -1,8 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
 # Every case runs natively and inside and must give the same output and status.
 file(GLOB E2E_CASES CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/cases/*.sh)
+# What sanitized builds have time for.
+set(E2E_SANITIZED bash_pipeline busybox signals_exit python_basic)
 foreach(case ${E2E_CASES})
     get_filename_component(name ${case} NAME_WE)
     add_test(NAME e2e/${name} COMMAND ${CMAKE_CURRENT_LIST_DIR}/compare $<TARGET_FILE:ringbox> ${case})
-    set_tests_properties(e2e/${name} PROPERTIES LABELS "e2e;$<$<BOOL:${RINGBOX_SANITIZE}>:sanitized>" SKIP_RETURN_CODE 77 TIMEOUT 600)
+    set_tests_properties(e2e/${name} PROPERTIES LABELS e2e SKIP_RETURN_CODE 77 TIMEOUT 600)
+    if(RINGBOX_SANITIZE AND name IN_LIST E2E_SANITIZED)
+        set_property(TEST e2e/${name} PROPERTY LABELS e2e sanitized)
+    endif()
 endforeach()
+
+# Attacks from inside, one sandbox a case; the names stand in the program.
+set(HOSTILE_LABELS guest guest-hostile)
+if(RINGBOX_SANITIZE STREQUAL "address")
+    list(APPEND HOSTILE_LABELS sanitized)
+endif()
+set(HOSTILE_SOURCE ${CMAKE_CURRENT_LIST_DIR}/../guest/hostile/hostile.c)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${HOSTILE_SOURCE})
+file(STRINGS ${HOSTILE_SOURCE} HOSTILE_LINES REGEX "^ +{\"[a-z-]+\", case_")
+foreach(line ${HOSTILE_LINES})
+    string(REGEX REPLACE ".*\"([a-z-]+)\".*" "\\1" case "${line}")
+    add_test(NAME hostile/${case} COMMAND ${CMAKE_CURRENT_LIST_DIR}/hostile.sh
+        $<TARGET_FILE:ringbox> $<TARGET_FILE:guest_hostile> ${case})
+    set_tests_properties(hostile/${case} PROPERTIES LABELS "${HOSTILE_LABELS}"
+        SKIP_RETURN_CODE 77 TIMEOUT 300)
+endforeach()
+foreach(what stub gofer sentry cli)
+    add_test(NAME hostile/kill-${what} COMMAND ${CMAKE_CURRENT_LIST_DIR}/hostile_kill.sh
+        $<TARGET_FILE:ringbox> ${what})
+    set_tests_properties(hostile/kill-${what} PROPERTIES LABELS "${HOSTILE_LABELS}" TIMEOUT 600)
+endforeach()
+add_test(NAME e2e/bad_input COMMAND ${CMAKE_CURRENT_LIST_DIR}/bad_input.sh $<TARGET_FILE:ringbox>)
+set_tests_properties(e2e/bad_input PROPERTIES LABELS e2e SKIP_RETURN_CODE 77 TIMEOUT 600)
+add_test(NAME e2e/cli COMMAND ${CMAKE_CURRENT_LIST_DIR}/cli.sh $<TARGET_FILE:ringbox> ${CMAKE_SOURCE_DIR})
+set_tests_properties(e2e/cli PROPERTIES LABELS e2e TIMEOUT 300)

@@ -6,6 +6,8 @@ function(add_inside_test test program)
     set_tests_properties(${test} PROPERTIES LABELS "guest;$<$<BOOL:${RINGBOX_SANITIZE}>:sanitized>"
         SKIP_RETURN_CODE 77 TIMEOUT 120)
 endfunction()
+# Families in which tasks meet.
+set(CROWDED storm pthread process exec clone futex signal jobs pipe mm)
 function(add_guest_test name)
     add_executable(guest_${name} ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/${name}.c)
     target_compile_definitions(guest_${name} PRIVATE _GNU_SOURCE)
@@ -17,11 +19,23 @@ function(add_guest_test name)
     set_tests_properties(native/${name} PROPERTIES
         LABELS "native;guest-native" SKIP_RETURN_CODE 77 TIMEOUT 120)
     if(TARGET ringbox)
-        # with 1, 2 and 3 pollers, and on the second I/O engine; sanitized builds run the first only
+        # With 1, 2 and 3 pollers, and on the second I/O engine. Stages of sanitized builds have
+        # minutes: ASan runs the first and, for some, the last; TSan what has several pollers.
         add_inside_test(guest/${name} guest_${name})
-        if(NOT RINGBOX_SANITIZE)
-            add_inside_test(guest-2/${name} guest_${name} --sentry-cores 2)
-            add_inside_test(guest-3/${name} guest_${name} --sentry-cores 3 --io epoll)
+        add_inside_test(guest-2/${name} guest_${name} --sentry-cores 2)
+        add_inside_test(guest-3/${name} guest_${name} --sentry-cores 3 --io epoll)
+        if(RINGBOX_SANITIZE STREQUAL "address")
+            set_property(TEST guest-2/${name} PROPERTY LABELS guest)
+            if(NOT name IN_LIST CROWDED)
+                set_property(TEST guest-3/${name} PROPERTY LABELS guest)
+            endif()
+        elseif(RINGBOX_SANITIZE)
+            set_property(TEST guest/${name} PROPERTY LABELS guest)
+            if(NOT name IN_LIST CROWDED)
+                set_property(TEST guest-2/${name} PROPERTY LABELS guest)
+            else()
+                set_property(TEST guest-3/${name} PROPERTY LABELS guest)
+            endif()
         endif()
     endif()
 endfunction()
@@ -49,3 +63,33 @@ add_guest_test(socketpair)
 add_guest_test(proc)
 add_guest_test(fileio)
 add_guest_test(path)
+add_guest_test(storm)
+
+# Attacks on the sandbox from inside; only ever run in one (tests/e2e/hostile.sh).
+add_executable(guest_hostile ${CMAKE_CURRENT_LIST_DIR}/hostile/hostile.c
+    ${CMAKE_CURRENT_LIST_DIR}/hostile/calls.c ${CMAKE_CURRENT_LIST_DIR}/hostile/lane.c
+    ${CMAKE_CURRENT_LIST_DIR}/hostile/bombs.c)
+target_compile_definitions(guest_hostile PRIVATE _GNU_SOURCE)
+target_compile_options(guest_hostile PRIVATE -O1 -Wall -Wextra -fno-strict-aliasing)
+target_link_libraries(guest_hostile PRIVATE ring Threads::Threads rt)
+set_target_properties(guest_hostile PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/guest)
+add_guest_test(ring ringbox_lib)
+target_include_directories(guest_ring PRIVATE ${CMAKE_SOURCE_DIR}/ring/include)
+
+# Programs with a sanitizer of their own, whatever this build has: they reserve terabytes. Leaks are not
+# looked for: that needs ptrace.
+foreach(kind address thread)
+    string(REPLACE "address" "asan_hello" name ${kind})
+    string(REPLACE "thread" "tsan_hello" name ${name})
+    add_executable(guest_${name} ${CMAKE_CURRENT_LIST_DIR}/asan_hello.c)
+    target_compile_options(guest_${name} PRIVATE -O1 -g -Wall -Wextra -fsanitize=${kind})
+    target_link_options(guest_${name} PRIVATE -fsanitize=${kind})
+    target_link_libraries(guest_${name} PRIVATE Threads::Threads)
+    set_target_properties(guest_${name} PROPERTIES
+        RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/guest)
+    add_test(NAME native/${name} COMMAND guest_${name})
+    set_tests_properties(native/${name} PROPERTIES LABELS "native;guest-native" TIMEOUT 120)
+    if(TARGET ringbox)
+        add_inside_test(guest/${name} guest_${name} --env ASAN_OPTIONS=detect_leaks=0)
+    endif()
+endforeach()

@@ -33,31 +33,31 @@ struct guest_case {
  * again all the same. */
 #define GUEST_REREAD() __asm__ volatile("" : : : "memory")
 
-#define CHECK(cond)                                                                                \
-    do {                                                                                           \
-        GUEST_REREAD();                                                                            \
-        if (!(cond))                                                                               \
-            guest_fail(__FILE__, __LINE__, #cond);                                                 \
+#define CHECK(cond)                                \
+    do {                                           \
+        GUEST_REREAD();                            \
+        if (!(cond))                               \
+            guest_fail(__FILE__, __LINE__, #cond); \
     } while (0)
 /* Both sides as long long, printed on failure. */
-#define CHECK_EQ(a, b)                                                                             \
-    do {                                                                                           \
-        GUEST_REREAD();                                                                            \
-        guest_equal(__FILE__, __LINE__, #a " == " #b, (long long)(a), (long long)(b));             \
+#define CHECK_EQ(a, b)                                                                 \
+    do {                                                                               \
+        GUEST_REREAD();                                                                \
+        guest_equal(__FILE__, __LINE__, #a " == " #b, (long long)(a), (long long)(b)); \
     } while (0)
 /* Returned -1 with this errno. */
-#define CHECK_ERR(call, err)                                                                       \
-    do {                                                                                           \
-        errno = 0;                                                                                 \
-        long long check_r = (long long)(call);                                                     \
-        int check_e = errno;                                                                       \
-        guest_equal(__FILE__, __LINE__, #call " fails", check_r, -1);                              \
-        guest_equal(__FILE__, __LINE__, #call " errno " #err, check_e, err);                       \
+#define CHECK_ERR(call, err)                                                 \
+    do {                                                                     \
+        errno = 0;                                                           \
+        long long check_r = (long long)(call);                               \
+        int check_e = errno;                                                 \
+        guest_equal(__FILE__, __LINE__, #call " fails", check_r, -1);        \
+        guest_equal(__FILE__, __LINE__, #call " errno " #err, check_e, err); \
     } while (0)
-#define SKIP(why)                                                                                  \
-    do {                                                                                           \
-        fprintf(stderr, "%s:%d: skipped: %s\n", __FILE__, __LINE__, why);                          \
-        _exit(GUEST_SKIP);                                                                         \
+#define SKIP(why)                                                         \
+    do {                                                                  \
+        fprintf(stderr, "%s:%d: skipped: %s\n", __FILE__, __LINE__, why); \
+        _exit(GUEST_SKIP);                                                \
     } while (0)
 
 static inline void guest_fail(const char *file, int line, const char *what)
@@ -91,13 +91,13 @@ static inline void guest_sleep_ms(long ms)
 }
 
 /* Until the condition holds, 10 s at most. */
-#define WAIT_FOR(cond)                                                                             \
-    do {                                                                                           \
-        int64_t wait_end = guest_now_ns(CLOCK_MONOTONIC) + 10000000000LL;                          \
-        while (!(cond)) {                                                                          \
-            CHECK(guest_now_ns(CLOCK_MONOTONIC) < wait_end);                                       \
-            guest_sleep_ms(1);                                                                     \
-        }                                                                                          \
+#define WAIT_FOR(cond)                                                    \
+    do {                                                                  \
+        int64_t wait_end = guest_now_ns(CLOCK_MONOTONIC) + 10000000000LL; \
+        while (!(cond)) {                                                 \
+            CHECK(guest_now_ns(CLOCK_MONOTONIC) < wait_end);              \
+            guest_sleep_ms(1);                                            \
+        }                                                                 \
     } while (0)
 
 /* A child that runs fn and exits with 0, or fails its checks. */
@@ -174,10 +174,10 @@ static inline int guest_main(int argc, char **argv, const struct guest_case *cas
     return list ? 0 : 2;
 }
 
-#define GUEST_MAIN(cases)                                                                          \
-    int main(int argc, char **argv)                                                                \
-    {                                                                                              \
-        return guest_main(argc, argv, cases, sizeof(cases) / sizeof((cases)[0]));                  \
+#define GUEST_MAIN(cases)                                                         \
+    int main(int argc, char **argv)                                               \
+    {                                                                             \
+        return guest_main(argc, argv, cases, sizeof(cases) / sizeof((cases)[0])); \
     }
 
 #endif

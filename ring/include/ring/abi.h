@@ -24,23 +24,27 @@
 #define RING_CTL_KICK 2    /* the poller may sleep: this call's own trap wakes it */
 #define RING_CTL_WAIT 3    /* until more than arg1 (modulo 2^32) completions have been written */
 #define RING_CTL_IDLE 4    /* until the call in the call slot has been answered */
+#define RING_CTL_CLOSE 5   /* cancels what is in flight, unmaps SQ and CQ */
 
 /* One region, the same in every stub, sharing its upper 32 address bits below (seccomp compares
- * one high word and a range of low words). Guests may use addresses below STUB_REGION. */
-#define STUB_REGION 0x7e0000000000
+ * one high word and a range of low words). Guests may use addresses below STUB_REGION. It lies below
+ * where the host puts its own mappings (they begin within 1 TiB + 32 GiB of the end), and so high that
+ * a guest's stack and mappings are where ThreadSanitizer wants them, above 0x7e8000000000. */
+#define STUB_REGION 0x7ef000000000
 #define STUB_TEXT STUB_REGION /* read, execute */
 #define STUB_TEXT_SIZE 0x10000
-#define STUB_REQ 0x7e0000010000 /* mapper lists and filters; read-only to the guest */
+#define STUB_REQ 0x7ef000010000 /* mapper lists and filters; read-only to the guest */
 #define STUB_REQ_SIZE 0x10000
-#define STUB_RO 0x7e0000020000 /* read-only page of the process; poller words */
+#define STUB_RO 0x7ef000020000 /* read-only page of the process; poller words */
 #define STUB_RO_SIZE 0x10000
-#define STUB_LANES 0x7e0000100000
+#define STUB_LANES 0x7ef000100000
 #define LANE_SIZE 0x8000 /* lane and alternate stack */
 #define LANE_COUNT 4096
 #define STUB_LANES_END (STUB_LANES + LANE_COUNT * LANE_SIZE)
-#define STUB_RINGS 0x7e0010000000 /* SQ and CQ of lanes that asked: lane i's at i * RING_SLOT_SIZE */
+#define STUB_RINGS \
+    0x7ef010000000 /* SQ and CQ of lanes that asked: lane i's at i * RING_SLOT_SIZE */
 #define RING_SLOT_SIZE 0x80000
-#define STUB_REGION_END 0x7e0080000000
+#define STUB_REGION_END 0x7ef080000000
 
 /* Offsets in a lane */
 #define LANE_CALL 0
@@ -88,8 +92,8 @@ struct lane_guest {
     _Atomic(uint32_t) call_parked;  /* about to sleep on call.state */
     _Atomic(uint32_t) event_parked; /* about to sleep on event.state */
     _Atomic(uint32_t) doorbell;     /* set when the poller sleeps */
-    _Atomic(uint32_t) cq_parked;    /* about to sleep on sentry.cq_seq */
-    uint64_t fs_base;               /* read by the handler where rdfsbase exists */
+    uint32_t reserved0;
+    uint64_t fs_base; /* read by the handler where rdfsbase exists */
     uint64_t reserved[5];
 };
 
@@ -98,7 +102,7 @@ struct lane_sentry {
     _Atomic(uint32_t) demoted; /* this lane is not polled: ring the bell */
     _Atomic(uint32_t) poller;  /* index of the owner's word in the read-only page */
     _Atomic(uint32_t) sq_taken;
-    _Atomic(uint32_t) cq_seq;
+    uint32_t reserved0;
     uint64_t reserved[6];
 };
 

@@ -12,6 +12,9 @@
  * with every completion (sq_taken), and stands in the lane's Sentry-written line for a producer
  * without credit.
  *
+ * Waiting. The queue has no parked flag: a producer that has looked for completions long enough
+ * waits in a call (RING_CTL_WAIT), whose own message also wakes the poller.
+ *
  * Freestanding; each side is used by one thread at a time. */
 #ifndef RING_QUEUE_H
 #define RING_QUEUE_H
@@ -102,10 +105,10 @@ struct ring_consumer {
     uint64_t taken, completed;
 };
 
-/* Private copy of an entry. */
-struct ring_sqe_copy {
+/* Private copy of an entry, but for the arguments. */
+struct ring_sqe_head {
     uint16_t nr, flags;
-    uint64_t args[6], user_data;
+    uint64_t user_data;
 };
 
 enum ring_take { RING_EMPTY, RING_TAKEN, RING_VIOLATION };
@@ -116,8 +119,10 @@ static inline bool ring_consumer_ready(const struct ring_consumer *c)
     return ring_load_relaxed(&e->tag) == ring_tag(c->taken, c->sq_shift);
 }
 
-/* Copy the next entry. RING_VIOLATION: more calls in flight than the CQ has room for. */
-static inline enum ring_take ring_consumer_take(struct ring_consumer *c, struct ring_sqe_copy *ret)
+/* Copy the next entry: the arguments go straight to where the call wants them. RING_VIOLATION: more
+ * calls in flight than the CQ has room for. */
+static inline enum ring_take ring_consumer_take(struct ring_consumer *c, struct ring_sqe_head *ret,
+                                                uint64_t ret_args[6])
 {
     const struct ring_sqe *e = &c->sq[c->taken & (c->sq_entries - 1)];
 
@@ -128,10 +133,17 @@ static inline enum ring_take ring_consumer_take(struct ring_consumer *c, struct 
     ret->nr = *(const volatile uint16_t *)&e->nr;
     ret->flags = *(const volatile uint16_t *)&e->flags;
     for (int i = 0; i < 6; i++)
-        ret->args[i] = ring_read64(&e->args[i]);
+        ret_args[i] = ring_read64(&e->args[i]);
     ret->user_data = ring_read64(&e->user_data);
     c->taken++;
     return RING_TAKEN;
+}
+
+/* Ask for the entry @ahead places behind the next one, so that lines of a batch travel together. */
+static inline void ring_consumer_prefetch(const struct ring_consumer *c, unsigned ahead)
+{
+    __builtin_prefetch(&c->sq[(c->taken + ahead) & (c->sq_entries - 1)], 0);
+    ring_prefetch_write(&c->cq[(c->completed + ahead) & (c->cq_entries - 1)]);
 }
 
 /* Credit for a producer that waits without completions; once per batch. */
@@ -151,14 +163,6 @@ static inline void ring_consumer_complete(struct ring_consumer *c, uint64_t user
     e->sq_taken = (uint32_t)c->taken;
     ring_store_release(&e->tag, ring_tag(c->completed, c->cq_shift)); /* pairs with peek */
     c->completed++;
-}
-
-/* After a batch of completions: true when the guest sleeps on sentry->cq_seq and must be woken. */
-static inline bool ring_consumer_flush(struct ring_consumer *c, const struct lane_guest *guest)
-{
-    ring_store_release(&c->sentry->cq_seq, ring_load_relaxed(&c->sentry->cq_seq) + 1);
-    ring_full_fence(); /* pairs with the fence between cq_parked = 1 and the futex wait */
-    return ring_load_relaxed(&guest->cq_parked) != 0;
 }
 
 #endif

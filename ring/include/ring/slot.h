@@ -31,6 +31,18 @@ static inline void slot_copy(struct lane_slot *to, const struct lane_slot *from)
 }
 
 /**
+ * slot_take_call - take a posted call: its arguments go straight to where the call wants them.
+ * @from: shared with the guest; its state has been seen POSTED with acquire
+ * Return: the call number.
+ */
+static inline uint32_t slot_take_call(const struct lane_slot *from, uint64_t ret_args[6])
+{
+    for (unsigned i = 0; i < 6; i++)
+        ret_args[i] = ring_read64(&from->arg[i]);
+    return *(const volatile uint32_t *)&from->nr;
+}
+
+/**
  * slot_release - hand the slot, reply words written, back to the guest.
  * @parked: the guest's word that says it is about to sleep on this slot's state
  * Return: true when the caller must slot_wake() it.

@@ -34,10 +34,14 @@ static int setup(void **state)
     const struct kernel_config cfg = {.pid_max = 20, .hostname = "test"};
     hash_init();
     g_platform = &fake_platform;
-    g_kernel_hooks = (struct kernel_hooks){
-        fake_clone_fds, fake_fds_put, fake_clone_fs, fake_fs_put,
-        fake_attach,    fake_detach,  fake_kick,     fake_init_exited,
-    };
+    g_kernel_hooks = (struct kernel_hooks){.fds_clone = fake_clone_fds,
+                                           .fds_put = fake_fds_put,
+                                           .fs_clone = fake_clone_fs,
+                                           .fs_put = fake_fs_put,
+                                           .task_attach = fake_attach,
+                                           .task_detach = fake_detach,
+                                           .task_kick = fake_kick,
+                                           .init_exited = fake_init_exited};
     call_ready_hook = fake_ready;
     futex_init();
     assert_int_equal(kernel_init(&cfg), 0);

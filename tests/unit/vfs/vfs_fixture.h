@@ -3,6 +3,7 @@
 #ifndef VFS_FIXTURE_H
 #define VFS_FIXTURE_H
 
+#include <base/fiber.h>
 #include <stdlib.h>
 
 #include <base/err.h>
@@ -44,7 +45,7 @@ static inline struct task *fixture_task(struct superblock *sb, uint32_t uid)
     t->fs = fs_struct_new(&root, &root, 022);
     t->fds = fdtable_new();
     path_put(&root);
-    task_set_current(t);
+    fiber_set_local(t);
     return t;
 }
 
@@ -52,7 +53,7 @@ static inline void fixture_task_end(struct task *t)
 {
     fdtable_put(t->fds);
     fs_struct_put(t->fs);
-    task_set_current(NULL);
+    fiber_set_local(NULL);
     cred_put(t->cred);
     free(t->process);
     free(t);

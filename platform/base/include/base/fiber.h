@@ -45,6 +45,8 @@ void fiber_yield(void);
 /* One pointer of the fiber's user that follows it across parks (the Sentry: the current task). */
 void *fiber_local(void);
 void fiber_set_local(void *p);
+/* Where it is kept: for a frame that sets it often. Valid as long as the caller's frame lives. */
+void **fiber_local_slot(void);
 
 /**
  * fiber_spawn - run fn(arg) on scheduler @s soon, on a stack where it may park. Any thread.

@@ -36,8 +36,9 @@ typedef int64_t sysret_t;
 #define ERESTARTNOHAND 514        /* restart only if no handler runs, else EINTR */
 #define ERESTART_RESTARTBLOCK 516 /* like NOHAND, but restarts through restart_syscall */
 
-#define SYS_PARK (-600)     /* waiters are armed: run the handler again when one fires */
-#define SYS_NORETURN (-601) /* the task's registers are set (execve, rt_sigreturn) or it is gone \
+#define SYS_PARK (-600) /* waiters are armed: run the handler again when one fires */
+#define SYS_NORETURN \
+    (-601) /* the task's registers are set (execve, rt_sigreturn) or it is gone \
                              */
 
 #define TASK_COMM_LEN 16

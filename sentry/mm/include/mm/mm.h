@@ -117,7 +117,7 @@ struct mm_layout {
 };
 void mm_set_layout(struct mm *mm, const struct mm_layout *l); /* also sets brk */
 void mm_get_layout(struct mm *mm, struct mm_layout *ret);
-/* Stack: a growing mapping below @top of at most @limit bytes; returns its highest address. */
+/* Stack: a growing mapping below the top of user space, of at most @limit bytes; returns its highest address. */
 int64_t mm_map_stack(struct mm *mm, uint64_t limit, bool exec);
 /* exe of the process, for /proc/PID/exe; an opaque reference kept for the caller. */
 void mm_set_exe(struct mm *mm, void *exe, void (*put)(void *));
