@@ -105,9 +105,12 @@ static struct window window_choose(struct vma *v, struct seg *s, uint64_t addr)
     } else if (p && p->hprot >= 0 && p->r.end == lo && page - lo < WINDOW_NEAR) {
         uint64_t size = window_size(p->r.end - p->r.start);
         w.a = lo;
+        /* Up to the next block of 2 MiB, then whole ones: a large page costs as much as 24 small. */
+        if (size >= HUGE_SIZE / 2 && !(lo & (HUGE_SIZE - 1)))
+            size = MAX(size, HUGE_SIZE);
         w.b = lo + size;
-        if (size >= HUGE_SIZE && (lo & (HUGE_SIZE - 1)))
-            w.b = align_up(lo, HUGE_SIZE);
+        if (lo & (HUGE_SIZE - 1))
+            w.b = MIN(w.b, align_up(lo, HUGE_SIZE));
         v->islands -= MIN(v->islands, 2u);
     } else if (n && n->hprot >= 0 && n->r.start == hi && hi - page <= WINDOW_MIN) {
         uint64_t size = window_size(n->r.end - n->r.start);

@@ -178,7 +178,7 @@ static int map_choose(struct mm *mm, const struct mm_map_args *a, uint64_t len, 
     }
     uint64_t align = PAGE_SIZE;
     if (!a->file && len >= LAZY_MIN)
-        align = len >= HUGE_SIZE ? HUGE_SIZE : LAZY_MIN;
+        align = len > LAZY_MIN ? HUGE_SIZE : LAZY_MIN; /* two of 1 MiB share a large page */
     return vma_place(mm, a->addr, len, align, a->flags, ret);
 }
 

@@ -173,6 +173,16 @@ static bool place_free(struct mm *mm, uint64_t addr, uint64_t len)
     return v->r.start >= addr + len && v->r.start - (addr + len) >= guard;
 }
 
+/* A mapping shorter than 2 MiB gets a large page only in a block without files. */
+static bool block_has_file(struct mm *mm, uint64_t at)
+{
+    uint64_t a = align_down(at, HUGE_SIZE);
+    for (struct vma *v = vma_find(mm, a); v && v->r.start < a + HUGE_SIZE; v = vma_next(v))
+        if (v->file)
+            return true;
+    return false;
+}
+
 int vma_place(struct mm *mm, uint64_t hint, uint64_t len, uint64_t align, uint32_t flags,
               uint64_t *ret)
 {
@@ -184,8 +194,13 @@ int vma_place(struct mm *mm, uint64_t hint, uint64_t len, uint64_t align, uint32
     }
     if (flags & MAP_32BIT)
         hi = MIN(hi, 1ULL << 31);
-    if (rtree_find_gap(&mm->vmas, len, align, lo, hi, ret))
+    if (rtree_find_gap(&mm->vmas, len, align, lo, hi, ret)) {
+        uint64_t below;
+        if (align > PAGE_SIZE && align < HUGE_SIZE && block_has_file(mm, *ret) &&
+            rtree_find_gap(&mm->vmas, len, align, lo, align_down(*ret, HUGE_SIZE), &below))
+            *ret = below;
         return 0;
+    }
     if (align > PAGE_SIZE && rtree_find_gap(&mm->vmas, len, PAGE_SIZE, lo, hi, ret))
         return 0;
     /* Above the usual top, but never into what the main stack may grow over. */
