@@ -31,6 +31,7 @@
 #define UC_R10 (UC_REGS + 8 * 2)
 #define UC_R8 (UC_REGS + 8 * 0)
 #define UC_R9 (UC_REGS + 8 * 1)
+#define UC_RCX (UC_REGS + 8 * 14)
 #define UC_RIP (UC_REGS + 8 * 16)
 #define UC_SEGMENTS 184
 #define UC_FPSTATE 224
@@ -102,6 +103,7 @@ static void event_signal(struct pf_thread *t, int signo, const struct lane_slot 
         return;
     }
     ret->kind = PF_EVENT_EXCEPTION;
+    ret->in_posted_call = signo == SIGTRAP && ret->si_code == TRAP_TRACE && in_stub(ret->rip);
     if ((signo == SIGSEGV || signo == SIGBUS) && ret->trapno == TRAP_PAGE_FAULT) {
         ret->kind = PF_EVENT_FAULT;
         ret->access = ret->err & PF_ERR_FETCH   ? PF_ACCESS_EXEC
@@ -144,6 +146,21 @@ static bool fault_of_lost_base(struct pf_thread *t, const struct pf_event *e)
     return true;
 }
 
+/* Interrupted on the way to the post: nothing has happened yet, so the thread goes back to the
+ * syscall instruction of its site, with the number and the arguments in place. Behind the post the
+ * call ends first. */
+static void interrupt_in_stub(struct pf_thread *t, struct pf_event *ret)
+{
+    uint64_t at = ret->rip;
+
+    if (at >= stub_addr(stub_call_posted) && at < stub_addr(stub_call_exit)) {
+        ret->in_posted_call = true;
+    } else if (at >= stub_addr(stub_call) && at < stub_addr(stub_call_posted)) {
+        ret->rip = read_word(t, UC_RCX) - 2;
+        *frame_word(t->lane, t->frame, UC_RIP) = ret->rip;
+    }
+}
+
 bool trap_thread_event(struct pf_thread *t, struct pf_event *ret)
 {
     struct lane_slot s;
@@ -173,6 +190,7 @@ bool trap_thread_event(struct pf_thread *t, struct pf_event *ret)
             trap_thread_reply(t, &(struct pf_reply){.kind = PF_REPLY_RESUME});
             return false;
         }
+        interrupt_in_stub(t, ret);
     } else {
         event_signal(t, (int)signo, &s, ret);
         return !fault_of_lost_base(t, ret);

@@ -130,6 +130,11 @@ static void interrupt_late(struct timer *t)
 {
     struct served *s = container_of(t, struct served, deadline);
 
+    /* It may have answered, or wait for a call: the answer is heard when that has ended. */
+    if (s->state != SERVED_GUEST) {
+        (void)timer_arm(t, NULL, clock_now_ns(CLOCK_MONOTONIC) + INTERRUPT_DEADLINE_NS);
+        return;
+    }
     log_info("service", "tid=%d does not answer its interrupt: killed", s->task->tid);
     mm_kill(s->task->mm);
 }
@@ -459,7 +464,7 @@ static void event_fault(struct served *s, const struct pf_event *e)
     event_finish(s, false, 0, 0);
 }
 
-static void event_run(struct served *s, const struct pf_event *e)
+static void event_run(struct served *s, struct pf_event *e)
 {
     struct task *t = s->task;
 
@@ -468,6 +473,13 @@ static void event_run(struct served *s, const struct pf_event *e)
     if (s->interrupt_sent && e->kind == PF_EVENT_INTERRUPTED) {
         s->interrupt_sent = false;
         timer_cancel(&s->deadline);
+    }
+    if (g_service.cfg.patch_after || e->in_posted_call) {
+        set_state(s, SERVED_CALL);
+        if (patch_event(s, e)) {
+            reply_event(s, &(struct pf_reply){.kind = PF_REPLY_RESUME});
+            return;
+        }
     }
     switch ((enum pf_event_kind)e->kind) {
     case PF_EVENT_SYSCALL:
