@@ -11,7 +11,13 @@
  *   read_fresh   us  read() of 1 MiB from a cached file into a fresh buffer
  *   fork_write   ns  a page of random writes to 64 MiB after fork (child)
  *   map_private  us  private mapping of a file (ARG, 1 GiB), one page written, unmapped
- *   compute      us  a loop that only computes */
+ *   half_fork    ms  1 GiB, every second page written after fork, checked in parent and child
+ *   reserve      us  16 TiB of PROT_NONE, one page of it used
+ *   compute      us  a loop that only computes
+ *   nothing          0
+ *
+ * With MICRO_HOLD set it waits for the end of its standard input before it ends, so that its memory
+ * can be looked at. */
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -337,9 +343,60 @@ static double bench_map_private(const char *arg)
         p[n / 2] = 1;
         t = now_ns() - t;
         best = t < best ? t : best;
-        munmap(p, n);
+        if (r < 4) /* the last one stays, to be looked at */
+            munmap(p, n);
     }
     return best / 1000;
+}
+
+static void check_half(const char *p, size_t n, char odd)
+{
+    for (size_t i = 0; i < n; i += 4096)
+        if (p[i] != (i / 4096 % 2 ? odd : 1)) {
+            fprintf(stderr, "page %zu holds %d\n", i / 4096, p[i]);
+            exit(1);
+        }
+}
+
+static double bench_half_fork(const char *arg)
+{
+    size_t n = (size_t)(arg ? atoi(arg) : 1024) << 20;
+    char *p = map_anon(n);
+    int status;
+
+    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    memset(p, 1, n);
+    double t = now_ns();
+    pid_t pid = fork();
+    if (pid == 0) {
+        for (size_t i = 4096; i < n; i += 8192)
+            p[i] = 2;
+        check_half(p, n, 2);
+        _exit(0);
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
+        die("child");
+    check_half(p, n, 1);
+    return (now_ns() - t) / 1e6;
+}
+
+static double bench_reserve(const char *arg)
+{
+    size_t n = (size_t)16 << 40;
+    double t = now_ns();
+    char *p = mmap(NULL, n, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    (void)arg;
+    if (p == MAP_FAILED || mprotect(p + n / 2, 4096, PROT_READ | PROT_WRITE))
+        die("mmap");
+    p[n / 2] = 1;
+    return (now_ns() - t) / 1000;
+}
+
+static double bench_nothing(const char *arg)
+{
+    (void)arg;
+    return 0;
 }
 
 static double bench_compute(const char *arg)
@@ -370,14 +427,21 @@ static const struct {
     {"read_fresh", bench_read_fresh},
     {"fork_write", bench_fork_write},
     {"map_private", bench_map_private},
+    {"half_fork", bench_half_fork},
+    {"reserve", bench_reserve},
     {"compute", bench_compute},
+    {"nothing", bench_nothing},
 };
 
 int main(int argc, char **argv)
 {
     for (size_t i = 0; argc > 1 && i < sizeof table / sizeof *table; i++)
         if (strcmp(argv[1], table[i].name) == 0) {
+            char c;
             printf("%.1f\n", table[i].run(argc > 2 ? argv[2] : NULL));
+            fflush(stdout);
+            while (getenv("MICRO_HOLD") && read(0, &c, 1) > 0)
+                ;
             return 0;
         }
     fprintf(stderr, "usage: micro NAME [ARG]\n");

@@ -3,6 +3,7 @@
  *
  * The client may name any number; unknown ones are -EBADF, more than FIDS_MAX are -ENFILE. A fid
  * owns a reference to its node, its opened descriptor and a buffered extended attribute.
+ * Host: close, fremovexattr, fsetxattr [gofer]
  */
 #include "server.h"
 

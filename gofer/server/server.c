@@ -9,6 +9,7 @@
  *
  * Left out: parallel requests (a slow disk delays the connection), change notification.
  * Host: recvfrom, sendmsg, close, exit_group [gofer]
+ * Host: getrlimit, setrlimit, open [before confinement]
  */
 #include "server.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * base.c - what several headers of this folder need in one place: bug(), cleanup helpers, hash key.
+ * Host: close, getrandom [sentry gofer]
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -11,7 +11,8 @@
  *
  * Locks: inbox_lock (RANK_SCHED) guards the inbox; everything else belongs to the thread.
  *
- * Host: mmap, munmap, madvise, mprotect, futex [sentry gofer] */
+ * Host: mmap, munmap, madvise, mprotect, futex [sentry gofer]
+ * Host: sched_yield [sentry gofer] */
 #include <linux/futex.h>
 #include <stdatomic.h>
 #include <stdlib.h>

@@ -14,6 +14,7 @@
  *
  * Host: preadv2, pwritev2, recvmsg, sendmsg, fsync, fdatasync, fallocate, poll, futex [sentry
  * gofer]
+ * Host: sched_yield [sentry gofer]
  */
 #include <host/io.h>
 

@@ -11,6 +11,8 @@
  * Locks: io->lock guards slots and lists; epoll_ctl is called under it (it does not wait for I/O).
  *
  * Host: epoll_wait, epoll_ctl, poll [sentry gofer]
+ * Host: epoll_create1 [before confinement]
+ * Host: close [sentry gofer]
  */
 #include <errno.h>
 #include <poll.h>

@@ -18,6 +18,7 @@
  * cancelled ones, which other threads add to.
  *
  * Host: io_uring_enter [sentry]
+ * Host: io_uring_register [before confinement]
  */
 #include <errno.h>
 #include <liburing.h>

@@ -14,6 +14,8 @@
  * writes nothing but `armed`: the word itself belongs to its poller.
  *
  * Host: futex, epoll_wait, epoll_ctl, read, sched_yield [sentry gofer]
+ * Host: epoll_create1, eventfd [before confinement]
+ * Host: close [sentry gofer]
  */
 #include <errno.h>
 #include <linux/futex.h>

@@ -3,6 +3,7 @@
  *
  * The cgroup's pids.max is looked for in the process's own cgroup v2 directory and its parents as
  * far as they are visible; with cgroup v1 or without a mount it does not count.
+ * Host: getrlimit, setrlimit [before confinement]
  */
 #include <host/limits.h>
 

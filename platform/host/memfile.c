@@ -16,6 +16,8 @@
  * punched before it is put back.
  *
  * Host: fallocate, madvise, fstat [sentry]
+ * Host: ftruncate, memfd_create, mount, openat, sysinfo, umount2 [before confinement]
+ * Host: mmap, munmap, close [sentry]
  */
 #include <host/memfile.h>
 

@@ -8,6 +8,7 @@
  * A range of n bytes need not contain n bytes at the phase asked. So the leftmost RANGE_TRIES
  * candidates are looked at (this fills the gaps that congruent neighbours leave), then the leftmost
  * that is long enough for any phase is taken.
+ * Host: getrandom [sentry]
  */
 #include "range.h"
 

@@ -16,6 +16,7 @@
  * gofer] Host: clock_gettime, gettimeofday, time, getcpu, clock_nanosleep, getrandom, write [sentry
  * gofer] Host: clone, set_robust_list, rseq, set_tid_address, sched_getaffinity, rt_sigaction,
  * close [sentry gofer]
+ * Host: prctl, seccomp [before confinement]
  */
 #include <isolate/isolate.h>
 

@@ -8,6 +8,8 @@
  *
  * Left out: rights newer than ABI 3 (network, device ioctls, sockets): the seccomp list has no such
  * calls.
+ * Host: close, fcntl, fstat, landlock_add_rule, landlock_create_ruleset, landlock_restrict_self,
+ *   open [before confinement]
  */
 #include <isolate/isolate.h>
 

@@ -16,6 +16,8 @@
  *
  * The empty root is a detached tmpfs that nothing is ever put on, entered by descriptor: no
  * directory of the host is needed to hold it.
+ * Host: capget, capset, chdir, chroot, close, fchdir, fork, mount, open, prctl, setgroups,
+ *   setresgid, setresuid, unshare, waitpid, write [before confinement]
  */
 #include <isolate/isolate.h>
 

@@ -9,6 +9,9 @@
  *
  * It has no capability, no core dumps, cannot be traced by its own uid, and no_new_privs. When the
  * Sentry dies the listener closes and every mapper ends its process.
+ * Host: capset, clone, exit_group, mmap, munmap, pidfd_open, prctl, rseq, rt_sigaction,
+ *   rt_sigprocmask, sched_yield, seccomp, set_robust_list, setresgid, setresuid, setrlimit
+ *   [before confinement]
  */
 #include <errno.h>
 #include <linux/capability.h>

@@ -5,7 +5,8 @@
  * text, and the read-only pages (poller words; globals: spin count, CPU set, guest filter) that all
  * stubs share.
  *
- * Host: close [sentry] */
+ * Host: close [sentry]
+ * Host: getrlimit, seccomp [before confinement] */
 #include <trap/trap.h>
 
 #include <errno.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * doctor.c - `ringbox doctor [--filters]`: what this host offers, what it lacks, what then happens.
- * Exit status 0 when `ringbox run` can work. */
+ * Exit status 0 when `ringbox run` can work.
+ *
+ * Host: fork, getrlimit, sched_getaffinity, unshare, waitpid [not confined] */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>

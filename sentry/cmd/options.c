@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <grp.h>
 #include <pwd.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,8 @@
 #define PIDS_DEFAULT 4096
 #define PIDS_MAX 30000
 #define PATCH_AFTER_DEFAULT 8
+#define MEMORY_MAX (64ULL << 40)
+#define CPUS_LIST_MAX 256 /* as in run.c */
 
 struct option_row {
     const char *name, *argument;                          /* NULL: takes none; "[X]": optional */
@@ -96,7 +99,7 @@ static bool parse_number(const char *s, uint64_t max, uint64_t *ret)
 
 static int set_user(struct run_options *o, const char *v)
 {
-    uint64_t uid, gid;
+    uint64_t uid, gid = 0;
     char part[32];
     size_t n = strcspn(v, ":");
 
@@ -127,8 +130,8 @@ static int set_memory(struct run_options *o, const char *v)
     if (shift)
         end++;
     if (errno || *end || !isdigit((unsigned char)*v) || n > (UINT64_MAX >> shift) ||
-        (n << shift) < (16ULL << 20))
-        return bad("memory", v, "a size of at least 16M, such as 512M or 4G");
+        (n << shift) < (16ULL << 20) || (n << shift) > MEMORY_MAX)
+        return bad("memory", v, "a size from 16M to 64T, such as 512M or 4G");
     o->memory_bytes = n << shift;
     return 0;
 }
@@ -154,6 +157,40 @@ static int set_timeout(struct run_options *o, const char *v)
     return 0;
 }
 
+/* "0,2-3": 0, or what is wrong with it in words. */
+static const char *parse_cpus(const char *v, cpu_set_t *ret)
+{
+    cpu_set_t allowed;
+    const char *p = v;
+
+    CPU_ZERO(ret);
+    if (!*v || strspn(v, "0123456789,-") != strlen(v) || strlen(v) >= CPUS_LIST_MAX)
+        return "a list such as 0,2-3";
+    if (sched_getaffinity(0, sizeof allowed, &allowed))
+        memset(&allowed, 0xff, sizeof allowed);
+    while (*p) {
+        char *end;
+        unsigned long lo = strtoul(p, &end, 10), hi = lo;
+        bool number = end != p;
+        if (number && *end == '-') {
+            p = end + 1;
+            hi = strtoul(p, &end, 10);
+            number = end != p;
+        }
+        if (!number || hi < lo || (*end && (*end != ',' || !end[1])))
+            return "a list such as 0,2-3";
+        if (hi >= CPU_SETSIZE)
+            return "a list of CPUs that this process may use";
+        for (; lo <= hi; lo++) {
+            if (!CPU_ISSET(lo, &allowed))
+                return "a list of CPUs that this process may use";
+            CPU_SET(lo, ret);
+        }
+        p = *end ? end + 1 : end;
+    }
+    return NULL;
+}
+
 static int set_sentry_cores(struct run_options *o, const char *v)
 {
     uint64_t n;
@@ -164,29 +201,25 @@ static int set_sentry_cores(struct run_options *o, const char *v)
         o->pollers = (int)n;
         return 0;
     }
-    for (const char *p = v; *p;) {
-        char *end;
-        unsigned long lo = strtoul(p, &end, 10), hi = lo;
-        if (end == p)
-            return bad("sentry-cores", v, "auto, a count, or a list such as 0,2-3");
-        if (*end == '-') {
-            p = end + 1;
-            hi = strtoul(p, &end, 10);
-        }
-        if (end == p || hi < lo || hi > 1023 || (*end && *end != ','))
-            return bad("sentry-cores", v, "auto, a count, or a list such as 0,2-3");
-        for (; lo <= hi && o->sentry_cpu_count < 64; lo++)
-            o->sentry_cpus[o->sentry_cpu_count++] = (int)lo;
-        p = *end ? end + 1 : end;
-    }
+    cpu_set_t set;
+    const char *wrong = parse_cpus(v, &set);
+    if (wrong)
+        return bad("sentry-cores", v, wrong);
+    o->sentry_cpu_count = 0;
+    for (int cpu = 0; cpu < CPU_SETSIZE && o->sentry_cpu_count < 64; cpu++)
+        if (CPU_ISSET((unsigned)cpu, &set))
+            o->sentry_cpus[o->sentry_cpu_count++] = cpu;
     o->pollers = o->sentry_cpu_count;
-    return o->pollers ? 0 : bad("sentry-cores", v, "auto, a count, or a list such as 0,2-3");
+    return 0;
 }
 
 static int set_guest_cores(struct run_options *o, const char *v)
 {
-    if (!*v || strspn(v, "0123456789,-") != strlen(v))
-        return bad("guest-cores", v, "a list such as 1,3-5");
+    cpu_set_t set;
+    const char *wrong = parse_cpus(v, &set);
+
+    if (wrong)
+        return bad("guest-cores", v, wrong);
     o->guest_cpus = v;
     return 0;
 }

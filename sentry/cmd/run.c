@@ -9,7 +9,9 @@
  * When we die, the Sentry sees the end of the control pipe and stops; the gofer sees the end of its
  * socket. Nothing is left behind however one of us is killed.
  *
- * Host: exit_group [sentry gofer] */
+ * Host: exit_group [sentry gofer]
+ * Host: clone, close, close_range, fcntl, fork, kill, nanosleep, open, pipe2, prctl, read,
+ *   sched_getaffinity, setsid, socketpair, waitpid, write [not confined] */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -30,6 +32,7 @@
 
 #include <base/err.h>
 #include <base/log.h>
+#include <host/io.h>
 #include <host/memfile.h>
 #include <isolate/isolate.h>
 #include <service/boot.h>
@@ -48,7 +51,7 @@ struct run {
     char cwd[PATH_MAX];
     char guest_cpus[CPUS_LIST_MAX];
     int poller_cpus[64];
-    bool pin;
+    bool pin, timed_out;
     uint32_t groups[HOST_GROUPS_MAX];
     uint32_t group_count;
     pid_t gofer, sentry;
@@ -184,7 +187,8 @@ static int sentry_setup(struct run *r, struct boot_config *boot, struct memfile 
                                 .patch_after = r->o.patch_after};
     e = service_init(&sc);
     if (e)
-        return cmd_error("pollers: %s", strerror(-e));
+        return cmd_error("%s: %s", r->o.io_engine == IO_URING ? "--io uring: io_uring" : "pollers",
+                         strerror(-e));
     boot->memfile = *mf;
     e = boot_prepare(boot);
     if (e)
@@ -255,10 +259,12 @@ NORETURN static void launcher_main(struct run *r)
 
 static int start_gofer(struct run *r)
 {
-    r->gofer = fork();
-    if (r->gofer < 0)
-        return cmd_error("fork: %s", strerror(errno));
-    if (r->gofer)
+    pid_t pid = fork();
+
+    if (pid < 0) /* and r->gofer stays 0: -1 means everybody to kill() */
+        return cmd_error("cannot start the file server: %s", strerror(errno));
+    r->gofer = pid;
+    if (pid)
         return 0;
     signals_reset();
     signal(SIGPIPE, SIG_IGN);
@@ -275,7 +281,7 @@ static int start_sentry(struct run *r)
     pid_t launcher = fork();
 
     if (launcher < 0)
-        return cmd_error("fork: %s", strerror(errno));
+        return cmd_error("cannot start the launcher: %s", strerror(errno));
     if (launcher == 0)
         launcher_main(r);
     while (waitpid(launcher, &status, 0) < 0 && errno == EINTR)
@@ -320,6 +326,7 @@ static int attend(struct run *r, const sigset_t *set)
         int64_t left = end == INT64_MAX ? INT64_MAX : end - now_ns();
         if (left <= 0) {
             kill(r->sentry, SIGKILL);
+            r->timed_out = true;
             end = INT64_MAX;
             continue;
         }
@@ -365,7 +372,10 @@ int cmd_run(int argc, char **argv)
     if (e == 0)
         e = start_sentry(&r);
     if (e) {
-        kill(r.gofer, SIGKILL);
+        if (r.gofer > 0) {
+            kill(r.gofer, SIGKILL);
+            waitpid(r.gofer, NULL, 0);
+        }
         return e;
     }
     int status = attend(&r, &set);
@@ -373,7 +383,7 @@ int cmd_run(int argc, char **argv)
     reap_gofer(&r);
     if (WIFEXITED(status))
         return WEXITSTATUS(status);
-    if (r.o.timeout_s > 0 && WTERMSIG(status) == SIGKILL)
+    if (r.timed_out && WTERMSIG(status) == SIGKILL)
         return 128 + SIGKILL;
     return cmd_error("the Sentry was killed by signal %d (%s)", WTERMSIG(status),
                      strsignal(WTERMSIG(status)));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * syscalls.c - `ringbox syscalls [--json] [--all]`: the table, as it is compiled in. */
+ * syscalls.c - `ringbox syscalls [--json]`: the table, as it is compiled in. */
 #include <stdio.h>
 #include <string.h>
 

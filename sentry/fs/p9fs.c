@@ -120,7 +120,7 @@ static void attr_from_getattr(const struct p9_rgetattr *g, struct p9_attr *ret)
 static int fid_attr_plain(struct p9fs *fs, uint32_t fid, struct p9_attr *ret)
 {
     struct p9_tgetattr m = {.fid = fid, .mask = P9_STATS_BASIC | P9_STATS_BTIME};
-    struct p9_rgetattr g;
+    struct p9_rgetattr g = {0};
     int r = P9_CALL(fs->conn, tgetattr, rgetattr, &m, &g);
     if (r < 0)
         return r;
@@ -133,7 +133,7 @@ static int walk_attr(struct p9fs *fs, uint32_t fid, uint32_t newfid, const struc
                      struct p9_attr *ret)
 {
     struct p9_twalkattr m = {.fid = fid, .newfid = newfid};
-    struct p9_rwalkattr w;
+    struct p9_rwalkattr w = {0};
     if (name) {
         m.names.count = 1;
         m.names.name[0] = *name;
@@ -166,7 +166,7 @@ int p9_walk(struct p9fs *fs, uint32_t dir_fid, const char *name, size_t len, uin
         r = walk_attr(fs, dir_fid, fid, &wire, ret);
     } else {
         struct p9_twalk m = {.fid = dir_fid, .newfid = fid, .names = {.count = 1, .name = {wire}}};
-        struct p9_rwalk w;
+        struct p9_rwalk w = {0};
         r = P9_CALL(fs->conn, twalk, rwalk, &m, &w);
         if (r == 0 && w.qids.count != 1)
             r = p9_conn_fail(fs->conn, "walked another distance");
@@ -188,7 +188,7 @@ int p9_walk(struct p9fs *fs, uint32_t dir_fid, const char *name, size_t len, uin
 struct inode *p9_lookup(struct inode *dir, const char *name, size_t len)
 {
     struct p9_inode *pd = p9_of(dir);
-    struct p9_attr a;
+    struct p9_attr a = {0};
     uint32_t dir_fid, fid;
     int r = p9_hint(pd, name, len, &a);
     if (r == 0)
@@ -204,7 +204,7 @@ struct inode *p9_lookup(struct inode *dir, const char *name, size_t len)
 int p9_getattr(struct inode *i, struct attr *ret)
 {
     struct p9_inode *pi = p9_of(i);
-    struct p9_attr a;
+    struct p9_attr a = {0};
     /* A file mapped writable changes without anybody saying so. */
     spin_lock(&pi->fs->lock);
     bool mapped = pi->map_rw;
@@ -251,8 +251,8 @@ static void times_set(struct p9_tsetattr *m, const struct setattr *s)
 int p9_setattr(struct inode *i, const struct setattr *s, const struct cred *c)
 {
     struct p9_inode *pi = p9_of(i);
-    struct p9_rsetattr reply;
-    struct p9_attr a;
+    struct p9_rsetattr reply = {0};
+    struct p9_attr a = {0};
     (void)c; /* the vfs has checked; the server applies its own rules */
     if (i->sb->read_only)
         return -EROFS;
@@ -284,7 +284,7 @@ int p9_statfs(struct superblock *sb, struct statfs *ret)
 {
     struct p9fs *fs = sb->private_data;
     struct p9_tstatfs m = {.fid = p9_of(sb->root)->fid};
-    struct p9_rstatfs s;
+    struct p9_rstatfs s = {0};
     int r = P9_CALL(fs->conn, tstatfs, rstatfs, &m, &s);
     if (r < 0)
         return r;
@@ -387,8 +387,8 @@ static int p9fs_attach(struct p9fs *fs, const char *aname, struct inode **ret)
                            .uname = p9_str_from("ringbox"),
                            .aname = p9_str_from(aname),
                            .n_uname = UINT32_MAX};
-    struct p9_rattach reply;
-    struct p9_attr a;
+    struct p9_rattach reply = {0};
+    struct p9_attr a = {0};
     int r = p9_conn_start(fs->conn, P9_MSIZE_DEFAULT);
     if (r == 0)
         r = P9_CALL(fs->conn, tattach, rattach, &m, &reply);

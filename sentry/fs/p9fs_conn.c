@@ -223,7 +223,7 @@ static int message_done(struct p9_conn *c, const uint8_t *msg, size_t len)
 {
     uint16_t tag = p9_tag_of(msg);
     uint8_t type = p9_type_of(msg);
-    struct p9_rlerror e;
+    struct p9_rlerror e = {0};
     struct tag_waiter *w;
     int result = 0, fd = -1;
     if (tag >= P9_TAGS)
@@ -508,7 +508,7 @@ void p9_clunk(struct p9_conn *c, uint32_t fid, bool now)
             break;
         /* Every tag is busy: wait for an answer by asking something ourselves. */
         struct p9_tclunk m = {.fid = fid};
-        struct p9_rclunk reply;
+        struct p9_rclunk reply = {0};
         (void)P9_CALL(c, tclunk, rclunk, &m, &reply);
         return;
     }
@@ -555,7 +555,7 @@ int p9_conn_start(struct p9_conn *c, uint32_t msize)
 {
     uint8_t in[128];
     struct p9_tversion m = {.msize = msize, .version = p9_str_from(P9_VERSION_RINGBOX)};
-    struct p9_rversion v;
+    struct p9_rversion v = {0};
     c->rx = malloc(msize);
     if (!c->rx)
         return -ENOMEM;

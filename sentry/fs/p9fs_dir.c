@@ -10,6 +10,7 @@
  * the connection.
  *
  * Locks: fs->lock for the inode's pointer; the file's pos_lock (held by the caller) for the rest.
+ * Host: close [sentry]
  */
 #include <dirent.h>
 #include <errno.h>
@@ -60,12 +61,12 @@ static int dir_open(struct p9_inode *pi, uint32_t *ret_fid)
     if (r < 0)
         return r;
     struct p9_twalk w = {.fid = own, .newfid = fid};
-    struct p9_rwalk wr;
+    struct p9_rwalk wr = {0};
     struct p9_tlopen m = {.fid = fid, .flags = O_RDONLY | O_DIRECTORY};
-    struct p9_rlopen reply;
+    struct p9_rlopen reply = {0};
     if (p9_conn_ringbox(conn)) {
         struct p9_topenat o = {.fid = own, .newfid = fid, .flags = O_RDONLY | O_DIRECTORY};
-        struct p9_ropenat opened;
+        struct p9_ropenat opened = {0};
         int fd;
         r = P9_CALL_FD(conn, topenat, ropenat, &o, &opened, &fd);
         if (r == 0 && fd >= 0) {
@@ -92,13 +93,13 @@ static int batch_read(struct p9_conn *conn, uint32_t fid, uint64_t off, bool wit
     int r;
     if (with_attr) {
         struct p9_treaddirattr m = {.fid = fid, .offset = off, .count = count};
-        struct p9_rreaddirattr reply;
+        struct p9_rreaddirattr reply = {0};
         r = P9_CALL_BUF(conn, treaddirattr, rreaddirattr, &m, &reply, buf, count + P9_RREAD_HDR);
         if (r == 0)
             *ret = reply.data;
     } else {
         struct p9_treaddir m = {.fid = fid, .offset = off, .count = count};
-        struct p9_rreaddir reply;
+        struct p9_rreaddir reply = {0};
         r = P9_CALL_BUF(conn, treaddir, rreaddir, &m, &reply, buf, count + P9_RREAD_HDR);
         if (r == 0)
             *ret = reply.data;
@@ -189,8 +190,8 @@ static int listing_fill(struct p9_inode *pi, uint32_t fid, struct builder *b)
     if (!buf)
         return -ENOMEM;
     for (uint32_t batches = 0;; batches++) {
-        struct p9_data data;
-        struct p9_dirent d;
+        struct p9_data data = {0};
+        struct p9_dirent d = {0};
         uint32_t at = 0;
         bool with_attr = b->with_attr; /* may end in the middle of a batch */
         int r = batch_read(conn, fid, off, with_attr, buf, &data);
@@ -342,8 +343,8 @@ static int emit_stream(struct p9_inode *pi, struct p9_dirfile *df, struct getden
         }
     }
     for (;;) {
-        struct p9_data data;
-        struct p9_dirent d;
+        struct p9_data data = {0};
+        struct p9_dirent d = {0};
         uint32_t at = 0;
         int r = batch_read(conn, df->fid, (uint64_t)ctx->pos, false, buf, &data);
         if (r < 0 || data.len == 0)
@@ -386,7 +387,7 @@ static int64_t dir_seek(struct file *f, int64_t off, int whence)
 static int dir_fsync(struct file *f, bool data_only)
 {
     struct p9_inode *pi = p9_of(f->inode);
-    struct p9_rfsync reply;
+    struct p9_rfsync reply = {0};
     struct p9_tfsync m = {.datasync = data_only};
     int r = dir_open(pi, &m.fid);
     if (r < 0)

@@ -172,7 +172,7 @@ int p9_server_open(struct p9_inode *pi, uint32_t flags, int *ret_fd, uint32_t *r
     if (p9_conn_ringbox(conn)) {
         char name[NAME_LEN_MAX + 1];
         struct p9_topenat m = {.fid = pi->fid, .newfid = fid, .flags = flags};
-        struct p9_ropenat reply;
+        struct p9_ropenat reply = {0};
         if (!fds_room(pi->fs))
             return -ENFILE;
         struct inode *dir AUTO_PUT(inode) = p9_fid_parent(pi, name);
@@ -190,9 +190,9 @@ int p9_server_open(struct p9_inode *pi, uint32_t flags, int *ret_fd, uint32_t *r
         *ret_attr = reply.attr;
     } else {
         struct p9_twalk w = {.fid = pi->fid, .newfid = fid};
-        struct p9_rwalk wr;
+        struct p9_rwalk wr = {0};
         struct p9_tlopen m = {.fid = fid, .flags = flags};
-        struct p9_rlopen reply;
+        struct p9_rlopen reply = {0};
         r = P9_CALL(conn, twalk, rwalk, &w, &wr);
         if (r < 0)
             return r;
@@ -206,7 +206,7 @@ int p9_server_open(struct p9_inode *pi, uint32_t flags, int *ret_fd, uint32_t *r
 
 int p9_fd_obtain(struct p9_inode *pi, bool writable, struct p9_fd **ret, uint32_t *ret_fid)
 {
-    struct p9_attr a;
+    struct p9_attr a = {0};
     int fd, r = 0;
     *ret = fd_cached(pi, writable);
     if (*ret)

@@ -103,7 +103,7 @@ static ssize_t read_message(struct p9_inode *pi, uint32_t fid, struct uio *u, in
         struct p9_tread m = {.fid = fid,
                              .offset = (uint64_t)(off + total),
                              .count = (uint32_t)MIN(u->left, (size_t)chunk)};
-        struct p9_rread reply;
+        struct p9_rread reply = {0};
         int r = P9_CALL_BUF(conn, tread, rread, &m, &reply, in, m.count + P9_RREAD_HDR);
         if (r < 0)
             return total ? total : r;
@@ -125,7 +125,7 @@ static ssize_t write_one(struct p9_conn *conn, uint32_t fid, const void *data, u
 {
     uint8_t out[64], in[64];
     struct p9_twrite m = {.fid = fid, .offset = off, .data = {.base = NULL, .len = len}};
-    struct p9_rwrite reply;
+    struct p9_rwrite reply = {0};
     int n = p9_encode_twrite(out, sizeof out, &m);
     if (n < 0)
         return n;
@@ -221,7 +221,7 @@ static int64_t file_seek(struct file *f, int64_t off, int whence)
 static int file_fsync(struct file *f, bool data_only)
 {
     struct p9_file *pf = f->private_data;
-    struct p9_rfsync reply;
+    struct p9_rfsync reply = {0};
     if (pf->fd)
         return io_fsync(pf->fd->fd, data_only);
     struct p9_tfsync m = {.fid = pf->fid, .datasync = data_only};
@@ -288,7 +288,7 @@ static const struct file_ops p9_regular_ops = {
  * that may be written but not read. */
 static int open_private(struct p9_inode *pi, uint32_t flags, struct p9_file *pf)
 {
-    struct p9_attr a;
+    struct p9_attr a = {0};
     struct stat st;
     int fd;
     int r = p9_server_open(pi, flags, &fd, &pf->fid, &a);

@@ -150,7 +150,7 @@ int p9_fid(struct p9_inode *pi, uint32_t *ret)
 {
     struct p9fs *fs = pi->fs;
     char name[NAME_LEN_MAX + 1];
-    struct p9_attr a;
+    struct p9_attr a = {0};
     uint32_t fid;
     struct inode *dir = p9_fid_parent(pi, name);
     if (dir) {

@@ -5,6 +5,7 @@
  * directory's attributes are stale and its cached listing is dropped. New objects get the owner the
  * guest expects as far as the server may give it (EPERM is not an error then: an ordinary user's
  * server owns all it makes).
+ * Host: close [sentry]
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +33,7 @@ static void dir_changed(struct inode *dir)
 static int owner_fix(struct p9fs *fs, uint32_t fid, uint32_t uid, uint32_t gid, uint32_t mode,
                      struct p9_attr *a)
 {
-    struct p9_rsetattr reply;
+    struct p9_rsetattr reply = {0};
     struct p9_tsetattr m = {.fid = fid, .uid = uid, .gid = gid, .mode = mode & 07777};
     if (a->uid != uid)
         m.valid |= P9_SETATTR_UID;
@@ -53,7 +54,7 @@ static struct inode *made(struct inode *dir, const char *name, size_t len, uint3
                           uint32_t uid, uint32_t gid)
 {
     struct p9fs *fs = p9_of(dir)->fs;
-    struct p9_attr a;
+    struct p9_attr a = {0};
     uint32_t fid;
     dir_changed(dir);
     int r = p9_walk(fs, p9_of(dir)->fid, name, len, &fid, &a);
@@ -74,7 +75,7 @@ static struct inode *create_plain(struct inode *dir, const char *name, size_t le
     struct p9fs *fs = p9_of(dir)->fs;
     uint32_t fid = p9_fid_new(fs->conn);
     struct p9_twalk w = {.fid = p9_of(dir)->fid, .newfid = fid};
-    struct p9_rwalk wr;
+    struct p9_rwalk wr = {0};
     int r = P9_CALL(fs->conn, twalk, rwalk, &w, &wr);
     if (r < 0)
         return ERR_PTR(r);
@@ -83,7 +84,7 @@ static struct inode *create_plain(struct inode *dir, const char *name, size_t le
                             .flags = O_CREAT | O_EXCL | O_RDWR,
                             .mode = mode & 07777,
                             .gid = gid};
-    struct p9_rlcreate reply;
+    struct p9_rlcreate reply = {0};
     r = P9_CALL(fs->conn, tlcreate, rlcreate, &m, &reply);
     p9_clunk(fs->conn, fid, false);
     return r < 0 ? ERR_PTR(r) : made(dir, name, len, mode, uid, gid);
@@ -106,7 +107,7 @@ struct inode *p9_create(struct inode *dir, const char *name, size_t len, uint32_
                              .mode = mode & 07777,
                              .gid = gid,
                              .name = p9_name(name, len)};
-    struct p9_rcreateat reply;
+    struct p9_rcreateat reply = {0};
     int r = P9_CALL_FD(fs->conn, tcreateat, rcreateat, &m, &reply, &fd);
     if (r == 0) {
         dir_changed(dir);
@@ -135,7 +136,7 @@ struct inode *p9_mkdir(struct inode *dir, const char *name, size_t len, uint32_t
                        const struct cred *c)
 {
     uint32_t uid, gid;
-    struct p9_rmkdir reply;
+    struct p9_rmkdir reply = {0};
     if (dir->sb->read_only)
         return ERR_PTR(-EROFS);
     inode_init_owner(dir, &mode, c, &uid, &gid);
@@ -149,7 +150,7 @@ struct inode *p9_mknod(struct inode *dir, const char *name, size_t len, uint32_t
                        uint64_t rdev, const struct cred *c)
 {
     uint32_t uid, gid;
-    struct p9_rmknod reply;
+    struct p9_rmknod reply = {0};
     if (dir->sb->read_only)
         return ERR_PTR(-EROFS);
     inode_init_owner(dir, &mode, c, &uid, &gid);
@@ -168,7 +169,7 @@ struct inode *p9_symlink(struct inode *dir, const char *name, size_t len, const 
 {
     uint32_t uid, gid, mode = S_IFLNK | 0777;
     struct p9fs *fs = p9_of(dir)->fs;
-    struct p9_rsymlink reply;
+    struct p9_rsymlink reply = {0};
     uint8_t in[P9_IN_MAX];
     if (dir->sb->read_only)
         return ERR_PTR(-EROFS);
@@ -194,7 +195,7 @@ struct inode *p9_symlink(struct inode *dir, const char *name, size_t len, const 
 
 int p9_link(struct inode *dir, const char *name, size_t len, struct inode *target)
 {
-    struct p9_rlink reply;
+    struct p9_rlink reply = {0};
     if (dir->sb->read_only)
         return -EROFS;
     struct p9_tlink m = {
@@ -210,7 +211,7 @@ int p9_link(struct inode *dir, const char *name, size_t len, struct inode *targe
 static int remove_name(struct inode *dir, const char *name, size_t len, struct inode *victim,
                        uint32_t flags)
 {
-    struct p9_runlinkat reply;
+    struct p9_runlinkat reply = {0};
     if (dir->sb->read_only)
         return -EROFS;
     struct p9_tunlinkat m = {.dfid = p9_of(dir)->fid, .name = p9_name(name, len), .flags = flags};
@@ -239,7 +240,7 @@ int p9_rename(struct inode *odir, const char *oname, size_t olen, struct inode *
 {
     struct p9_conn *conn = p9_of(odir)->fs->conn;
     struct p9_rrenameat2 reply2;
-    struct p9_rrenameat reply;
+    struct p9_rrenameat reply = {0};
     int r;
     if (odir->sb->read_only)
         return -EROFS;
@@ -281,7 +282,7 @@ static int link_fetch(struct p9_inode *pi)
     size_t cap = P9_STR_MAX + P9_IOHDR;
     uint8_t *in autofree = malloc(cap);
     struct p9_treadlink m = {0};
-    struct p9_rreadlink reply;
+    struct p9_rreadlink reply = {0};
     if (!in)
         return -ENOMEM;
     int r = p9_fid(pi, &m.fid);

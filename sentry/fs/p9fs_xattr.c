@@ -31,7 +31,7 @@ static ssize_t value_read(struct p9_conn *conn, uint32_t fid, uint8_t *dst, size
         return -ENOMEM;
     while (done < size) {
         struct p9_tread m = {.fid = fid, .offset = done, .count = (uint32_t)MIN(size - done, cap)};
-        struct p9_rread reply;
+        struct p9_rread reply = {0};
         int r = P9_CALL_BUF(conn, tread, rread, &m, &reply, in, m.count + P9_RREAD_HDR);
         if (r < 0)
             return r;
@@ -48,7 +48,7 @@ static ssize_t xattr_fetch(struct p9_inode *pi, const char *name, void *buf, siz
 {
     struct p9_conn *conn = pi->fs->conn;
     struct p9_txattrwalk m = {.newfid = p9_fid_new(conn), .name = p9_str_from(name)};
-    struct p9_rxattrwalk reply;
+    struct p9_rxattrwalk reply = {0};
     ssize_t r = p9_fid(pi, &m.fid);
     if (r == 0)
         r = P9_CALL(conn, txattrwalk, rxattrwalk, &m, &reply);
@@ -102,7 +102,7 @@ ssize_t p9_listxattr(struct inode *i, char *buf, size_t size)
 static int value_write(struct p9_conn *conn, uint32_t fid, const uint8_t *buf, size_t size)
 {
     uint8_t out[64], in[64];
-    struct p9_rwrite reply;
+    struct p9_rwrite reply = {0};
     for (size_t done = 0; done < size; done += reply.count) {
         uint32_t len = (uint32_t)MIN(size - done, (size_t)p9_conn_iounit(conn));
         struct p9_twrite m = {.fid = fid, .offset = done, .data = {.base = NULL, .len = len}};
@@ -128,9 +128,9 @@ static int xattr_store(struct p9_inode *pi, const char *name, const void *buf, s
     struct p9_conn *conn = pi->fs->conn;
     uint32_t fid = p9_fid_new(conn);
     struct p9_twalk w = {.fid = pi->fid, .newfid = fid};
-    struct p9_rwalk wr;
-    struct p9_rxattrcreate reply;
-    struct p9_rclunk ck;
+    struct p9_rwalk wr = {0};
+    struct p9_rxattrcreate reply = {0};
+    struct p9_rclunk ck = {0};
     struct p9_tclunk clunk = {.fid = fid};
     if (pi->vfs->sb->read_only)
         return -EROFS;

@@ -2,7 +2,9 @@
  * proc_sys.c - /proc/sys and /proc/PID/net: constants, names, limits.
  *
  * Nothing here can be changed from inside but the host's name with CAP_SYS_ADMIN; a write of the
- * rest is refused by its mode. g_kernel.lock around the names. */
+ * rest is refused by its mode. g_kernel.lock around the names.
+ *
+ * Host: getrandom [sentry] */
 #include <linux/capability.h>
 #include <stdio.h>
 #include <sys/random.h>

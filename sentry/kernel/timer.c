@@ -8,6 +8,7 @@
  * Guests own the number of timers only through objects that have limits of their own.
  *
  * Locks: base->lock (RANK_TIMER); fire() is called without it.
+ * Host: sched_yield [sentry]
  */
 #include <kernel/timer.h>
 

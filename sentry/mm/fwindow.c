@@ -6,6 +6,7 @@
  * touch past its end is a SIGBUS that the copy routines survive (sigbus.c).
  * Windows hold no reference to the file: mappable_fini() removes them. Lock: g_lock, innermost;
  * mmap and munmap happen outside it.
+ * Host: mmap, munmap [sentry]
  */
 #include <stdlib.h>
 #include <sys/mman.h>

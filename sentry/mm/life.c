@@ -5,6 +5,7 @@
  * can run in it, so operations are only collected, and the whole of an exec or fork is one list.
  * Lock: mm->lock (RANK_MM). References to files are put after it is released (mm_unlock), since
  * that may take locks that come before it.
+ * Host: getrandom [sentry]
  */
 #include <stdatomic.h>
 #include <stdlib.h>

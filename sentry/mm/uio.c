@@ -121,15 +121,16 @@ static ssize_t uio_move(struct uio *u, uint8_t *buf, size_t n, bool to_user)
     while (total < n) {
         struct iovec *v = &u->iov[u->index];
         size_t want = MIN(n - total, v->iov_len - u->seg_done);
-        uint8_t *at = (uint8_t *)v->iov_base + u->seg_done, *b = buf ? buf + total : NULL;
-        ssize_t got = (ssize_t)want;
         if (want == 0) {
             u->index++;
             u->seg_done = 0;
             continue;
         }
+        uint64_t addr = (uint64_t)(uintptr_t)v->iov_base + u->seg_done;
+        uint8_t *at = (uint8_t *)(uintptr_t)addr, *b = buf ? buf + total : NULL;
+        ssize_t got = (ssize_t)want;
         if (u->mm)
-            got = user_copy_partial(u->mm, (uint64_t)(uintptr_t)at, b, want, to_user);
+            got = user_copy_partial(u->mm, addr, b, want, to_user);
         else if (!to_user)
             memcpy(b, at, want);
         else if (b)

@@ -31,6 +31,7 @@
 #define STATUS_FAILED 125
 #define STATUS_NOEXEC 126
 #define STATUS_NOTFOUND 127
+#define NAME_SHOWN 300 /* bytes of a name in a message */
 
 static struct process *g_first;
 static struct io_poll g_control_poll;
@@ -251,13 +252,16 @@ static int load_command(struct task *t, const struct boot_config *cfg, struct mm
     return best;
 }
 
-static int start(const struct boot_config *cfg, struct task *t, int *ret_status)
+/* *ret_what: "" when an error is about the command, else what it is about. */
+static int start(const struct boot_config *cfg, struct task *t, int *ret_status,
+                 const char **ret_what)
 {
     struct path root AUTO_PATH = {0}, cwd AUTO_PATH = {0};
     struct pf_regs regs = {0};
     struct mm *mm;
 
     *ret_status = STATUS_FAILED;
+    *ret_what = "";
     int r = mount_root_fs(cfg, &root);
     if (r)
         return r;
@@ -269,7 +273,7 @@ static int start(const struct boot_config *cfg, struct task *t, int *ret_status)
     mount_system(t);
     r = path_lookup(t, AT_FDCWD, cfg->cwd, LOOKUP_DIRECTORY, &cwd);
     if (r) {
-        log_error("boot", "working directory %s: %s", cfg->cwd, strerror(-r));
+        *ret_what = "working directory ";
         return r;
     }
     struct fs_struct *fs = fs_struct_new(&root, &cwd, 022);
@@ -295,12 +299,15 @@ void boot_run(void *arg)
 {
     const struct boot_config *cfg = arg;
     static struct task template; /* carries lookups until there is a first task */
+    const char *what;
     int status;
 
     template.process = process_init();
-    int r = start(cfg, &template, &status);
+    int r = start(cfg, &template, &status, &what);
     if (r) {
-        log_error("boot", "%s: %s", cfg->argv[0], strerror(-r));
+        const char *name = *what ? cfg->cwd : cfg->argv[0];
+        bool cut = strlen(name) > NAME_SHOWN;
+        log_error("boot", "%s%.*s%s: %s", what, NAME_SHOWN, name, cut ? "..." : "", strerror(-r));
         service_stop(status);
         return;
     }

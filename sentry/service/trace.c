@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * trace.c - --trace lines and --stats tables. Off the hot path unless asked for. */
+ * trace.c - --trace lines and --stats tables. Off the hot path unless asked for.
+ *
+ * Host: write [sentry] */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>

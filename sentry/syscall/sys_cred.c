@@ -356,7 +356,7 @@ sysret_t sys_capset(struct call *c, uaddr_t header, uaddr_t data)
     err = copy_in(c->task->mm, d, data, sets * sizeof(d[0]));
     if (err)
         return err;
-    for (unsigned i = 0; i < sets; i++) {
+    for (unsigned i = 0; i < sets && i < ARRAY_SIZE(d); i++) {
         effective |= (uint64_t)d[i].effective << 32 * i;
         permitted |= (uint64_t)d[i].permitted << 32 * i;
         inheritable |= (uint64_t)d[i].inheritable << 32 * i;

@@ -10,3 +10,28 @@ foreach(case ${E2E_CASES})
     set_tests_properties(e2e-patch/${name} PROPERTIES LABELS e2e)
     set_tests_properties(e2e/${name} e2e-patch/${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
 endforeach()
+
+# Attacks from inside, one sandbox a case; the names stand in the program.
+set(HOSTILE_LABELS guest guest-hostile)
+if(RINGBOX_SANITIZE)
+    list(APPEND HOSTILE_LABELS sanitized)
+endif()
+set(HOSTILE_SOURCE ${CMAKE_CURRENT_LIST_DIR}/../guest/hostile/hostile.c)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${HOSTILE_SOURCE})
+file(STRINGS ${HOSTILE_SOURCE} HOSTILE_LINES REGEX "^ +{\"[a-z-]+\", case_")
+foreach(line ${HOSTILE_LINES})
+    string(REGEX REPLACE ".*\"([a-z-]+)\".*" "\\1" case "${line}")
+    add_test(NAME hostile/${case} COMMAND ${CMAKE_CURRENT_LIST_DIR}/hostile.sh
+        $<TARGET_FILE:ringbox> $<TARGET_FILE:guest_hostile> ${case})
+    set_tests_properties(hostile/${case} PROPERTIES LABELS "${HOSTILE_LABELS}"
+        SKIP_RETURN_CODE 77 TIMEOUT 300)
+endforeach()
+foreach(what stub gofer sentry cli)
+    add_test(NAME hostile/kill-${what} COMMAND ${CMAKE_CURRENT_LIST_DIR}/hostile_kill.sh
+        $<TARGET_FILE:ringbox> ${what})
+    set_tests_properties(hostile/kill-${what} PROPERTIES LABELS "${HOSTILE_LABELS}" TIMEOUT 600)
+endforeach()
+add_test(NAME e2e/bad_input COMMAND ${CMAKE_CURRENT_LIST_DIR}/bad_input.sh $<TARGET_FILE:ringbox>)
+set_tests_properties(e2e/bad_input PROPERTIES LABELS e2e SKIP_RETURN_CODE 77 TIMEOUT 600)
+add_test(NAME e2e/cli COMMAND ${CMAKE_CURRENT_LIST_DIR}/cli.sh $<TARGET_FILE:ringbox> ${CMAKE_SOURCE_DIR})
+set_tests_properties(e2e/cli PROPERTIES LABELS e2e TIMEOUT 300)

@@ -46,10 +46,10 @@ run_case() {
     grep -E '^ringbox: ' "$err" | grep -vE 'killed$|no CPU set' | head -3 >"$tmp/said"
     [ $status = 125 ] && bad "ringbox failed"
     for i in 1 2 3 4 5 6 7 8 9 10; do
-        pgrep -x "$name" >/dev/null || break
+        pgrep -r R,S,D,T,t -x "$name" >/dev/null || break
         sleep 0.2
     done
-    if pgrep -x "$name" >&2; then
+    if pgrep -r R,S,D,T,t -x "$name" >&2; then
         bad "processes left behind"
         pgrep -x "$name" | while read -r p; do kill -9 "$p"; done
     fi

@@ -30,7 +30,12 @@ static void case_cow_chain(void)
     int *p = (int *)(void *)map(PG, PROT_READ | PROT_WRITE);
     *p = 0;
     pid_t pid = fork();
-    for (int depth = 1; pid == 0; depth++) {
+    if (pid) {
+        CHECK_EQ(guest_wait(pid), 0);
+        CHECK_EQ(*p, 0);
+        return;
+    }
+    for (int depth = 1;; depth++) {
         CHECK_EQ(*p, depth - 1);
         *p = depth;
         if (depth == 6)
@@ -42,8 +47,6 @@ static void case_cow_chain(void)
         CHECK_EQ(*p, depth);
         _exit(WEXITSTATUS(status));
     }
-    CHECK_EQ(guest_wait(pid), 0);
-    CHECK_EQ(*p, 0);
 }
 
 static void case_cow_calls(void)

@@ -43,7 +43,7 @@ static void self_links(void)
 static void stat_line(void)
 {
     int pid, ppid, pgrp, session;
-    char state, comm[32];
+    char state = 0, comm[32];
     prctl(PR_SET_NAME, "a b) c");
     CHECK(sscanf(slurp("/proc/self/stat"), "%d (%16[^)]", &pid, comm) == 2);
     char *end = strrchr(text, ')');

@@ -183,9 +183,7 @@ static void case_fpu_preserved(void)
     CHECK_EQ(fegetround(), FE_UPWARD);
 }
 
-#pragma GCC push_options
-#pragma GCC target("avx")
-static void case_avx_preserved(void)
+__attribute__((target("avx"))) static void case_avx_preserved(void)
 {
     if (!__builtin_cpu_supports("avx"))
         SKIP("no AVX");
@@ -198,7 +196,6 @@ static void case_avx_preserved(void)
                      : "rax", "rcx", "r11", "xmm3", "memory", "cc");
     CHECK(!memcmp(in, out, sizeof(in)));
 }
-#pragma GCC pop_options
 
 static void frame_fp(int signo, siginfo_t *si, void *p)
 {

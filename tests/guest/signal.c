@@ -346,6 +346,33 @@ static void case_default_actions(void)
     }
 }
 
+/* A read from a pipe, a signal, then data: with SA_RESTART the data, without it EINTR. */
+static void case_restart(void)
+{
+    for (int restart = 0; restart < 2; restart++) {
+        char c = 0;
+        int p[2];
+        CHECK(pipe(p) == 0);
+        g_hits = 0;
+        handle(SIGUSR1, count, restart ? SA_RESTART : 0);
+        pid_t pid = fork();
+        if (pid == 0) {
+            guest_sleep_ms(30);
+            kill(getppid(), SIGUSR1);
+            guest_sleep_ms(60);
+            _exit(write(p[1], "x", 1) == 1 ? 0 : 1);
+        }
+        errno = 0;
+        ssize_t n = read(p[0], &c, 1);
+        CHECK_EQ(n, restart ? 1 : -1);
+        CHECK_EQ(errno, restart ? 0 : EINTR);
+        CHECK_EQ(g_hits, 1);
+        CHECK_EQ(guest_wait(pid), 0);
+        close(p[0]);
+        close(p[1]);
+    }
+}
+
 #define CASE(n)      \
     {                \
 #n, case_##n \
@@ -355,6 +382,6 @@ static const struct guest_case cases[] = {
     CASE(mask_pending),    CASE(mask_unblockable), CASE(mask_in_handler), CASE(resethand),
     CASE(ignore_discards), CASE(nested),           CASE(two_at_once),     CASE(info_kill),
     CASE(info_queue),      CASE(info_forged),      CASE(queue_order),     CASE(queue_limit),
-    CASE(sigchld_info),    CASE(sigpipe),          CASE(default_actions),
+    CASE(sigchld_info),    CASE(sigpipe),          CASE(default_actions), CASE(restart),
 };
 GUEST_MAIN(cases)

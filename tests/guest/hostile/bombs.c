@@ -101,6 +101,7 @@ static void child_memory(uint64_t how)
             if (!m)
                 _exit(0);
             memset(m, 1, chunk);
+            __asm__ volatile("" : : "r"(m) : "memory"); /* not to be optimised away */
             (void)!fork();
         } else {
             m = mmap(NULL, chunk, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

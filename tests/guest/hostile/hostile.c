@@ -82,6 +82,7 @@ uint64_t rnd(uint64_t *state)
     return z ^ (z >> 31);
 }
 
+static bool verbose;
 static uint8_t *good, *edge, *readonly, *none;
 static int fds[8];
 
@@ -243,7 +244,11 @@ void in_children(void (*fn)(uint64_t arg), uint64_t n, int ms)
     while (next < n || running) {
         for (unsigned i = 0; i < AT_ONCE; i++) {
             if (run[i].pid > 0) {
-                if (waitpid(run[i].pid, NULL, WNOHANG | __WALL) != 0) {
+                int status = 0;
+                if (waitpid(run[i].pid, &status, WNOHANG | __WALL) != 0) {
+                    if (verbose)
+                        fprintf(stderr, "child: status %#x after %d ms\n", (unsigned)status,
+                                (int)(now_ms() - run[i].end + ms));
                     run[i].pid = 0;
                     running--;
                 } else if (now_ms() > run[i].end) {
@@ -367,6 +372,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "guest_hostile: runs only inside a sandbox\n");
         return 77;
     }
+    verbose = getenv("HOSTILE_VERBOSE") != NULL;
     for (unsigned i = 0; argc == 2 && i < CASES; i++)
         if (strcmp(argv[1], cases[i].name) == 0)
             return run_case(i);

@@ -80,6 +80,7 @@ static void victim(int ms)
 struct lie {
     volatile uint8_t *lane;
     uint64_t seed;
+    uint64_t pause; /* at most, between two lies */
 };
 
 static uint64_t lie_value(struct lie *l)
@@ -141,7 +142,7 @@ static void *liar_words(void *arg)
         else
             *(volatile uint64_t *)(l->lane + (r & 2 ? LANE_CALL : LANE_EVENT) + 8 + low % 7 * 8) =
                 lie_value(l);
-        for (unsigned i = 0; i < (r >> 4) % 2000; i++)
+        for (unsigned i = 0; i < (r >> 4) % l->pause; i++)
             __builtin_ia32_pause();
     }
     return NULL;
@@ -169,7 +170,7 @@ static void *liar_frame(void *arg)
             if (fp < LANE_SIZE - 600)
                 *(volatile uint64_t *)(l->lane + fp + fx_words[low % 9]) = lie_value(l);
         }
-        for (unsigned i = 0; i < (r >> 4) % 4000; i++)
+        for (unsigned i = 0; i < (r >> 4) % l->pause; i++)
             __builtin_ia32_pause();
     }
     return NULL;
@@ -180,7 +181,8 @@ static void lie_with(void *(*liar)(void *arg), uint64_t seed)
     static struct lie lies[2];
 
     for (int i = 0; i < 2; i++) {
-        lies[i] = (struct lie){(volatile uint8_t *)own_lane(), seed * 2 + (uint64_t)i};
+        lies[i] = (struct lie){(volatile uint8_t *)own_lane(), seed * 2 + (uint64_t)i,
+                               100ULL << seed % 12};
         if (i == 0 || seed & 1)
             thread_start(liar, &lies[i]);
     }
@@ -224,7 +226,7 @@ static void child_slot(uint64_t seed)
 {
     struct lane *lane = own_lane();
     const struct ring_poller_word *pollers = (const void *)(uintptr_t)STUB_RO;
-    struct lie l = {(volatile uint8_t *)lane, seed};
+    struct lie l = {(volatile uint8_t *)lane, seed, 0};
     int64_t end = now_ms() + LIE_MS;
     uint64_t state = seed;
 
