@@ -51,6 +51,7 @@ add_guest_test(socketpair)
 add_guest_test(proc)
 add_guest_test(fileio)
 add_guest_test(path)
+add_guest_test(patch)
 
 # Attacks on the sandbox from inside; only ever run in one (tests/e2e/hostile.sh).
 add_executable(guest_hostile ${CMAKE_CURRENT_LIST_DIR}/hostile/hostile.c
