@@ -7,9 +7,8 @@
  *
  * Events from changed code: a thread in a trampoline has posted nothing yet and is set back to its
  * site, so that nobody ever sees a trampoline's address. A thread behind the post waits for its
- * call, which comes first: with a signal to handle the call is answered SLOW and the event is found
- * at the site's trap (served.c). A thread that has its answer already and is still in the stub is
- * let go and interrupted again.
+ * call, which comes first: with a signal to handle the call is answered SLOW and the signal is found
+ * at the site's trap (served.c).
  *
  * Owner poller only. */
 #include <string.h>
@@ -17,12 +16,10 @@
 #include <base/log.h>
 #include <mm/mm.h>
 #include <patch/patch.h>
-#include <ring/slot.h>
 
 #include "private.h"
 
 #define NEVER UINT32_MAX
-#define AGAIN_MAX 64u /* interrupts that found the thread in the stub: then it is there for good */
 
 static struct patch_seen *seen_at(struct served *s, uint64_t end)
 {
@@ -78,19 +75,13 @@ bool patch_event(struct served *s, struct pf_event *e)
     struct task *t = s->task;
 
     if (e->in_posted_call && e->kind == PF_EVENT_INTERRUPTED && !t->exit_requested &&
-        !(signal_pending_set(t) & SIGBIT(SIGKILL)) && s->in_stub_again < AGAIN_MAX) {
-        s->in_stub_again++;
-        if (!s->slot_kept && signal_pending(t) &&
-            ring_load_acquire(&s->lane->call.state) == SLOT_FREE)
-            served_kick(t);
-        return true;
-    }
+        !(signal_pending_set(t) & SIGBIT(SIGKILL)))
+        return true; /* its call is taken next, and answered SLOW */
     if (e->kind == PF_EVENT_EXCEPTION && e->si_code == TRAP_TRACE && e->signo == SIGTRAP) {
         uint64_t rip;
         /* single steps through what the guest knows as one instruction */
         return e->in_posted_call || patch_translate(t->mm, e->rip, &rip);
     }
-    s->in_stub_again = 0;
     if (g_service.cfg.patch_after) {
         if (e->kind == PF_EVENT_SYSCALL)
             patch_site(s, e);

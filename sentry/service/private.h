@@ -54,7 +54,6 @@ struct served {
     struct as_watch *watch;
     struct sq *sq;         /* submission queue, if it asked for one */
     int64_t call_start_ns; /* --trace and --stats */
-    uint32_t in_stub_again;
     struct patch_seen seen[PATCH_SEEN];
 };
 

@@ -60,7 +60,7 @@ PROBE(probe7, 6, 7, GETPPID);
 PROBE(probe8, 12, 0, "mov $110,%eax\nmov $0x1234567,%edi\nsyscall\n");
 PROBE(probe9, 6, 5, "mov $110,%eax\nmov $0x2345678,%r8d\nsyscall\n");
 /* read(-1): fails with EBADF, in the form of the C library, with its padding */
-__asm__(".text\n.p2align 6\n.globl read_short\nread_short:\nxor %eax,%eax\nsyscall\n"
+__asm__(".text\n.p2align 6\n.skip 8,0x90\n.globl read_short\nread_short:\nxor %eax,%eax\nsyscall\n"
         "cmp $-4096,%rax\nja 1f\nret\n.p2align 4\n1:ret\n");
 long read_short(long fd, void *buf, size_t n);
 

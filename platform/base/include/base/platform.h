@@ -72,7 +72,7 @@ struct pf_event {
     uint32_t access;
     int32_t signo, si_code;
     uint32_t trapno, err; /* as in the host frame */
-    bool in_posted_call;  /* INTERRUPTED, EXCEPTION: between the post of a call and its return */
+    bool in_posted_call;  /* INTERRUPTED: its call waits to be taken. EXCEPTION: step in the stub */
 };
 
 /* What the thread does before it goes on. Zero-initialise; PF_REPLY_RET is the common case. */
