@@ -414,7 +414,7 @@ static void call_start(struct served *s, const uint64_t *args, uint32_t nr, uint
     }
     call_begin(c, t, nr, args == c->args ? NULL : args, how);
     t->in_call = true;
-    if (unlikely(s->sq) && sys_row(nr)->sq == SQ_NO)
+    if (unlikely(s->sq) && sys_row(nr)->sq != SQ_YES)
         sq_settle(s->sq);
     if (nr < SYS_NR_MAX)
         s->poller->stats->calls[nr][s->by_trap]++;
