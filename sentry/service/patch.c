@@ -44,10 +44,10 @@ static void patch_site(struct served *s, const struct pf_event *e)
     seen = seen_at(s, e->rip);
     if (!seen || seen->count == NEVER || ++seen->count < g_service.cfg.patch_after)
         return;
-    seen->count = NEVER;
     struct patch_call c = {.nr = e->nr};
     memcpy(c.args, e->args, sizeof c.args);
     int r = patch_install(s->task->mm, e->rip, &c, g_service.cfg.platform->post_addr());
+    seen->count = r ? NEVER : 0; /* when it traps again it has been mapped anew, or had a signal */
     s->poller->stats->patches += r == 0;
     s->poller->stats->patch_fails += r != 0;
     if (unlikely(g_service.cfg.trace))

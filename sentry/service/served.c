@@ -169,6 +169,7 @@ int served_attach(struct task *t, struct task *near)
         task_get(t);
     s->attached = true;
     s->epoch++;
+    memset(s->seen, 0, sizeof s->seen);
     s->poller = p;
     s->state = SERVED_GUEST;
     s->interrupt_sent = false;

@@ -25,26 +25,34 @@ _Static_assert(offsetof(struct probe, red) == 192, "asm");
 _Static_assert(offsetof(struct probe, rax) == 320, "asm");
 _Static_assert(offsetof(struct probe, xmm_in) == 328, "asm");
 
-#define XMM(op, n, at) #op " " at "+16*" #n "(%rbx)," "%xmm" #n "\n"
+#define XMM(op, n, at)             \
+#op " " at "+16*" #n "(%rbx)," \
+        "%xmm" #n "\n"
 #define XMM_OUT(n) "movups %xmm" #n ",584+16*" #n "(%rbx)\n"
-#define EACH(f) f(0) f(1) f(2) f(3) f(4) f(5) f(6) f(7) f(8) f(9) f(10) f(11) f(12) f(13) f(14) f(15)
+#define EACH(f) \
+    f(0) f(1) f(2) f(3) f(4) f(5) f(6) f(7) f(8) f(9) f(10) f(11) f(12) f(13) f(14) f(15)
 #define XMM_IN(n) XMM(movups, n, "328")
 #define RED_IN(n) "mov 192+8*" #n "(%rbx),%rax\nmov %rax,-128+8*" #n "(%rsp)\n"
 #define RED_OUT(n) "mov -128+8*" #n "(%rsp),%rcx\nmov %rcx,192+8*" #n "(%rbx)\n"
 
 /* void NAME(struct probe *): loads everything, calls, stores everything. */
-#define PROBE(name, align, skip, site)                                                          \
-    __asm__(".text\n.p2align " #align "\n.skip " #skip ",0x90\n.globl " #name "\n" #name ":\n"     \
-            "push %rbx\npush %rbp\npush %r12\npush %r13\npush %r14\npush %r15\nmov %rdi,%rbx\n"    \
-            EACH(XMM_IN) "mov 8(%rbx),%rsi\nmov 16(%rbx),%rdx\nmov 24(%rbx),%r8\n"                 \
-            "mov 32(%rbx),%r9\nmov 40(%rbx),%r10\nmov 48(%rbx),%rbp\nmov 56(%rbx),%r12\n"          \
-            "mov 64(%rbx),%r13\nmov 72(%rbx),%r14\nmov 80(%rbx),%r15\nmov 0(%rbx),%rdi\n"          \
-            "push 88(%rbx)\npopf\n" EACH(RED_IN) #name "_site:\n" site #name "_end:\n"             \
-            EACH(RED_OUT) "mov %rax,320(%rbx)\nmov %rdi,96(%rbx)\nmov %rsi,104(%rbx)\n"            \
-            "mov %rdx,112(%rbx)\nmov %r8,120(%rbx)\nmov %r9,128(%rbx)\nmov %r10,136(%rbx)\n"       \
-            "mov %rbp,144(%rbx)\nmov %r12,152(%rbx)\nmov %r13,160(%rbx)\nmov %r14,168(%rbx)\n"     \
-            "mov %r15,176(%rbx)\npushf\npop 184(%rbx)\ncld\n" EACH(XMM_OUT)                        \
-            "pop %r15\npop %r14\npop %r13\npop %r12\npop %rbp\npop %rbx\nret\n");                  \
+#define PROBE(name, align, skip, site)                                                             \
+    __asm__(                                                                                       \
+        ".text\n.p2align " #align "\n.skip " #skip ",0x90\n.globl " #name "\n" #name ":\n"         \
+        "push %rbx\npush %rbp\npush %r12\npush %r13\npush %r14\npush %r15\nmov %rdi,%rbx\n" EACH(  \
+            XMM_IN) "mov 8(%rbx),%rsi\nmov 16(%rbx),%rdx\nmov 24(%rbx),%r8\n"                      \
+                    "mov 32(%rbx),%r9\nmov 40(%rbx),%r10\nmov 48(%rbx),%rbp\nmov 56(%rbx),%r12\n"  \
+                    "mov 64(%rbx),%r13\nmov 72(%rbx),%r14\nmov 80(%rbx),%r15\nmov 0(%rbx),%rdi\n"  \
+                    "push 88(%rbx)\npopf\n" EACH(RED_IN) #name                                     \
+        "_site:\n" site #name                                                                      \
+        "_end:\n" EACH(RED_OUT) "mov %rax,320(%rbx)\nmov %rdi,96(%rbx)\nmov %rsi,104(%rbx)\n"      \
+                                "mov %rdx,112(%rbx)\nmov %r8,120(%rbx)\nmov %r9,128(%rbx)\nmov "   \
+                                "%r10,136(%rbx)\n"                                                 \
+                                "mov %rbp,144(%rbx)\nmov %r12,152(%rbx)\nmov %r13,160(%rbx)\nmov " \
+                                "%r14,168(%rbx)\n"                                                 \
+                                "mov %r15,176(%rbx)\npushf\npop 184(%rbx)\ncld\n" EACH(            \
+                                    XMM_OUT) "pop %r15\npop %r14\npop %r13\npop %r12\npop "        \
+                                             "%rbp\npop %rbx\nret\n");                             \
     void name(struct probe *)
 
 #define GETPPID "mov $110,%eax\nsyscall\n"
@@ -396,8 +404,8 @@ static void case_remapped(void)
     CHECK_EQ(write(fd, page, sizeof page), sizeof page);
     uint8_t *at = NULL;
     for (unsigned i = 0; i < 6; i++) {
-        uint8_t *p = mmap(at, 4096, PROT_READ | PROT_EXEC,
-                          MAP_PRIVATE | (at ? MAP_FIXED : 0), fd, 0);
+        uint8_t *p =
+            mmap(at, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | (at ? MAP_FIXED : 0), fd, 0);
         CHECK(p != MAP_FAILED);
         at = p;
         for (unsigned k = 0; k < 20; k++)
@@ -414,7 +422,7 @@ static void case_remapped(void)
 #n, case_##n \
     }
 static const struct guest_case cases[] = {
-    CASE(plain), CASE(race),        CASE(signals),   CASE(thread_signals), CASE(waiting), CASE(fork),
-    CASE(gs),    CASE(single_step), CASE(overwrite), CASE(remapped),
+    CASE(plain), CASE(race), CASE(signals),     CASE(thread_signals), CASE(waiting),
+    CASE(fork),  CASE(gs),   CASE(single_step), CASE(overwrite),      CASE(remapped),
 };
 GUEST_MAIN(cases)
