@@ -15,7 +15,7 @@
  * Locks: mf->lock (RANK_MEMFILE) guards the ranges; host calls are made outside it: a range is
  * punched before it is put back.
  *
- * Host: fallocate, madvise, fstat [sentry]
+ * Host: fallocate, madvise, fstat, pwritev2 [sentry]
  * Host: ftruncate, memfd_create, mount, openat, sysinfo, umount2 [before confinement]
  * Host: mmap, munmap, close [sentry]
  */
@@ -30,6 +30,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <base/checked.h>
@@ -260,6 +261,30 @@ void memfile_want_huge(struct memfile *mf, uint64_t off, uint64_t len)
 {
     memfile_check_range(mf, off, len);
     madvise(mf->map + off, len, MADV_HUGEPAGE);
+}
+
+/* The advice of a mapping cannot be taken back, only the mapping replaced: the page stays. */
+int memfile_populate_huge(struct memfile *mf, uint64_t off)
+{
+    memfile_check_range(mf, off, RANGE_CONGRUENCE);
+    if (madvise(mf->map + off, RANGE_CONGRUENCE, MADV_HUGEPAGE) == 0) {
+        (void)madvise(mf->map + off, RANGE_CONGRUENCE, MADV_POPULATE_WRITE);
+        BUG_ON(mmap(mf->map + off, RANGE_CONGRUENCE, PROT_READ | PROT_WRITE,
+                    MAP_SHARED | MAP_NORESERVE | MAP_FIXED, mf->fd, (off_t)off) != mf->map + off);
+        (void)madvise(mf->map + off, RANGE_CONGRUENCE, MADV_DONTDUMP);
+    }
+    return memfile_populate(mf, off, RANGE_CONGRUENCE);
+}
+
+int memfile_write(struct memfile *mf, uint64_t off, const void *src, uint64_t len)
+{
+    const struct iovec iov = {(void *)(uintptr_t)src, len};
+    memfile_check_range(mf, off, len);
+    ssize_t n;
+    do
+        n = pwritev2(mf->fd, &iov, 1, (off_t)off, 0);
+    while (n < 0 && errno == EINTR);
+    return n == (ssize_t)len ? 0 : -ENOMEM; /* short: the limit; EFAULT: the source is beyond it */
 }
 
 void *memfile_ptr(const struct memfile *mf, uint64_t off)

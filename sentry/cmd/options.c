@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * options.c - options of `ringbox run`: one table row each. A row without a setter is an option of
- * the design that has no meaning yet: it is refused, never ignored. */
+ * the design that has no meaning yet: it is refused, never ignored.
+ *
+ * Host: sched_getaffinity [not confined] */
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>

@@ -194,6 +194,8 @@ static ssize_t tmpfs_read(struct file *f, struct uio *u, int64_t *pos, unsigned 
     struct tmpfs_inode *ti = tmpfs_i(i);
     ssize_t done = 0, r = 0;
     fmutex_lock(&i->lock);
+    if (*pos >= 0 && (uint64_t)*pos < i->attr.size)
+        uio_expect(u, (size_t)MIN((uint64_t)u->left, i->attr.size - (uint64_t)*pos));
     while (u->left) {
         uint64_t size = i->attr.size, off = (uint64_t)*pos, mem = 0;
         if (*pos < 0 || off >= size)

@@ -47,7 +47,8 @@ struct cred *cred_dup(const struct cred *c)
     struct cred *n = malloc(size);
     if (!n)
         return NULL;
-    memcpy(n, c, size);
+    /* Not the count: others take and drop references meanwhile. */
+    memcpy((char *)n + sizeof(n->ref), (const char *)c + sizeof(c->ref), size - sizeof(c->ref));
     refcount_init(&n->ref);
     return n;
 }

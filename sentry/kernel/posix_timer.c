@@ -76,13 +76,6 @@ static bool clock_kind(struct task *t, int32_t clock, enum clock_kind *ret, int3
     return true;
 }
 
-bool posix_timer_clock_valid(struct task *t, int32_t clock)
-{
-    enum clock_kind kind;
-    int32_t tid;
-    return clock_kind(t, clock, &kind, &tid);
-}
-
 static struct task *thread_find_locked(struct process *p, int32_t tid)
 {
     struct task *t;

@@ -24,9 +24,9 @@
 #include <linux/capability.h>
 
 /* Read without the lock by signal_pending(); a sender publishes first and interrupts afterwards. */
-static sigset_t_abi set_read(const sigset_t_abi *set)
+static sigset_t_abi set_read(const _Atomic(sigset_t_abi) *set)
 {
-    return *(const volatile sigset_t_abi *)set;
+    return atomic_load_explicit(set, memory_order_acquire);
 }
 
 /* --- state of one thread --- */
@@ -34,15 +34,13 @@ static sigset_t_abi set_read(const sigset_t_abi *set)
 bool signal_pending(struct task *t)
 {
     struct process *p = t->process;
-    const volatile bool *exit_requested = &t->exit_requested, *stopped = &p->stopped;
     sigset_t_abi pending = set_read(&t->pending.set) | set_read(&p->shared_pending.set);
-    return (pending & ~set_read(&t->blocked)) || *exit_requested || *stopped;
+    return (pending & ~set_read(&t->blocked)) || t->exit_requested || p->stopped;
 }
 
 bool signal_work(struct task *t)
 {
-    const volatile int32_t *notify = &t->process->cld_notify;
-    return t->restore_blocked || *notify || signal_pending(t);
+    return t->restore_blocked || t->process->cld_notify || signal_pending(t);
 }
 
 sigset_t_abi signal_pending_set(struct task *t)

@@ -4,8 +4,10 @@
  * The last owner takes the memory over as it is, as far as it is the last owner. Others copy a
  * block into the seg's shadow range: same layout, so blocks copied one after the other lie next to
  * each other in the file and the host keeps one mapping. Blocks start at 4 KiB and double to 2 MiB
- * while writes come near each other; a process with many host mappings gets larger ones, so that
- * the host's limit is not reached. Copies read guest memory: bytes may change meanwhile, which is
+ * while writes come near each other; where scattered writes have become many for the size of the
+ * VMA or of one 2 MiB block, the rest follows at once, since a break costs as much as copying a
+ * dozen pages; a process with many host mappings gets larger ones, so that the host's limit is not
+ * reached. Copies read guest memory: bytes may change meanwhile, which is
  * the guest's own race.
  */
 #include <signal.h>
@@ -78,12 +80,37 @@ static int take_over(struct mm *mm, struct vma *v, struct seg *s, uint64_t a, ui
     return 0;
 }
 
+#define BREAKS_MANY 8u     /* in one 2 MiB block: all of it is copied */
+#define BREAKS_PER_HUGE 4u /* the same on average over the VMA */
+
+/* Pieces of the 2 MiB around @addr that have been copied already. */
+static unsigned broken_around(struct mm *mm, const struct vma *v, uint64_t addr)
+{
+    uint64_t a = MAX(align_down(addr, HUGE_SIZE), v->r.start);
+    uint64_t b = MIN(align_down(addr, HUGE_SIZE) + HUGE_SIZE, v->r.end);
+    unsigned n = 0;
+    for (struct seg *s = seg_find(mm, a); s && s->r.start < b && n < BREAKS_MANY; s = seg_next(s))
+        n += s->kind == SEG_MEM && !s->cow && !s->fresh;
+    return n;
+}
+
+/* Block for a write that is near no other. */
+static uint64_t scattered_size(struct mm *mm, struct vma *v, uint64_t addr)
+{
+    uint64_t blocks = (v->r.end - v->r.start + HUGE_SIZE - 1) / HUGE_SIZE;
+    uint64_t n = ++v->cow_breaks;
+    if (broken_around(mm, v, addr) >= BREAKS_MANY ||
+        (n >= 2 * BREAKS_MANY && n >= BREAKS_PER_HUGE * blocks))
+        return HUGE_SIZE;
+    return n >= BREAKS_MANY && n >= blocks ? WINDOW_MIN : PAGE_SIZE;
+}
+
 static void block_choose(struct mm *mm, struct vma *v, const struct seg *s, uint64_t addr,
                          uint64_t *ret_a, uint64_t *ret_b)
 {
     uint64_t size = v->cow_size;
     bool near = size && addr + 2 * size >= v->cow_next - size && addr < v->cow_next + 2 * size;
-    size = near ? MIN(size * 2, HUGE_SIZE) : PAGE_SIZE;
+    size = near ? MIN(size * 2, HUGE_SIZE) : scattered_size(mm, v, addr);
     size = MAX(size, cow_min_block(mm));
     if (mm_pressure())
         size = PAGE_SIZE;
@@ -98,12 +125,17 @@ static void block_choose(struct mm *mm, struct vma *v, const struct seg *s, uint
 static int copy_block(struct vma *v, const struct seg *s, uint64_t a, uint64_t b, uint64_t dst)
 {
     uint64_t src = s->off + (a - s->r.start), len = b - a;
-    int r = memfile_populate(g_mm.mf, dst, len);
+    bool huge = len == HUGE_SIZE && !(dst & (HUGE_SIZE - 1)) && !(v->flags & VMA_NOHUGE);
+    if (s->kind != SEG_FD) {
+        present_want(src, len);
+        if (!huge)
+            return memfile_write(g_mm.mf, dst, memfile_ptr(g_mm.mf, src), len);
+    }
+    int r = huge ? memfile_populate_huge(g_mm.mf, dst) : memfile_populate(g_mm.mf, dst, len);
     if (r < 0)
         return -ENOMEM;
     if (s->kind == SEG_FD)
         return file_read(s->file->m, vma_file_off(v, a), memfile_ptr(g_mm.mf, dst), len);
-    present_want(src, len);
     return ua_copy(memfile_ptr(g_mm.mf, dst), memfile_ptr(g_mm.mf, src), len) ? -ENOMEM : 0;
 }
 

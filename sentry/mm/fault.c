@@ -5,7 +5,8 @@
  * the run, between 64 KiB and 2 MiB (4 MiB in long runs): dense access doubles, and at most twice
  * the memory touched is committed. Aligned 2 MiB windows ask for huge pages. A touch away from any
  * run starts an island of 64 KiB; a VMA that collects many islands is being accessed in a scattered
- * way, and gets 2 MiB pieces mapped but not populated: host faults do the rest.
+ * way: all that has a range of the file is mapped but not populated, and host faults do the rest, at
+ * the native price.
  *
  * A fault on a page that is mapped as it should be is another thread's that came first, a late
  * self-unmap (ops.c), or the memory limit: the first one just retries, the next repairs.
@@ -79,12 +80,8 @@ struct window {
     bool populate, huge;
 };
 
-/* While access looks scattered, runs are pieces mapped unpopulated and say nothing about density.
- */
-static uint64_t window_size(const struct vma *v, uint64_t run)
+static uint64_t window_size(uint64_t run)
 {
-    if (v->islands >= ISLANDS_MAX)
-        return WINDOW_MIN;
     if (run >= 8 * WINDOW_LONG)
         return WINDOW_LONG;
     if (run < WINDOW_MIN)
@@ -101,28 +98,34 @@ static struct window window_choose(struct vma *v, struct seg *s, uint64_t addr)
     struct window w = {.a = page, .b = page + PAGE_SIZE, .populate = true};
     if (mm_pressure())
         return w;
-    if (p && p->hprot >= 0 && p->r.end == lo && page - lo < WINDOW_MIN) {
-        uint64_t size = window_size(v, p->r.end - p->r.start);
+    if (v->islands >= ISLANDS_MAX) {
+        w.a = lo;
+        w.b = hi;
+        w.populate = false;
+    } else if (p && p->hprot >= 0 && p->r.end == lo && page - lo < WINDOW_NEAR) {
+        uint64_t size = window_size(p->r.end - p->r.start);
         w.a = lo;
         w.b = lo + size;
         if (size >= HUGE_SIZE && (lo & (HUGE_SIZE - 1)))
             w.b = align_up(lo, HUGE_SIZE);
         v->islands -= MIN(v->islands, 2u);
     } else if (n && n->hprot >= 0 && n->r.start == hi && hi - page <= WINDOW_MIN) {
-        uint64_t size = window_size(v, n->r.end - n->r.start);
+        uint64_t size = window_size(n->r.end - n->r.start);
         w.b = hi;
         w.a = hi - MIN(size, hi - lo);
         v->islands -= MIN(v->islands, 2u);
-    } else if (v->islands++ < ISLANDS_MAX) {
+    } else if (page == lo) {
+        w.b = page + WINDOW_FIRST;
+        v->islands++;
+    } else {
         w.a = align_down(addr, WINDOW_MIN);
         w.b = w.a + WINDOW_MIN;
-    } else {
-        w.a = align_down(addr, HUGE_SIZE);
-        w.b = w.a + HUGE_SIZE;
-        w.populate = false;
-        v->islands = MIN(v->islands, 2 * ISLANDS_MAX);
+        v->islands++;
     }
     w.a = MAX(w.a, lo);
+    /* Ends where a regular stride does not land: it would look dense. */
+    if (w.populate && w.b < hi && (w.b & (HUGE_SIZE - 1)) && page + WINDOW_TRIM < w.b)
+        w.b -= WINDOW_TRIM;
     w.b = MIN(w.b, hi);
     w.b = MAX(w.b, page + PAGE_SIZE);
     w.huge = w.populate && w.b - w.a >= HUGE_SIZE && !((w.a | w.b) & (HUGE_SIZE - 1)) &&
@@ -180,6 +183,30 @@ int map_for_fault(struct mm *mm, struct vma *v, struct seg *s, uint64_t addr)
     uint64_t to = MIN(align_down(addr, WINDOW_MIN) + WINDOW_MIN, b);
     ops_add(mm, PF_POPULATE, from, to - from, prot, 0);
     return r;
+}
+
+/* 2 MiB pages where [a, b) fills a good part of one that is all @s and holds nothing yet. */
+static void fill_huge(const struct vma *v, const struct seg *s, uint64_t a, uint64_t b)
+{
+    if ((v->flags & VMA_NOHUGE) || ((s->off - s->r.start) & (HUGE_SIZE - 1)))
+        return;
+    for (uint64_t at = align_down(a, HUGE_SIZE); at < b; at += HUGE_SIZE) {
+        uint64_t part = MIN(b, at + HUGE_SIZE) - MAX(a, at);
+        if (part >= DENSE_MIN && at >= s->r.start && at + HUGE_SIZE <= s->r.end)
+            (void)memfile_populate_huge(g_mm.mf, s->off + (at - s->r.start));
+    }
+}
+
+int map_for_copy(struct mm *mm, struct vma *v, struct seg *s, uint64_t addr, uint64_t len)
+{
+    uint64_t lo = MAX(s->r.start, v->r.start), hi = MIN(s->r.end, v->r.end);
+    uint64_t a = MAX(align_down(addr, PAGE_SIZE), lo);
+    uint64_t b = MIN(align_up(addr + MIN(len, POPULATE_PIECE), PAGE_SIZE), hi);
+    if (b - a <= WINDOW_MIN || s->hprot >= 0 || s->cow || mm_pressure() || !(v->prot & PROT_WRITE))
+        return map_for_fault(mm, v, s, addr);
+    fill_huge(v, s, a, b);
+    present_want(s->off + (a - s->r.start), b - a); /* then the guest's side is cheap */
+    return map_range(mm, v, a, b, false, true);
 }
 
 static int fault_repair(struct mm *mm, struct vma *v, struct seg *s, uint64_t addr,

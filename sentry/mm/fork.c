@@ -107,6 +107,7 @@ static int fork_vma(struct fork_state *f, struct vma *v)
     if (!cv)
         return -ENOMEM;
     uint64_t a = v->r.start, b = v->r.end;
+    v->cow_breaks = 0;
     *cv = *v;
     cv->flags &= ~VMA_LOCKED;
     if (v->file) {

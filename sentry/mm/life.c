@@ -20,6 +20,9 @@ struct mm_state g_mm;
 static _Atomic(uint64_t) g_next_id = 1;
 
 #define LAYOUT_GAP (16ULL << 30) /* kept free for the main stack */
+/* The top of mappings is random in this range; not more, or a guest's ThreadSanitizer, which allows
+ * mappings from 0x7e8000000000 on, finds them too low. */
+#define LAYOUT_SPREAD (256ULL << 30)
 #define STACK_INITIAL (128ULL << 10)
 
 int mm_init(const struct platform_ops *ops, struct memfile *mf)
@@ -75,7 +78,7 @@ struct mm *mm_new(void)
         return mm;
     uint64_t span = g_mm.limits.user_max - g_mm.limits.user_min;
     uint64_t gap = align_down(MIN(LAYOUT_GAP, span / 16), PAGE_SIZE);
-    uint64_t spread = MIN(span / 256, 1ULL << 40);
+    uint64_t spread = MIN(span / 256, LAYOUT_SPREAD);
     mm->stack_limit = gap - STACK_GUARD;
     mm->stack_top = g_mm.limits.user_max - PAGE_SIZE - random_pages(gap / 2);
     mm->mmap_top = g_mm.limits.user_max - 2 * gap - random_pages(spread);

@@ -91,10 +91,13 @@ int map_range(struct mm *mm, struct vma *v, uint64_t a, uint64_t b, bool fill, b
 int map_first_window(struct mm *mm, struct vma *v, uint64_t a, uint64_t b)
 {
     uint64_t len = b - a;
+    bool stack = v->flags & (VMA_STACK_HINT | VMA_GROWSDOWN);
     if (v->prot == PROT_NONE || len > RESERVE_SMALL ||
         ((v->flags & VMA_NORESERVE) && len > NORESERVE_QUIET) || mm_pressure())
         return 0;
-    if (v->flags & (VMA_STACK_HINT | VMA_GROWSDOWN)) {
+    if (len >= LAZY_MIN && !stack && !(v->flags & VMA_HEAP))
+        return 0; /* who knows how it will be touched */
+    if (stack) {
         a = b - MIN(len, WINDOW_MIN);
     } else {
         b = a + MIN(len, WINDOW_FIRST);
@@ -173,7 +176,9 @@ static int map_choose(struct mm *mm, const struct mm_map_args *a, uint64_t len, 
         *ret = a->addr;
         return 0;
     }
-    uint64_t align = !a->file && len >= HUGE_SIZE ? HUGE_SIZE : PAGE_SIZE;
+    uint64_t align = PAGE_SIZE;
+    if (!a->file && len >= LAZY_MIN)
+        align = len >= HUGE_SIZE ? HUGE_SIZE : LAZY_MIN;
     return vma_place(mm, a->addr, len, align, a->flags, ret);
 }
 
@@ -275,6 +280,7 @@ int mm_munmap(struct mm *mm, uint64_t addr, uint64_t len, struct mm_self *ret_se
         segs_drop(mm, addr, addr + len);
     }
     unmap_range(mm, addr, addr + len);
+    segs_trim(mm, addr, addr + len);
     r = ops_run(mm);
 out:
     mm_unlock(mm);

@@ -23,8 +23,12 @@
 #define WINDOW_FIRST (256ULL << 10) /* mapped and populated at mmap and brk */
 #define WINDOW_MIN (64ULL << 10)
 #define WINDOW_MAX HUGE_SIZE
-#define WINDOW_LONG (4ULL << 20) /* in runs of 32 MiB and more */
-#define ISLANDS_MAX 32u
+#define WINDOW_NEAR (16ULL << 10) /* a touch so close behind a run continues it */
+#define WINDOW_TRIM (20ULL << 10) /* windows are so much shorter than a power of two */
+#define WINDOW_LONG (4ULL << 20)  /* in runs of 32 MiB and more */
+#define ISLANDS_MAX 16u
+#define DENSE_MIN (512ULL << 10)         /* reads and copies this long take 2 MiB pages */
+#define LAZY_MIN (1ULL << 20)            /* mappings this long get nothing at mmap */
 #define POPULATE_PIECE (16ULL << 20)     /* one list; others get the poller in between */
 #define POPULATE_HINT_MAX (256ULL << 20) /* MAP_POPULATE, mlock: beyond it by windows */
 #define FILE_WINDOW (256ULL << 10)
@@ -39,7 +43,7 @@
 #define STACK_GUARD (256 * PAGE_SIZE)
 #define HOST_MAPS_MAX 65530u /* vm.max_map_count */
 #define MM_VMAS_MAX 65530u   /* as Linux' default max_map_count; tests at limit and limit + 1 */
-#define MM_VSIZE_MAX (64ULL << 40) /* bytes of VMAs of one address space */
+#define MM_VSIZE_MAX (128ULL << 40) /* bytes of VMAs of one address space: TSan needs 120 TiB */
 #define HOT_PAGES 8u
 #define TEXT_AREAS_MAX 16u
 #define TEXT_AREA_SIZE (16ULL << 10)
@@ -79,6 +83,7 @@ struct vma {
     uint64_t off;         /* file offset of r.start */
     const char *name;
     uint64_t cow_next, cow_size; /* end and size of the last block copied on write */
+    uint32_t cow_breaks;         /* blocks since the last fork that were near no other */
     uint32_t islands; /* windows that touched no other, less those that did: scattered access */
 };
 
@@ -235,6 +240,8 @@ void seg_insert(struct mm *mm, struct seg *s);
 void seg_remove(struct mm *mm, struct seg *s);                    /* frees the node only */
 struct seg *seg_split(struct mm *mm, struct seg *s, uint64_t at); /* returns the upper part */
 void segs_merge(struct mm *mm, uint64_t a, uint64_t b);
+/* [a, b) is no longer mapped: give up what was reserved around it to fill 2 MiB. */
+void segs_trim(struct mm *mm, uint64_t a, uint64_t b);
 /* Drop what backs [a, b). @dying: mapped ranges wait for the next list (else freed at once). */
 void segs_drop(struct mm *mm, uint64_t a, uint64_t b);
 struct seg_summary {
@@ -281,6 +288,8 @@ int seg_ensure(struct mm *mm, struct vma *v, uint64_t addr, bool write, bool map
                struct fault_info *fi);
 /* Map @s, found behind @addr, as a fault there would. */
 int map_for_fault(struct mm *mm, struct vma *v, struct seg *s, uint64_t addr);
+/* Map fresh @s for @len bytes from @addr on, which the Sentry is about to write. */
+int map_for_copy(struct mm *mm, struct vma *v, struct seg *s, uint64_t addr, uint64_t len);
 /* Map and populate all of [a, b) as MAP_POPULATE, mlock do; stops at the first error. */
 int populate_range(struct mm *mm, uint64_t a, uint64_t b, bool write);
 bool mm_pressure(void);

@@ -116,6 +116,11 @@ void ops_dying(struct mm *mm, uint64_t off, uint64_t len)
             l->len += len;
             return;
         }
+        if (off + len == l->off) { /* freed in parts a large page would be split */
+            l->off = off;
+            l->len += len;
+            return;
+        }
     }
     if (mm->dying_count == mm->dying_cap) {
         size_t cap = MAX(mm->dying_cap * 2, (size_t)32);

@@ -134,6 +134,8 @@ static int move(struct mm *mm, struct vma *v, struct remap *q)
     if (!keep)
         vma_remove(mm, v);
     vma_insert(mm, d);
+    if (!keep)
+        segs_trim(mm, q->addr, q->addr + q->old_len);
     if (r == 0 && !d->file && q->new_len > q->old_len)
         r = map_first_window(mm, d, q->dest + q->old_len, q->dest + q->new_len);
     segs_merge(mm, q->dest, q->dest + q->new_len);

@@ -175,6 +175,36 @@ static bool vma_is_plain(const struct vma *v)
     return !v->file;
 }
 
+/* Long mappings get whole 2 MiB of the file, so that their first and last part can be in a large
+ * page too. What lies outside the VMA is there for the next mapping. */
+static void hole_round(struct mm *mm, uint64_t *a, uint64_t *b)
+{
+    uint64_t lo = align_down(*a, HUGE_SIZE), hi = align_up(*b, HUGE_SIZE);
+    struct vma *v = vma_find(mm, lo);
+    if (*b - *a < DENSE_MIN || mm_pressure())
+        return;
+    if (v && v->r.start >= *a && lo >= g_mm.limits.user_min)
+        *a = lo;
+    v = vma_find(mm, *b);
+    if ((!v || v->r.start >= hi) && hi <= g_mm.limits.user_max)
+        *b = hi;
+}
+
+void segs_trim(struct mm *mm, uint64_t a, uint64_t b)
+{
+    uint64_t lo = align_down(a, HUGE_SIZE), hi = align_up(b, HUGE_SIZE);
+    struct vma *v = vma_find(mm, lo);
+    if (v && v->r.start < a)
+        lo = a;
+    v = vma_find(mm, b);
+    if (v && v->r.start < hi)
+        hi = b;
+    if (lo < a)
+        segs_drop(mm, lo, a);
+    if (hi > b)
+        segs_drop(mm, b, hi);
+}
+
 /* Bounds of the hole in which @addr lies: private anonymous VMAs in a row, no segs, one chunk. */
 static void hole_bounds(struct mm *mm, struct vma *v, uint64_t addr, uint64_t *ret_a,
                         uint64_t *ret_b)
@@ -196,6 +226,8 @@ static void hole_bounds(struct mm *mm, struct vma *v, uint64_t addr, uint64_t *r
     if (v->flags & VMA_HEAP) {
         uint64_t limit = n ? n->r.start : g_mm.limits.user_max;
         b = MAX(b, MIN(b + RESERVE_AHEAD, limit));
+    } else if (!(v->flags & (VMA_GROWSDOWN | VMA_STACK_HINT))) {
+        hole_round(mm, &a, &b);
     }
     if (chunk) {
         a = MAX(a, align_down(addr, chunk));

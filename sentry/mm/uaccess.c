@@ -75,7 +75,8 @@ static int resolve_file(struct vma *v, struct seg *s, uint64_t addr, bool write,
     return 0;
 }
 
-static int resolve_slow(struct mm *mm, uint64_t addr, uint32_t access, bool force, struct tcache *t)
+static int resolve_slow(struct mm *mm, uint64_t addr, uint64_t len, uint32_t access, bool force,
+                        struct tcache *t)
 {
     struct fault_info fi;
     bool write = (access & PF_ACCESS_WRITE) != 0;
@@ -90,7 +91,7 @@ static int resolve_slow(struct mm *mm, uint64_t addr, uint32_t access, bool forc
             r = seg_ensure(mm, v, addr, write, false, &s, &fi);
         /* The guest is about to use what it asked for: map the window as its own touch would. */
         if (r == 0 && s->kind == SEG_MEM && s->fresh)
-            r = map_for_fault(mm, v, s, addr);
+            r = write ? map_for_copy(mm, v, s, addr, len) : map_for_fault(mm, v, s, addr);
         int r2 = ops_run(mm);
         if (r < 0 || r2 < 0)
             return r == -ENOMEM || r2 == -ENOMEM ? -ENOMEM : -EFAULT;
@@ -117,7 +118,7 @@ int user_resolve(struct mm *mm, uint64_t addr, uint32_t access, bool force, uint
         if (addr >= mm->tc[i].start && addr < mm->tc[i].end && (!write || mm->tc[i].writable))
             t = &mm->tc[i];
     if (!t) {
-        int r = resolve_slow(mm, addr, access, force, &fresh);
+        int r = resolve_slow(mm, addr, *ret_len, access, force, &fresh);
         if (r < 0)
             return r;
         t = &fresh;
@@ -290,6 +291,7 @@ int mm_futex_key(struct mm *mm, uaddr_t a, bool shared, struct futex_key *ret)
         ret->object = (uint64_t)(uintptr_t)v->file->m; /* even; mm ids are odd */
         ret->offset = vma_file_off(v, a.va);
     }
+    bool allowed = v && vma_allows(v, PF_ACCESS_READ);
     mm_unlock(mm);
-    return v && vma_allows(v, PF_ACCESS_READ) ? 0 : -EFAULT;
+    return allowed ? 0 : -EFAULT;
 }

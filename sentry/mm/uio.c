@@ -162,6 +162,26 @@ ssize_t uio_zero_user(struct uio *u, size_t n)
     return uio_move(u, NULL, n, true);
 }
 
+void uio_expect(struct uio *u, size_t n)
+{
+    if (!u->mm || u->index >= u->count)
+        return;
+    uint64_t at = (uint64_t)(uintptr_t)u->iov[u->index].iov_base + u->seg_done;
+    uint64_t end = at + MIN(n, u->iov[u->index].iov_len - u->seg_done);
+    if (end - at <= WINDOW_MIN) /* one window has it */
+        return;
+    mm_lock(u->mm);
+    while (at < end) {
+        struct fwindow *win;
+        uint8_t *host;
+        uint64_t run = end - at;
+        if (user_resolve(u->mm, at, PF_ACCESS_WRITE, false, &host, &run, &win) < 0)
+            break;
+        at += run;
+    }
+    mm_unlock(u->mm);
+}
+
 static int pin_kernel(struct uio *u, size_t n, struct iovec *ret_iov, int max)
 {
     size_t skip = u->seg_done;

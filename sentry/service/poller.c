@@ -80,7 +80,7 @@ static bool inbox_take(struct poller *p, struct call **ret_call, struct served *
     while (!list_empty(&p->arriving)) {
         struct served *s = list_first_entry(&p->arriving, struct served, link);
         list_del(&s->link);
-        served_add(p, s);
+        served_add(s);
     }
     if (!list_empty(&p->again)) {
         *ret_call = list_first_entry(&p->again, struct call, ready_link);

@@ -36,7 +36,7 @@ struct served {
     struct task *task; /* a reference while attached */
     struct poller *poller;
     struct lane *lane; /* shared with the guest */
-    enum served_state state;
+    _Atomic(enum served_state) state; /* the owner's; served_kick() reads it */
     bool by_trap; /* the call in work came as an event, which is still open */
     bool event_open;
     bool interrupt_sent;
@@ -125,7 +125,7 @@ void served_watch(struct served *s);
 bool served_has_work(const struct served *s);
 void served_run_again(struct call *c); /* fired call; may park */
 void served_attend(struct served *s);  /* signals or exit pending; may park */
-void served_add(struct poller *p, struct served *s);
+void served_add(struct served *s);
 void served_move(struct served *s, uint8_t where); /* to the end of another list */
 int served_attach(struct task *t, struct task *near);
 void served_detach(struct task *t);

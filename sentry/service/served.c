@@ -51,7 +51,7 @@ void served_move(struct served *s, uint8_t where)
  * is. Waiting tasks are not looked at, unless they have a queue. */
 static void set_state(struct served *s, enum served_state state)
 {
-    s->state = state;
+    atomic_store_explicit(&s->state, state, memory_order_relaxed);
     if (state == SERVED_GUEST) {
         if (s->where != SERVED_ON_BUSY)
             served_move(s, SERVED_ON_BUSY);
@@ -140,10 +140,8 @@ static void interrupt_late(struct timer *t)
 }
 
 /* Owner only. */
-void served_add(struct poller *p, struct served *s)
+void served_add(struct served *s)
 {
-    s->poller = p;
-    s->state = SERVED_GUEST;
     served_move(s, SERVED_ON_BUSY);
 }
 
@@ -163,7 +161,6 @@ int served_attach(struct task *t, struct task *near)
         list_init(&s->link);
         list_init(&s->attention_link);
         timer_init(&s->deadline, interrupt_late);
-        t->service = s; /* freed with the task */
     }
     if (!s->attached)
         task_get(t);
@@ -172,6 +169,7 @@ int served_attach(struct task *t, struct task *near)
     memset(s->seen, 0, sizeof s->seen);
     s->poller = p;
     s->state = SERVED_GUEST;
+    t->service = s; /* freed with the task; from here on it can be kicked */
     s->interrupt_sent = false;
     s->lane = g_service.cfg.platform->thread_lane(t->thread);
     numa_place_near(s->lane, LANE_STACK, p->cpu);
@@ -179,7 +177,7 @@ int served_attach(struct task *t, struct task *near)
     t->owner = p;
     g_service.cfg.platform->thread_set_owner(t->thread, p->index);
     if (p == poller_self()) {
-        served_add(p, s);
+        served_add(s);
     } else {
         spin_lock(&p->lock);
         list_add_tail(&s->link, &p->arriving);
@@ -340,7 +338,7 @@ static void call_finish(struct served *s, sysret_t result)
     struct call *c = &s->task->call;
 
     call_end(c);
-    s->task->in_call = false;
+    atomic_store_explicit(&s->task->in_call, false, memory_order_relaxed);
     s->task->syscalls++;
     if (unlikely(g_service.cfg.trace))
         trace_call(c, result);
@@ -387,7 +385,7 @@ static void call_execute(struct served *s)
     }
     if (r == SYS_NORETURN) { /* the registers are set */
         call_end(c);
-        t->in_call = false;
+        atomic_store_explicit(&t->in_call, false, memory_order_relaxed);
         event_finish(s, false, c->nr, 0);
         return;
     }
@@ -414,7 +412,7 @@ static void call_start(struct served *s, const uint64_t *args, uint32_t nr, uint
         }
     }
     call_begin(c, t, nr, args == c->args ? NULL : args, how);
-    t->in_call = true;
+    atomic_store_explicit(&t->in_call, true, memory_order_relaxed);
     if (unlikely(s->sq) && sys_row(nr)->sq != SQ_YES)
         sq_settle(s->sq);
     if (nr < SYS_NR_MAX)

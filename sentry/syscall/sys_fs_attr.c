@@ -5,6 +5,8 @@
 #include <sys/xattr.h>
 #include <utime.h>
 
+#include <vfs/notify.h>
+
 #include "sys_path.h"
 
 sysret_t sys_fchmodat(struct call *c, int32_t dirfd, uaddr_t path, uint32_t mode)
@@ -99,7 +101,10 @@ static int set_times(struct task *t, const struct path *p, const struct timespec
         if (r < 0)
             return r;
     }
-    return inode_setattr(i, &s, t->cred);
+    r = inode_setattr(i, &s, t->cred);
+    if (r == 0)
+        vfs_notify_path(p, IN_ATTRIB);
+    return r;
 }
 
 static sysret_t times_path(struct task *t, int dirfd, uaddr_t path, uint32_t flags,

@@ -16,6 +16,8 @@
 
 #include <vfs/fdtable.h>
 
+#include <vfs/notify.h>
+
 #include "vfs_internal.h"
 
 struct vfs_hooks g_vfs_hooks;
@@ -62,10 +64,24 @@ struct file *file_get(struct file *f)
     return f;
 }
 
+static bool can_read(const struct file *f)
+{
+    unsigned mode = f->flags & O_ACCMODE;
+    return mode == O_RDONLY || mode == O_RDWR;
+}
+
+static bool can_write(const struct file *f)
+{
+    unsigned mode = f->flags & O_ACCMODE;
+    return mode == O_WRONLY || mode == O_RDWR;
+}
+
 void file_put(struct file *f)
 {
     if (IS_ERR_OR_NULL(f) || !refcount_put(&f->ref))
         return;
+    if (f->inode && !(f->flags & O_PATH))
+        vfs_notify_path(&f->path, can_write(f) ? IN_CLOSE_WRITE : IN_CLOSE_NOWRITE);
     if (g_vfs_hooks.file_gone)
         g_vfs_hooks.file_gone(f);
     locks_file_gone(f);
@@ -109,18 +125,6 @@ sysret_t call_wait_file(struct call *c, struct file *f, uint32_t mask)
     return call_wait_armed(c);
 }
 
-static bool can_read(const struct file *f)
-{
-    unsigned mode = f->flags & O_ACCMODE;
-    return mode == O_RDONLY || mode == O_RDWR;
-}
-
-static bool can_write(const struct file *f)
-{
-    unsigned mode = f->flags & O_ACCMODE;
-    return mode == O_WRONLY || mode == O_RDWR;
-}
-
 typedef ssize_t (*io_fn)(struct file *f, struct uio *u, int64_t *pos, unsigned flags);
 
 /* At @pos, at the file's position (-1), or on a stream. */
@@ -145,7 +149,10 @@ ssize_t vfs_read_nowait(struct file *f, struct uio *u, int64_t pos)
         return -EBADF;
     if (!f->ops->read)
         return f->inode && S_ISDIR(inode_type(f->inode)) ? -EISDIR : -EINVAL;
-    return file_io(f, f->ops->read, u, pos);
+    ssize_t n = file_io(f, f->ops->read, u, pos);
+    if (n > 0)
+        vfs_notify_path(&f->path, IN_ACCESS);
+    return n;
 }
 
 sysret_t vfs_read(struct call *c, struct file *f, struct uio *u, int64_t pos)
@@ -201,6 +208,8 @@ ssize_t vfs_write_nowait(struct task *t, struct file *f, struct uio *u, int64_t 
     if (r < 0)
         return r;
     ssize_t n = file_io(f, f->ops->write, u, pos);
+    if (n > 0)
+        vfs_notify_path(&f->path, IN_MODIFY);
     if (n == -EPIPE)
         (void)signal_send_task(t, SIGPIPE, NULL);
     return n;
@@ -340,5 +349,7 @@ int vfs_readdir(struct file *f, struct getdents_ctx *ctx)
         r = f->ops->readdir(f, ctx);
     f->pos = ctx->pos;
     fmutex_unlock(&f->pos_lock);
+    if (r >= 0)
+        vfs_notify_path(&f->path, IN_ACCESS);
     return r;
 }

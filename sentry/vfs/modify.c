@@ -11,6 +11,8 @@
 #include <linux/fs.h>
 #include <stdio.h>
 
+#include <vfs/notify.h>
+
 #include "vfs_internal.h"
 
 /* A name about to be made or removed: its directory (locked) and its dentry. */
@@ -60,6 +62,8 @@ static int target_made(struct target *x, struct inode *i)
     if (r == 0) {
         dentry_drop(x->d);
         struct dentry *d = dentry_add(x->dir.dentry, x->last.name, x->last.len, i);
+        vfs_notify_entry(x->dir.dentry->inode, IN_CREATE | (S_ISDIR(inode_type(i)) ? IN_ISDIR : 0u),
+                         0, x->last.name, x->last.len);
         dentry_put(d); /* no memory: it only is not cached */
     }
     target_end(x);
@@ -134,6 +138,8 @@ int vfs_link(struct task *t, const struct path *target, int dirfd, const char *n
         r = -EPERM;
     else
         r = dir->ops->link(dir, x.last.name, x.last.len, i);
+    if (r == 0)
+        vfs_notify_inode(i, IN_ATTRIB);
     return target_made(&x, r < 0 ? ERR_PTR(r) : inode_get(i));
 }
 
@@ -197,6 +203,26 @@ static void target_removed(struct target *x)
     dentry_put(dentry_add(x->dir.dentry, x->last.name, x->last.len, NULL));
 }
 
+/* Ends the target; tells watchers if it was removed (@r is 0). @last: no other name is left. */
+static int target_gone(struct target *x, int r, bool last)
+{
+    if (r != 0 || !vfs_watched()) {
+        target_end(x);
+        return r;
+    }
+    struct inode *dir = inode_get(x->dir.dentry->inode), *victim = inode_get(x->d->inode);
+    uint32_t kind = S_ISDIR(inode_type(victim)) ? IN_ISDIR : 0u;
+    target_end(x);
+    if (!kind)
+        vfs_notify_inode(victim, IN_ATTRIB);
+    if (last)
+        vfs_notify_inode(victim, IN_DELETE_SELF);
+    vfs_notify_entry(dir, IN_DELETE | kind, 0, x->last.name, x->last.len);
+    inode_put(victim);
+    inode_put(dir);
+    return r;
+}
+
 int vfs_unlink(struct task *t, int dirfd, const char *name)
 {
     struct target x;
@@ -204,13 +230,15 @@ int vfs_unlink(struct task *t, int dirfd, const char *name)
     if (r < 0)
         return r;
     struct inode *dir = x.dir.dentry->inode;
+    struct attr a;
+    inode_attr(x.d->inode, &a);
+    uint32_t nlink = a.nlink;
     r = -EPERM;
     if (dir->ops->unlink)
         r = dir->ops->unlink(dir, x.last.name, x.last.len, x.d->inode);
     if (r == 0)
         target_removed(&x);
-    target_end(&x);
-    return r;
+    return target_gone(&x, r, nlink <= 1);
 }
 
 int vfs_rmdir(struct task *t, int dirfd, const char *name)
@@ -232,8 +260,7 @@ int vfs_rmdir(struct task *t, int dirfd, const char *name)
         dentry_prune(x.d);
         target_removed(&x);
     }
-    target_end(&x);
-    return r;
+    return target_gone(&x, r, true);
 }
 
 /* --- rename --- */
@@ -370,6 +397,26 @@ static int rename_locked(struct renaming *x)
     return r;
 }
 
+static void rename_tell(struct renaming *x)
+{
+    static _Atomic(uint32_t) cookies;
+    struct inode *moved = x->old->inode;
+    uint32_t kind = S_ISDIR(inode_type(moved)) ? IN_ISDIR : 0u;
+    uint32_t cookie = atomic_fetch_add_explicit(&cookies, 1, memory_order_relaxed) + 1;
+
+    if (moved == x->new->inode)
+        return; /* both names were one file's: nothing happened */
+    vfs_notify_entry(x->odir.dentry->inode, IN_MOVED_FROM | kind, cookie, x->olast.name,
+                     x->olast.len);
+    vfs_notify_entry(x->ndir.dentry->inode, IN_MOVED_TO | kind, cookie, x->nlast.name,
+                     x->nlast.len);
+    vfs_notify_inode(moved, IN_MOVE_SELF);
+    if (x->new->inode && !(x->flags & RENAME_EXCHANGE)) {
+        vfs_notify_inode(x->new->inode, IN_ATTRIB);
+        vfs_notify_inode(x->new->inode, IN_DELETE_SELF);
+    }
+}
+
 int vfs_rename(struct task *t, int odirfd, const char *oname, int ndirfd, const char *nname,
                uint32_t flags)
 {
@@ -388,6 +435,8 @@ int vfs_rename(struct task *t, int odirfd, const char *oname, int ndirfd, const 
         rename_lock(&x);
         r = rename_locked(&x);
         rename_unlock(&x);
+        if (r == 0 && vfs_watched())
+            rename_tell(&x);
         dentry_put(x.old);
         dentry_put(x.new);
     }

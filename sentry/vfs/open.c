@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <sys/mount.h>
 
+#include <vfs/notify.h>
+
 #include "vfs_internal.h"
 
 #define OPEN_ONLY_FLAGS ((uint32_t)(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC))
@@ -71,6 +73,7 @@ struct file *file_open_path(const struct path *p, uint32_t flags, struct cred *c
         return ERR_PTR(r);
     }
     f->flags = (f->flags & ~OPEN_ONLY_FLAGS) | FILE_LARGEFILE;
+    vfs_notify_path(&f->path, IN_OPEN);
     return f;
 }
 
@@ -86,6 +89,7 @@ static struct file *open_checked(const struct path *p, uint32_t flags, struct cr
         file_put(f);
         return ERR_PTR(r);
     }
+    vfs_notify_path(p, IN_MODIFY);
     return f;
 }
 
@@ -124,6 +128,8 @@ static int open_create(struct walk *w, const char *name, size_t len, uint32_t mo
         r = IS_ERR(d) ? PTR_ERR(d) : 0;
     }
     fmutex_unlock(&i->lock);
+    if (r == 0)
+        vfs_notify_entry(i, IN_CREATE, 0, name, len);
     if (r == 0)
         *ret = (struct path){mount_get(w->cur.mnt), d};
     else

@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 
+#include <vfs/notify.h>
+
 #include "vfs_internal.h"
 
 int path_stat(const struct path *p, struct stat *ret)
@@ -45,6 +47,14 @@ int vfs_fstat(struct file *f, struct stat *ret)
     return 0;
 }
 
+static int setattr_told(const struct path *p, const struct setattr *s, const struct cred *c)
+{
+    int r = inode_setattr(p->dentry->inode, s, c);
+    if (r == 0)
+        vfs_notify_path(p, s->valid & ATTR_SIZE ? IN_MODIFY : IN_ATTRIB);
+    return r;
+}
+
 int vfs_chmod(struct task *t, const struct path *p, uint32_t mode)
 {
     struct inode *i = p->dentry->inode;
@@ -61,7 +71,7 @@ int vfs_chmod(struct task *t, const struct path *p, uint32_t mode)
     if ((mode & S_ISGID) && !cred_in_group(t->cred, a.gid) && !cred_capable(t->cred, CAP_FSETID))
         mode &= ~(uint32_t)S_ISGID;
     struct setattr s = {.valid = ATTR_MODE, .mode = mode};
-    return inode_setattr(i, &s, t->cred);
+    return setattr_told(p, &s, t->cred);
 }
 
 int vfs_chown(struct task *t, const struct path *p, uint32_t uid, uint32_t gid)
@@ -91,7 +101,7 @@ int vfs_chown(struct task *t, const struct path *p, uint32_t uid, uint32_t gid)
         if (a.mode & S_IXGRP)
             s.mode &= ~(uint32_t)S_ISGID;
     }
-    return s.valid ? inode_setattr(i, &s, c) : 0;
+    return s.valid ? setattr_told(p, &s, c) : 0;
 }
 
 int vfs_truncate(struct task *t, const struct path *p, int64_t size)
@@ -107,5 +117,5 @@ int vfs_truncate(struct task *t, const struct path *p, int64_t size)
     if (r < 0)
         return r;
     struct setattr s = {.valid = ATTR_SIZE | ATTR_MTIME | ATTR_MTIME_NOW, .size = (uint64_t)size};
-    return inode_setattr(i, &s, t->cred);
+    return setattr_told(p, &s, t->cred);
 }

@@ -27,22 +27,24 @@
 #define RING_CTL_CLOSE 5   /* cancels what is in flight, unmaps SQ and CQ */
 
 /* One region, the same in every stub, sharing its upper 32 address bits below (seccomp compares
- * one high word and a range of low words). Guests may use addresses below STUB_REGION. */
-#define STUB_REGION 0x7e0000000000
+ * one high word and a range of low words). Guests may use addresses below STUB_REGION. It lies below
+ * where the host puts its own mappings (they begin within 1 TiB + 32 GiB of the end), and so high that
+ * a guest's stack and mappings are where ThreadSanitizer wants them, above 0x7e8000000000. */
+#define STUB_REGION 0x7ef000000000
 #define STUB_TEXT STUB_REGION /* read, execute */
 #define STUB_TEXT_SIZE 0x10000
-#define STUB_REQ 0x7e0000010000 /* mapper lists and filters; read-only to the guest */
+#define STUB_REQ 0x7ef000010000 /* mapper lists and filters; read-only to the guest */
 #define STUB_REQ_SIZE 0x10000
-#define STUB_RO 0x7e0000020000 /* read-only page of the process; poller words */
+#define STUB_RO 0x7ef000020000 /* read-only page of the process; poller words */
 #define STUB_RO_SIZE 0x10000
-#define STUB_LANES 0x7e0000100000
+#define STUB_LANES 0x7ef000100000
 #define LANE_SIZE 0x8000 /* lane and alternate stack */
 #define LANE_COUNT 4096
 #define STUB_LANES_END (STUB_LANES + LANE_COUNT * LANE_SIZE)
 #define STUB_RINGS \
-    0x7e0010000000 /* SQ and CQ of lanes that asked: lane i's at i * RING_SLOT_SIZE */
+    0x7ef010000000 /* SQ and CQ of lanes that asked: lane i's at i * RING_SLOT_SIZE */
 #define RING_SLOT_SIZE 0x80000
-#define STUB_REGION_END 0x7e0080000000
+#define STUB_REGION_END 0x7ef080000000
 
 /* Offsets in a lane */
 #define LANE_CALL 0

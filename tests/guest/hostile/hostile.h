@@ -45,13 +45,13 @@ int64_t now_ms(void);
 /* A thread of this process runs fn(arg) for ever. */
 void thread_start(void *(*fn)(void *arg), void *arg);
 
-/* hostile_calls.c */
+/* calls.c */
 void case_calls(void);
 void case_calls_user(void);
 void case_abis(void);
 void case_big_io(void);
 void case_paths(void);
-/* hostile_lane.c */
+/* lane.c */
 void case_lane_random(void);
 void case_lane_words(void);
 void case_lane_frame(void);
@@ -62,7 +62,7 @@ void case_stub_futex(void);
 void case_mask_spin(void);
 void case_queue(void);
 void case_slot(void);
-/* hostile_bombs.c */
+/* bombs.c */
 void case_fork_bomb(void);
 void case_thread_bomb(void);
 void case_memory_bomb(void);

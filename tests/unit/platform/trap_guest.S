@@ -75,7 +75,7 @@ guest_posted:                           /* as guest_echo, by the call slot; chec
         mov     $0x7fffffff, %r14d
 1:      mov     $500, %eax
         lea     2f(%rip), %rcx
-        mov     $0x7e0000000000, %r11
+        mov     $0x7ef000000000, %r11
         mov     %r14d, %r13d
         add     $1, %r13d               /* overflow, sign; no carry */
         stc
@@ -100,7 +100,7 @@ guest_lost_gs:                          /* a posted call after GS was loaded */
         mov     %eax, %gs
         mov     $500, %eax
         lea     1f(%rip), %rcx
-        mov     $0x7e0000000000, %r11
+        mov     $0x7ef000000000, %r11
         jmp     *%r11
         syscall
 1:      jmp     guest_done

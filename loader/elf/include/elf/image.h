@@ -67,15 +67,6 @@ struct script_plan {
 };
 int script_parse(const void *head, size_t head_len, struct script_plan *ret);
 
-/**
- * elf_stack_build - the initial stack: strings, auxv, envp, argv, argc.
- * @buf: receives the image of [ret_sp, top); @buf_size bounds it
- * @execfn, @random16, AT_PLATFORM strings go on the stack too
- * @strings: argc + envc NUL-terminated strings one after the other, @strings_len bytes in all
- * @auxv: pairs without AT_NULL, AT_RANDOM, AT_EXECFN and AT_PLATFORM, which are added here
- * Return: 0 and the image in the last ret->bytes bytes of @buf (16-aligned sp); -E2BIG when it or
- * auxv does not fit; -EINVAL when @strings does not hold exactly argc + envc strings.
- */
 struct elf_stack {
     uint64_t top; /* guest address behind the stack */
     uint32_t argc, envc;
@@ -91,6 +82,16 @@ struct elf_stack_result {
     size_t bytes;      /* of the image, ends at top */
     uint64_t auxv[64]; /* the pairs as written, AT_NULL terminated */
 };
+
+/**
+ * elf_stack_build - the initial stack: strings, auxv, envp, argv, argc.
+ * @buf: receives the image of [ret_sp, top); @buf_size bounds it
+ * @execfn, @random16, AT_PLATFORM strings go on the stack too
+ * @strings: argc + envc NUL-terminated strings one after the other, @strings_len bytes in all
+ * @auxv: pairs without AT_NULL, AT_RANDOM, AT_EXECFN and AT_PLATFORM, which are added here
+ * Return: 0 and the image in the last ret->bytes bytes of @buf (16-aligned sp); -E2BIG when it or
+ * auxv does not fit; -EINVAL when @strings does not hold exactly argc + envc strings.
+ */
 int elf_stack_build(const struct elf_stack *s, uint8_t *buf, size_t buf_size,
                     struct elf_stack_result *ret);
 

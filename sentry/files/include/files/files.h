@@ -45,6 +45,23 @@ int timerfd_set(struct file *f, uint32_t flags, const struct itimerspec *value,
                 struct itimerspec *ret_old);
 int timerfd_get(struct file *f, struct itimerspec *ret);
 
+/* --- inotify.c, signalfd.c --- */
+
+#define INOTIFY_INSTANCES_MAX 1024u /* of the sandbox */
+#define INOTIFY_WATCHES_MAX 65536u
+#define INOTIFY_EVENTS_MAX 16384u /* queued on one instance */
+
+/* @flags: O_NONBLOCK. */
+struct file *inotify_new(uint32_t flags);
+/* Watch @p (a reference is taken) for @mask (IN_*, checked by the caller). The watch's number;
+ * -EINVAL when @f is none, -EEXIST (IN_MASK_CREATE), -ENOSPC, -ENOMEM. */
+int inotify_watch(struct file *f, const struct path *p, uint32_t mask);
+int inotify_unwatch(struct file *f, int32_t wd); /* -EINVAL */
+
+/* @mask: bit n-1 = signal n. @flags: O_NONBLOCK. */
+struct file *signalfd_new(uint64_t mask, uint32_t flags);
+int signalfd_change(struct file *f, uint64_t mask); /* -EINVAL when @f is none */
+
 /* --- epoll.c --- */
 
 #define EPOLL_NEST_MAX 5        /* epolls inside epolls */
@@ -63,7 +80,7 @@ void epoll_file_gone(struct file *f);
 bool epoll_item_get(struct file *ep, unsigned n, int *ret_fd, uint32_t *ret_events,
                     uint64_t *ret_data);
 
-/* --- socketpair.c, socket_msg.c: AF_UNIX --- */
+/* --- socketpair.c, socket_opt.c: AF_UNIX --- */
 
 #define SOCKET_BUFFER_DEFAULT 212992u /* bytes queued towards one socket */
 #define SOCKET_BUFFER_MAX (4u << 20)

@@ -24,8 +24,6 @@ struct timer_spec { /* ns; 0 = off */
 int itimer_set(struct process *p, int which, const struct timer_spec *new,
                struct timer_spec *ret_old);
 
-/* A clockid of this process's threads or a global one that timers can use? */
-bool posix_timer_clock_valid(struct task *t, int32_t clock);
 /* @notify SIGEV_*, @target a tid of this process for SIGEV_THREAD_ID. Returns the timer's id,
  * -EINVAL, -EAGAIN (limit), -ENOMEM. */
 int posix_timer_create(struct task *t, int32_t clock, int notify, int signo, uint64_t value,

@@ -43,7 +43,7 @@ struct sigaction_abi { /* rt_sigaction's */
 };
 
 struct sig_pending {
-    sigset_t_abi set;
+    _Atomic(sigset_t_abi) set; /* read without the lock by signal_pending() */
     struct list_head queue; /* struct sig_queued: siginfo of each */
     uint32_t count;
 };
@@ -116,6 +116,8 @@ sysret_t signal_restart_block(struct call *c);
 /* Change the mask; recomputes and wakes others for signals that moved. */
 void signal_set_blocked(struct task *t, sigset_t_abi blocked);
 
+enum signal_outcome { SIGNAL_NONE, SIGNAL_REGS, SIGNAL_EXIT, SIGNAL_STOP };
+
 /**
  * signal_deliver - on the way back to the guest: take pending signals; stop, continue, kill, or set
  * up a handler's frame and change the registers.
@@ -128,7 +130,6 @@ void signal_set_blocked(struct task *t, sigset_t_abi blocked);
  * task must exit with *ret_status (group), SIGNAL_STOP: stopped; wait until continued, call again.
  * Context: may park (writes guest memory).
  */
-enum signal_outcome { SIGNAL_NONE, SIGNAL_REGS, SIGNAL_EXIT, SIGNAL_STOP };
 enum signal_outcome signal_deliver(struct task *t, bool in_call, uint32_t nr, sysret_t *result,
                                    int32_t *ret_status);
 

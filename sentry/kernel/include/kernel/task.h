@@ -84,9 +84,10 @@ struct process {
     struct sig_pending shared_pending;
     bool group_exiting;
     int32_t exit_status; /* as wait4 reports it */
-    bool stopped, continued_unreported, stop_unreported;
+    _Atomic(bool) stopped; /* written under the lock, read without */
+    bool continued_unreported, stop_unreported;
     int32_t stop_signal;
-    int32_t cld_notify;   /* CLD_STOPPED, CLD_CONTINUED to tell the parent; 0 (sigdeliver.c) */
+    _Atomic(int32_t) cld_notify; /* CLD_STOPPED, CLD_CONTINUED to tell the parent; 0 (sigdeliver.c) */
     struct task *execing; /* task that waits for the others to leave */
     struct wait_queue exec_wait; /* fires when thread_count becomes 1 */
 
@@ -128,18 +129,19 @@ struct task {
     struct pf_thread *thread;
     struct lane *lane;
     struct list_head poll_link; /* service/ */
-    void *service;              /* service/'s own state of this task; free()d with the task */
+    _Atomic(void *) service;    /* service/'s own state of this task; free()d with the task */
 
     /* --- process->lock --- */
     enum task_state state; /* RUNNING: thread is there and may be asked for its CPU time */
-    sigset_t_abi blocked, saved_blocked;
+    _Atomic(sigset_t_abi) blocked; /* written under the lock, read without */
+    sigset_t_abi saved_blocked;
     bool restore_blocked; /* sigsuspend, ppoll...: put saved_blocked back after delivery */
     struct sig_pending pending;
-    bool exit_requested; /* leave at the next chance: group exit or exec */
+    _Atomic(bool) exit_requested; /* leave at the next chance: group exit or exec */
 
     /* owner only */
     struct call call; /* the slot call in progress */
-    bool in_call;
+    _Atomic(bool) in_call; /* the owner's; /proc reads it */
     stack_abi altstack;
     uint64_t fs_base;
     uint64_t clear_child_tid, set_child_tid;

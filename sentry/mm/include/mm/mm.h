@@ -117,7 +117,7 @@ struct mm_layout {
 };
 void mm_set_layout(struct mm *mm, const struct mm_layout *l); /* also sets brk */
 void mm_get_layout(struct mm *mm, struct mm_layout *ret);
-/* Stack: a growing mapping below @top of at most @limit bytes; returns its highest address. */
+/* Stack: a growing mapping below the top of user space, of at most @limit bytes; returns its highest address. */
 int64_t mm_map_stack(struct mm *mm, uint64_t limit, bool exec);
 /* exe of the process, for /proc/PID/exe; an opaque reference kept for the caller. */
 void mm_set_exe(struct mm *mm, void *exe, void (*put)(void *));
@@ -193,6 +193,8 @@ void uio_fini(struct uio *u);
 ssize_t uio_copy_to_user(struct uio *u, const void *src, size_t n);
 ssize_t uio_copy_from_user(struct uio *u, void *dst, size_t n);
 ssize_t uio_zero_user(struct uio *u, size_t n);
+/* The next @n bytes are about to be written piece by piece: back them all at once. A hint. */
+void uio_expect(struct uio *u, size_t n);
 /* Host addresses of the next bytes, populated and (write = true) writable, for direct host I/O:
  * fills up to max iovecs covering at most n bytes, returns how many, or -EFAULT. Valid until the
  * caller parks or unpins; pinned: the ranges are not given away until uio_unpin. */

@@ -288,6 +288,5 @@ extern struct vfs_hooks g_vfs_hooks;
 
 /* Permission to run: O_PATH-free open for exec with MAY_EXEC and regular-file checks. */
 struct file *vfs_open_exec(struct task *t, int dirfd, const char *name, unsigned lookup_flags);
-/* inotify and friends hook in here later: vfs_notify(dir, name, mask). */
 
 #endif
