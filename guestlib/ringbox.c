@@ -56,6 +56,24 @@ static int64_t raw_call(uint64_t nr, const uint64_t *a)
     return ret;
 }
 
+/* Through the stub, as a patched call site does: a signal finds the thread there, and the call ends
+ * before a handler runs that might make calls of its own. The stub goes on behind the syscall
+ * instruction, or at it when the call has to trap. */
+static int64_t post_call(uint64_t nr, const uint64_t *a)
+{
+    register uint64_t r10 __asm__("r10") = a[3];
+    register uint64_t r8 __asm__("r8") = a[4];
+    register uint64_t r9 __asm__("r9") = a[5];
+    register uint64_t r11 __asm__("r11") = STUB_TEXT;
+    int64_t ret;
+
+    __asm__ volatile("lea 1f(%%rip), %%rcx\n\tjmp *%%r11\n\tsyscall\n1:"
+                     : "=a"(ret), "+r"(r11)
+                     : "a"(nr), "D"(a[0]), "S"(a[1]), "d"(a[2]), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "memory");
+    return ret;
+}
+
 static int64_t control(uint64_t command, uint64_t arg)
 {
     return raw_call(RING_CTL_NR, (const uint64_t[6]){command, arg});
@@ -373,15 +391,5 @@ int64_t ringbox_call(struct ringbox *rb, unsigned nr, uint64_t a0, uint64_t a1, 
         return -EINVAL;
     if (!rb->inside)
         return raw_call(nr, args);
-    uint32_t spins = 0;
-    struct lane_slot *s = &rb->lane->call;
-    s->nr = nr;
-    memcpy(s->arg, args, sizeof args);
-    ring_store_release(&s->state, SLOT_POSTED); /* pairs with the Sentry's acquire */
-    if (poller_sleeps(rb))
-        control(RING_CTL_KICK, 0);
-    while (ring_load_acquire(&s->state) != SLOT_FREE)
-        if (spin(&spins))
-            control(RING_CTL_IDLE, 0); /* returns when the slot has been answered */
-    return s->nr == CALL_SLOW ? raw_call(nr, args) : (int64_t)s->arg[0];
+    return post_call(nr, args);
 }

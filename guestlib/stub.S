@@ -59,7 +59,7 @@
 
         .section .stub, "ax", @progbits
         .globl  stub_start, stub_end, stub_list, stub_notify_ip, stub_fork, stub_thread
-        .globl  stub_handler, stub_restorer, stub_call, stub_call_posted, stub_call_end
+        .globl  stub_handler, stub_restorer, stub_call, stub_call_posted, stub_call_end, stub_call_saved, stub_call_exit
         .p2align 6
 stub_start:
 
@@ -124,6 +124,7 @@ stub_call_wait:
         lahf
         seto    %al
         mov     %rax, %gs:PRIV_SAVE + 40
+stub_call_saved:
         movzbl  %gs:POLLER, %eax
         shl     $6, %eax
         movabs  $STUB_RO, %rdi
@@ -172,6 +173,7 @@ stub_call_wait:
         add     $127, %al               /* overflow again if it was set */
         sahf
         jmp     *%gs:PRIV_SAVE
+stub_call_exit:
 
 /* The mapper. rbx = operation, r12 = result of the last call. */
 stub_notify:

@@ -31,6 +31,7 @@
 #define UC_R10 (UC_REGS + 8 * 2)
 #define UC_R8 (UC_REGS + 8 * 0)
 #define UC_R9 (UC_REGS + 8 * 1)
+#define UC_RCX (UC_REGS + 8 * 14)
 #define UC_RIP (UC_REGS + 8 * 16)
 #define UC_SEGMENTS 184
 #define UC_FPSTATE 224
@@ -41,8 +42,11 @@
 #define UC_F_SS 6ULL /* SIGCONTEXT_SS | STRICT_RESTORE_SS */
 #define SEGMENTS (0x33ULL | 0x2bULL << 48)
 #define EFLAGS_USER 0x250dd5ULL /* CF PF AF ZF SF TF DF OF RF AC ID */
+#define EFLAGS_LAHF 0xd5ULL     /* CF PF AF ZF SF */
+#define EFLAGS_OF 0x800ULL
 #define EFLAGS_ALWAYS 0x202ULL
 
+#define SYSCALL_SIZE 2
 #define TRAP_PAGE_FAULT 14
 #define PF_ERR_WRITE 2U
 #define PF_ERR_FETCH 16U
@@ -102,6 +106,7 @@ static void event_signal(struct pf_thread *t, int signo, const struct lane_slot 
         return;
     }
     ret->kind = PF_EVENT_EXCEPTION;
+    ret->in_posted_call = signo == SIGTRAP && ret->si_code == TRAP_TRACE && in_stub(ret->rip);
     if ((signo == SIGSEGV || signo == SIGBUS) && ret->trapno == TRAP_PAGE_FAULT) {
         ret->kind = PF_EVENT_FAULT;
         ret->access = ret->err & PF_ERR_FETCH   ? PF_ACCESS_EXEC
@@ -144,6 +149,55 @@ static bool fault_of_lost_base(struct pf_thread *t, const struct pf_event *e)
     return true;
 }
 
+static uint64_t priv_word(struct pf_thread *t, unsigned offset)
+{
+    return ring_read64(&t->lane->priv[(offset - LANE_PRIV) / 8]);
+}
+
+/* The call that the thread waits for has been answered: do the rest of the stub's work for it. */
+static void posted_call_end(struct pf_thread *t, struct pf_event *ret)
+{
+    struct pf_regs regs;
+    uint32_t reply = *(volatile uint32_t *)&t->lane->call.nr;
+
+    trap_thread_get_regs(t, &regs);
+    if (ret->rip >= stub_addr(stub_call_saved)) {
+        uint64_t flags = priv_word(t, PRIV_SAVE + 40); /* lahf in ah, overflow in al */
+        regs.rdi = priv_word(t, PRIV_SAVE + 8);
+        regs.rsi = priv_word(t, PRIV_SAVE + 16);
+        regs.rdx = priv_word(t, PRIV_SAVE + 24);
+        regs.r10 = priv_word(t, PRIV_SAVE + 32);
+        regs.eflags = (regs.eflags & ~(EFLAGS_LAHF | EFLAGS_OF)) | (flags >> 8 & EFLAGS_LAHF) |
+                      (flags & 1 ? EFLAGS_OF : 0);
+    }
+    regs.rip = priv_word(t, PRIV_RETURN);
+    regs.rax = ring_read64(&t->lane->call.arg[0]);
+    if (reply != CALL_DONE) {
+        regs.rip -= SYSCALL_SIZE;
+        regs.rax = priv_word(t, PRIV_NR);
+    }
+    trap_thread_set_regs(t, &regs);
+    ring_store_relaxed(&t->lane->guest.call_parked, 0);
+    ret->rip = regs.rip;
+}
+
+/* Interrupted in a posted call. On the way to the post nothing has happened yet, so the thread goes
+ * back to the syscall instruction of its site, with number and arguments in place. Behind the post
+ * the call ends first. */
+static void interrupt_in_stub(struct pf_thread *t, struct pf_event *ret)
+{
+    uint64_t at = ret->rip;
+
+    if (at >= stub_addr(stub_call_posted) && at < stub_addr(stub_call_exit)) {
+        ret->in_posted_call = ring_load_acquire(&t->lane->call.state) != SLOT_FREE;
+        if (!ret->in_posted_call)
+            posted_call_end(t, ret);
+    } else if (at >= stub_addr(stub_call) && at < stub_addr(stub_call_posted)) {
+        ret->rip = read_word(t, UC_RCX) - SYSCALL_SIZE;
+        *frame_word(t->lane, t->frame, UC_RIP) = ret->rip;
+    }
+}
+
 bool trap_thread_event(struct pf_thread *t, struct pf_event *ret)
 {
     struct lane_slot s;
@@ -173,6 +227,7 @@ bool trap_thread_event(struct pf_thread *t, struct pf_event *ret)
             trap_thread_reply(t, &(struct pf_reply){.kind = PF_REPLY_RESUME});
             return false;
         }
+        interrupt_in_stub(t, ret);
     } else {
         event_signal(t, (int)signo, &s, ret);
         return !fault_of_lost_base(t, ret);

@@ -255,6 +255,11 @@ uint64_t trap_vdso_addr(void)
     return g_trap.vdso;
 }
 
+static uint64_t trap_post_addr(void)
+{
+    return STUB_CALL;
+}
+
 struct ring_poller_word *trap_poller_words(void)
 {
     return (struct ring_poller_word *)(void *)g_trap.ro;
@@ -288,6 +293,7 @@ const struct platform_ops *trap_platform(void)
         .as_pidfd = trap_as_pidfd,
         .thread_cpu_ns = trap_thread_cpu_ns,
         .vdso_addr = trap_vdso_addr,
+        .post_addr = trap_post_addr,
         .print_filters = trap_print_filters,
     };
     return &ops;

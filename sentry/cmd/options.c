@@ -20,6 +20,7 @@
 
 #define PIDS_DEFAULT 4096
 #define PIDS_MAX 30000
+#define PATCH_AFTER_DEFAULT 8
 #define MEMORY_MAX (64ULL << 40)
 #define CPUS_LIST_MAX 256 /* as in run.c */
 
@@ -254,6 +255,16 @@ static int set_stats(struct run_options *o, const char *v)
     return 0;
 }
 
+static int set_patch(struct run_options *o, const char *v)
+{
+    uint64_t n = PATCH_AFTER_DEFAULT;
+
+    if (v && (!parse_number(v, 1000000, &n) || n == 0))
+        return bad("patch", v, "a number of calls");
+    o->patch_after = (uint32_t)n;
+    return 0;
+}
+
 static int set_net(struct run_options *o, const char *v)
 {
     (void)o;
@@ -278,6 +289,7 @@ static const struct option_row rows[] = {
     {"net", "none", set_net, "network"},
     {"trace", "[FILE]", set_trace, "print every system call (default: to stderr)"},
     {"stats", "[text|json][,FILE]", set_stats, "print counters at the end"},
+    {"patch", "[N]", set_patch, "call sites post instead of trapping after N traps (default 8)"},
     {"rw", NULL, NULL, NULL},
     {"bind", "SRC:DST[:ro|rw]", NULL, NULL},
     {"tmpfs", "DST", NULL, NULL},

@@ -185,7 +185,8 @@ static int sentry_setup(struct run *r, struct boot_config *boot, struct memfile 
                                 .io_engine = r->o.io_engine,
                                 .trace = r->o.trace_file != NULL,
                                 .trace_fd = r->trace_fd,
-                                .stats = r->o.stats};
+                                .stats = r->o.stats,
+                                .patch_after = r->o.patch_after};
     e = service_init(&sc);
     if (e)
         return cmd_error("%s: %s", r->o.io_engine == IO_URING ? "--io uring: io_uring" : "pollers",

@@ -153,6 +153,8 @@ static void fork_fields(struct mm *child, struct mm *parent)
     memcpy(child->hot, parent->hot, sizeof child->hot);
     child->hot_next = parent->hot_next;
     child->exe = mm_exe_hold(parent);
+    memcpy(child->areas, parent->areas, sizeof child->areas);
+    child->area_count = parent->area_count;
 }
 
 struct mm *mm_fork(struct mm *parent)

@@ -45,6 +45,8 @@
 #define MM_VMAS_MAX 65530u   /* as Linux' default max_map_count; tests at limit and limit + 1 */
 #define MM_VSIZE_MAX (128ULL << 40) /* bytes of VMAs of one address space: TSan needs 120 TiB */
 #define HOT_PAGES 8u
+#define TEXT_AREAS_MAX 16u
+#define TEXT_AREA_SIZE (16ULL << 10)
 #define NO_OFF UINT64_MAX
 
 /* Flags of a VMA. */
@@ -109,6 +111,11 @@ struct pending_unmap {
     uint64_t addr, len;
 };
 
+struct mm_text_area { /* text.c: constant once counted, but for used */
+    uint64_t start;
+    uint32_t used; /* bytes */
+};
+
 struct fwindow;
 struct tcache { /* one translation: addresses [start, end) are at ptr */
     uint64_t start, end;
@@ -163,6 +170,8 @@ struct mm {
     struct mm_limits limits;
     struct mm_layout layout;
     struct mm_exe_ref *exe;
+    struct mm_text_area areas[TEXT_AREAS_MAX];
+    _Atomic(unsigned) area_count; /* grows; read without the lock */
 };
 
 /* The executable, shared by the address spaces forked from one exec. */

@@ -23,6 +23,13 @@ enum served_state {
     SERVED_GONE,    /* host thread released */
 };
 
+/* A call site that has trapped. */
+#define PATCH_SEEN 64u
+struct patch_seen {
+    uint64_t end; /* address behind its syscall instruction */
+    uint32_t count;
+};
+
 /* One task as its poller sees it; freed with the task. Only the owner's thread touches it, but for
  * attention_link and the change to SERVED_GONE (poller->lock). */
 struct served {
@@ -47,6 +54,7 @@ struct served {
     struct as_watch *watch;
     struct sq *sq;         /* submission queue, if it asked for one */
     int64_t call_start_ns; /* --trace and --stats */
+    struct patch_seen seen[PATCH_SEEN];
 };
 
 #define SERVED_ON_BUSY 0
@@ -65,6 +73,7 @@ struct as_watch {
 
 struct poller_stats {
     uint64_t rounds, sleeps, spins_ns, events, faults, interrupts, parks, again;
+    uint64_t patches, patch_fails;
     uint64_t calls[SYS_NR_MAX][2]; /* by call slot, by trap */
     uint64_t call_ns[SYS_NR_MAX];
 };
@@ -122,6 +131,9 @@ int served_attach(struct task *t, struct task *near);
 void served_detach(struct task *t);
 void served_quiesce(struct task *t);
 void served_kick(struct task *t);
+
+/* patch.c: before an event is acted on, in SERVED_CALL; may park. true: the thread just goes on. */
+bool patch_event(struct served *s, struct pf_event *e);
 
 /* sq.c */
 bool sq_ready(const struct sq *q);

@@ -130,6 +130,11 @@ static void interrupt_late(struct timer *t)
 {
     struct served *s = container_of(t, struct served, deadline);
 
+    /* It may have answered, or wait for a call: the answer is heard when that has ended. */
+    if (s->state != SERVED_GUEST) {
+        (void)timer_arm(t, NULL, clock_now_ns(CLOCK_MONOTONIC) + INTERRUPT_DEADLINE_NS);
+        return;
+    }
     log_info("service", "tid=%d does not answer its interrupt: killed", s->task->tid);
     mm_kill(s->task->mm);
 }
@@ -161,6 +166,7 @@ int served_attach(struct task *t, struct task *near)
         task_get(t);
     s->attached = true;
     s->epoch++;
+    memset(s->seen, 0, sizeof s->seen);
     s->poller = p;
     s->state = SERVED_GUEST;
     t->service = s; /* freed with the task; from here on it can be kicked */
@@ -407,7 +413,7 @@ static void call_start(struct served *s, const uint64_t *args, uint32_t nr, uint
     }
     call_begin(c, t, nr, args == c->args ? NULL : args, how);
     atomic_store_explicit(&t->in_call, true, memory_order_relaxed);
-    if (unlikely(s->sq) && sys_row(nr)->sq == SQ_NO)
+    if (unlikely(s->sq) && sys_row(nr)->sq != SQ_YES)
         sq_settle(s->sq);
     if (nr < SYS_NR_MAX)
         s->poller->stats->calls[nr][s->by_trap]++;
@@ -457,7 +463,7 @@ static void event_fault(struct served *s, const struct pf_event *e)
     event_finish(s, false, 0, 0);
 }
 
-static void event_run(struct served *s, const struct pf_event *e)
+static void event_run(struct served *s, struct pf_event *e)
 {
     struct task *t = s->task;
 
@@ -466,6 +472,13 @@ static void event_run(struct served *s, const struct pf_event *e)
     if (s->interrupt_sent && e->kind == PF_EVENT_INTERRUPTED) {
         s->interrupt_sent = false;
         timer_cancel(&s->deadline);
+    }
+    if (g_service.cfg.patch_after || e->in_posted_call) {
+        set_state(s, SERVED_CALL);
+        if (patch_event(s, e)) {
+            reply_event(s, &(struct pf_reply){.kind = PF_REPLY_RESUME});
+            return;
+        }
     }
     switch ((enum pf_event_kind)e->kind) {
     case PF_EVENT_SYSCALL:

@@ -74,6 +74,8 @@ void service_stats_print(int fd, bool json)
         sum.interrupts += s->interrupts;
         sum.parks += s->parks;
         sum.again += s->again;
+        sum.patches += s->patches;
+        sum.patch_fails += s->patch_fails;
     }
     dprintf(fd, json ? "{" : "");
     print_counter(fd, json, "sleeps", sum.sleeps);
@@ -82,6 +84,8 @@ void service_stats_print(int fd, bool json)
     print_counter(fd, json, "interrupts", sum.interrupts);
     print_counter(fd, json, "parks", sum.parks);
     print_counter(fd, json, "again", sum.again);
+    print_counter(fd, json, "patches", sum.patches);
+    print_counter(fd, json, "patch_fails", sum.patch_fails);
     if (json)
         dprintf(fd, "\"calls\":[");
     else

@@ -15,6 +15,9 @@ foreach(case ${E2E_CASES})
     if(RINGBOX_SANITIZE AND name IN_LIST E2E_SANITIZED)
         set_property(TEST e2e/${name} PROPERTY LABELS e2e sanitized)
     endif()
+    add_test(NAME e2e-patch/${name}
+        COMMAND ${CMAKE_CURRENT_LIST_DIR}/compare $<TARGET_FILE:ringbox> ${case} --patch=1)
+    set_tests_properties(e2e-patch/${name} PROPERTIES LABELS e2e SKIP_RETURN_CODE 77 TIMEOUT 600)
 endforeach()
 
 # Attacks from inside, one sandbox a case; the names stand in the program.

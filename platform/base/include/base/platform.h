@@ -72,6 +72,7 @@ struct pf_event {
     uint32_t access;
     int32_t signo, si_code;
     uint32_t trapno, err; /* as in the host frame */
+    bool in_posted_call;  /* INTERRUPTED: its call waits to be taken. EXCEPTION: step in the stub */
 };
 
 /* What the thread does before it goes on. Zero-initialise; PF_REPLY_RET is the common case. */
@@ -156,6 +157,11 @@ struct platform_ops {
     /* Guest address of a vDSO that stays mapped in every address space, for AT_SYSINFO_EHDR; NULL member
      * or 0: none. Its fallback calls arrive like any other. */
     uint64_t (*vdso_addr)(void);
+
+    /* Guest address to which code may jump to post a call instead of trapping (rax = number, rcx =
+     * address behind the site's own syscall instruction, where it goes on; preserves all but rax,
+     * rcx, r11), the same in every address space. NULL member or 0: calls only trap. */
+    uint64_t (*post_addr)(void);
 
     /* Print filters for `doctor --filters`; returns lines printed. */
     int (*print_filters)(void);

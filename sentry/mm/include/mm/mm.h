@@ -203,6 +203,35 @@ void uio_unpin(struct uio *u);
 void uio_advance(struct uio *u, size_t n);
 void uio_rewind(struct uio *u); /* to the start */
 
+/* --- program text (text.c): what the Sentry itself writes into it --- */
+
+/* One change: @len bytes at @addr, which must still be @was. Up to 8 bytes, in one page. */
+struct mm_text_edit {
+    uint64_t addr;
+    uint8_t len;
+    uint8_t was[8], bytes[8];
+};
+/**
+ * mm_text_edit - change code that threads may be running, in order of @e, all in one page. The page
+ * becomes this address space's own; the guest's rights do not change.
+ * Each change is seen whole or not at all. 0; -EACCES: no private mapping that can be executed and
+ * not written; -EAGAIN: the bytes are others now, or not mapped; -ENOMEM; -ESRCH.
+ */
+int mm_text_edit(struct mm *mm, const struct mm_text_edit *e, unsigned n);
+
+/* Could mm_text_edit() change this page? 0, -EACCES, -EAGAIN. */
+int mm_text_editable(struct mm *mm, uint64_t addr);
+
+/* Room for code beside the text: slots that the guest can execute and not write. Inherited by
+ * fork. A guest that unmaps or replaces them has no patches to thank but its own. */
+#define MM_TEXT_SLOT 64u
+/* Fill a new slot within 32-bit reach of @near: fill(slot's address, bytes, arg). */
+int mm_text_slot(struct mm *mm, uint64_t near,
+                 void (*fill)(uint64_t addr, uint8_t bytes[MM_TEXT_SLOT], void *arg), void *arg,
+                 uint64_t *ret_addr);
+/* The slot that @addr lies in: false when it is in none. @ret: its bytes as they are now. */
+bool mm_text_slot_at(struct mm *mm, uint64_t addr, uint64_t *ret_addr, uint8_t ret[MM_TEXT_SLOT]);
+
 /* --- reports --- */
 
 struct mm_stats {

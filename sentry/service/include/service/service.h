@@ -18,6 +18,7 @@ struct service_config {
     bool trace;
     int trace_fd;
     bool stats;
+    uint32_t patch_after; /* traps of a site until it is patched; 0: never */
 };
 
 /* Creates pollers and their I/O engines (before confinement). */

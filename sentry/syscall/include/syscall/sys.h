@@ -80,10 +80,11 @@ typedef uaddr_t arg_BUF_IN;
 
 enum sys_when { WHEN_NOW, WHEN_WAIT };
 enum sys_support { SUPPORT_NONE, SUPPORT_PARTIAL, SUPPORT_FULL };
-/* SQ_YES: needs no registers, may come through a submission queue or the call slot. SQ_NO: through
- * an SQ it completes with -EINVAL; through the call slot it is answered SLOW and comes again by
- * trap. */
-enum sys_sq { SQ_NO, SQ_YES };
+/* SQ_YES: needs no registers, may come through a submission queue or the call slot. SQ_SLOT: acts on
+ * the caller's signals or identity, so it must be the caller's only call: by the slot, but no SQ.
+ * SQ_NO: through an SQ it completes with -EINVAL; through the call slot it is answered SLOW and
+ * comes again by trap. */
+enum sys_sq { SQ_NO, SQ_YES, SQ_SLOT };
 
 struct sys_row {
     const char *name;
