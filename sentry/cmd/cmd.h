@@ -37,7 +37,7 @@ struct run_options {
     int io_engine;
     const char *trace_file; /* "" = stderr, NULL = off */
     bool stats, stats_json;
-    uint32_t patch_after; /* 0: no patching */
+    uint32_t patch_after;   /* 0: no patching */
     const char *stats_file; /* NULL: stderr */
     char **command;
 };

@@ -65,9 +65,10 @@ extern const uint8_t stub_fork[];      /* child of the template: r8 = memory fil
                                           its own request pages */
 extern const uint8_t stub_thread[];    /* new guest thread: rdx = frame, r9 = lane */
 extern const uint8_t stub_call[], stub_call_posted[], stub_call_end[]; /* start, posted, copy end */
-extern const uint8_t stub_call_saved[], stub_call_exit[]; /* waiting part: from here on registers and
+extern const uint8_t stub_call_saved[],
+    stub_call_exit[];                /* waiting part: from here on registers and
                                                              flags are in PRIV_SAVE; its end */
-extern const uint8_t stub_handler[];                                   /* of every signal */
+extern const uint8_t stub_handler[]; /* of every signal */
 extern const uint8_t stub_restorer[];
 
 static inline uint64_t stub_addr(const uint8_t *entry)
