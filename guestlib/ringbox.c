@@ -292,8 +292,6 @@ bool ringbox_queueable(unsigned nr)
         SYS_setgid,
         SYS_setgroups,
         SYS_sethostname,
-        SYS_signalfd,
-        SYS_signalfd4,
         SYS_setregid,
         SYS_setresgid,
         SYS_setresuid,
