@@ -130,7 +130,7 @@ static int open_inside(struct ringbox *rb, uint32_t entries)
     if (r)
         return (int)r;
     rb->lane = (struct lane *)(uintptr_t)u.lane_addr;
-    rb->pollers = (const struct ring_poller_word *)(uintptr_t)STUB_RO;
+    rb->pollers = (const struct ring_poller_word *)(uintptr_t)u.pollers_addr;
     rb->ring.sq = (struct ring_sqe *)(uintptr_t)u.sq_addr;
     rb->ring.cq = (const struct ring_cqe *)(uintptr_t)u.cq_addr;
     rb->ring.sentry = &rb->lane->sentry;
@@ -292,8 +292,6 @@ bool ringbox_queueable(unsigned nr)
         SYS_setgid,
         SYS_setgroups,
         SYS_sethostname,
-        SYS_signalfd,
-        SYS_signalfd4,
         SYS_setregid,
         SYS_setresgid,
         SYS_setresuid,

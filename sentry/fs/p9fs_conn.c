@@ -43,6 +43,7 @@ struct p9_conn {
 
     struct spin lock; /* RANK_OBJECT_PEER */
     bool dead, fds_lost, timer_on;
+    uint32_t transacting; /* requests between start and end */
     struct p9_req *slots[P9_TAGS]; /* by tag; CLUNK: answer ignored */
     uint32_t free_tags;
     struct list_head tag_waiters;
@@ -440,15 +441,25 @@ static int send_all(struct p9_conn *c, struct iovec *iov, int n)
     return 0;
 }
 
+/* One timer for all requests, running while there are any: an idle sandbox has none to wake it. It is
+ * armed and cancelled under the lock, so that the last answer cannot cancel the next request's. */
 static void deadline_start(struct p9_conn *c, struct p9_req *r)
 {
     spin_lock(&c->lock);
-    bool arm = c->io && !c->timer_on && !c->dead;
-    if (arm)
+    c->transacting++;
+    if (c->io && !c->timer_on && !c->dead) {
         c->timer_on = true;
-    spin_unlock(&c->lock);
-    if (arm)
         (void)timer_arm(&c->timer, c->timer_base, r->deadline_ns);
+    }
+    spin_unlock(&c->lock);
+}
+
+static void deadline_end(struct p9_conn *c)
+{
+    spin_lock(&c->lock);
+    if (--c->transacting == 0 && c->timer_on && timer_cancel_nowait(&c->timer))
+        c->timer_on = false;
+    spin_unlock(&c->lock);
 }
 
 int p9_transact(struct p9_conn *c, struct p9_req *r)
@@ -479,6 +490,7 @@ int p9_transact(struct p9_conn *c, struct p9_req *r)
         wait_reading(c, r);
     while (!r->done)
         fiber_park();
+    deadline_end(c);
     return r->result;
 }
 

@@ -381,6 +381,7 @@ static struct sq *sq_new(struct served *s, struct ring_setup *u)
     u->sq_addr = q->guest_addr;
     u->cq_addr = q->guest_addr + cq_at;
     u->lane_addr = lane;
+    u->pollers_addr = STUB_RO;
     return q;
 }
 

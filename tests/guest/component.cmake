@@ -67,6 +67,7 @@ add_guest_test(proc)
 add_guest_test(fileio)
 add_guest_test(path)
 add_guest_test(patch)
+target_include_directories(guest_patch PRIVATE ${CMAKE_SOURCE_DIR}/ring/include)
 add_guest_test(storm)
 
 # Attacks on the sandbox from inside; only ever run in one (tests/e2e/hostile.sh).

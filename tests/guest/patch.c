@@ -9,6 +9,8 @@
 #include <sys/time.h>
 #include <ucontext.h>
 
+#include <ring/abi.h>
+
 #include "guest.h"
 
 #define RED 16
@@ -133,7 +135,7 @@ static void rip_check(const ucontext_t *uc)
 {
     uint64_t rip = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
 
-    if (rip >= 0x7e0000000000 && rip < 0x7e0080000000)
+    if (rip >= STUB_REGION && rip < STUB_REGION_END)
         guest_equal(__FILE__, __LINE__, "rip in the stub", (long long)rip, 0);
     for (unsigned i = 0; i < area_count; i++)
         if (rip >= areas[i][0] && rip < areas[i][1])

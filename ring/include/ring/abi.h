@@ -16,7 +16,9 @@
 #ifndef RING_ABI_H
 #define RING_ABI_H
 
-#define RING_ABI_VERSION 1
+/* Raise it with every change of what a program with libringbox inside relies on: another number, and
+ * it makes plain calls. Addresses are told by RING_CTL_SETUP and may change without. */
+#define RING_ABI_VERSION 2
 /* Reserved call number: ENOSYS natively; inside a sandbox arg0 = a RING_CTL_* command. */
 #define RING_CTL_NR 4095
 #define RING_CTL_VERSION 0 /* returns RING_ABI_VERSION */
@@ -148,6 +150,7 @@ struct ring_setup {
     uint32_t sq_entries, cq_entries; /* in: powers of two, 1..RING_MAX_ENTRIES; cq >= sq */
     uint64_t sq_addr, cq_addr;       /* out */
     uint64_t lane_addr;              /* out */
+    uint64_t pollers_addr;           /* out: RO_POLLERS struct ring_poller_word */
 };
 #define RING_MAX_ENTRIES 4096u
 

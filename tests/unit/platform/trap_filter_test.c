@@ -204,10 +204,10 @@ static void memory_of_guest(void **state)
         {1ULL << 63, 0x1000, false},
         {~0xfffULL, 0x1000, false},
         {~0xfffULL, 0x2000, false},
-        {0x3f0000000000, 0x3f0000000000, true},
-        {0x3f0000000000, 0x3f0000000001, false},
-        {0x3f00ffffffff, 0x3eff00000001, true},
-        {0x3f00ffffffff, 0x3eff00000002, false},
+        {STUB_REGION / 2, STUB_REGION / 2, true},
+        {STUB_REGION / 2, STUB_REGION / 2 + 1, false},
+        {STUB_REGION / 2 + 0xffffffff, STUB_REGION / 2 - 0xffffffff, true},
+        {STUB_REGION / 2 + 0xffffffff, STUB_REGION / 2 - 0xfffffffe, false},
     };
     (void)state;
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {

@@ -16,7 +16,7 @@
 static void version(void **state)
 {
     (void)state;
-    assert_int_equal(RING_ABI_VERSION, 1);
+    assert_int_equal(RING_ABI_VERSION, 2);
     assert_int_equal(RING_CTL_NR, 4095);
     assert_int_equal(RING_CTL_VERSION, 0);
     assert_int_equal(RING_CTL_SETUP, 1);
@@ -71,7 +71,10 @@ static void queues(void **state)
     OFFSET(ring_cqe, flags, 16);
     OFFSET(ring_cqe, sq_taken, 20);
     OFFSET(ring_cqe, tag, 28);
-    assert_int_equal(sizeof(struct ring_setup), 32);
+    assert_int_equal(sizeof(struct ring_setup), 40);
+    OFFSET(ring_setup, sq_addr, 8);
+    OFFSET(ring_setup, lane_addr, 24);
+    OFFSET(ring_setup, pollers_addr, 32);
     assert_int_equal(sizeof(struct ring_poller_word), 64);
 }
 
