@@ -43,7 +43,7 @@ struct p9_conn {
 
     struct spin lock; /* RANK_OBJECT_PEER */
     bool dead, fds_lost, timer_on;
-    uint32_t transacting; /* requests between start and end */
+    uint32_t transacting;          /* requests between start and end */
     struct p9_req *slots[P9_TAGS]; /* by tag; CLUNK: answer ignored */
     uint32_t free_tags;
     struct list_head tag_waiters;
