@@ -22,7 +22,7 @@
 
 #include "private.h"
 
-#define INTERRUPT_DEADLINE_NS 10000000000LL /* a loaded host may not run the thread for seconds */
+#define INTERRUPT_DEADLINE_NS 5000000000LL /* a loaded host may not run the thread for seconds */
 
 static void call_execute(struct served *s);
 
