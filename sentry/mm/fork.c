@@ -18,6 +18,7 @@
 struct fork_state {
     struct mm *parent, *child;
     bool map_files;
+    bool copy_hot; /* nobody but the caller can write to the parent's memory */
     uint64_t populate_left;
 };
 
@@ -82,7 +83,10 @@ static uint64_t piece_end(const struct mm *mm, uint64_t at, uint64_t end, bool *
     return end;
 }
 
-/* A page that both will write at once: the child gets its own, the parent keeps its rights. */
+/* A page that both will write at once: the child gets its own, the parent keeps its rights. Only
+ * with one task: another one could write this page after it is copied and then a later page, and
+ * the child would see the second write without the first. Lists that thread libraries mend in the
+ * child count on that order. Pages that lose their rights keep it: who writes one waits for us. */
 static int fork_hot(struct fork_state *f, struct vma *cv, const struct seg *s)
 {
     uint64_t len = s->r.end - s->r.start;
@@ -131,8 +135,8 @@ static int fork_vma(struct fork_state *f, struct vma *v)
         s = seg_cut(f->parent, s, at, end);
         if (!s)
             return -ENOMEM;
-        hot = hot && s->kind == SEG_MEM && !s->cow && (s->hprot & PROT_WRITE) && s->hprot > 0 &&
-              !(v->flags & VMA_SHARED);
+        hot = hot && f->copy_hot && s->kind == SEG_MEM && !s->cow && (s->hprot & PROT_WRITE) &&
+              s->hprot > 0 && !(v->flags & VMA_SHARED);
         int r = s->fresh ? 0 : hot ? fork_hot(f, cv, s) : fork_seg(f, v, cv, s);
         if (r < 0)
             return r;
@@ -172,6 +176,7 @@ struct mm *mm_fork(struct mm *parent)
     struct fork_state f = {.parent = parent,
                            .child = child,
                            .map_files = files <= EAGER_FILES,
+                           .copy_hot = refcount_read(&parent->ref) == 1,
                            .populate_left = POPULATE_BUDGET};
     fork_fields(child, parent);
     for (struct vma *v = vma_of(rtree_first(&parent->vmas)); v && r == 0; v = vma_next(v))

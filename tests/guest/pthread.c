@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 
 #define THREADS 8
@@ -480,15 +481,62 @@ static void case_fork_in_threads(void)
     join(4);
 }
 
+#define ORDER_PAGES 257
+#define ORDER_FORKS 64
+
+static volatile unsigned *g_ordered[2]; /* pages far apart */
+static atomic_bool g_order_end;
+
+/* Steps through both pages in turn: none is ever more than one ahead, and the first is never behind. */
+static void *order_writer(void *arg)
+{
+    (void)arg;
+    for (unsigned n = 1; !atomic_load_explicit(&g_order_end, memory_order_relaxed); n++) {
+        *g_ordered[0] = n;
+        *g_ordered[1] = n;
+    }
+    return NULL;
+}
+
+/* What a child sees of two pages that another thread writes is from one moment: never the second
+ * write without the first. */
+static void case_fork_write_order(void)
+{
+    pthread_t t;
+    char *m = mmap(NULL, ORDER_PAGES * 4096UL, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                   -1, 0);
+    CHECK(m != MAP_FAILED);
+    memset(m, 1, ORDER_PAGES * 4096UL);
+    for (int i = 1; i < ORDER_PAGES - 1; i += 2) /* to give fork work between the two */
+        CHECK_EQ(mprotect(m + i * 4096L, 4096, PROT_READ), 0);
+    g_ordered[0] = (volatile unsigned *)(void *)m;
+    g_ordered[1] = (volatile unsigned *)(void *)(m + (ORDER_PAGES - 1) * 4096L);
+    *g_ordered[0] = *g_ordered[1] = 0;
+    CHECK_EQ(pthread_create(&t, NULL, order_writer, NULL), 0);
+    WAIT_FOR(*g_ordered[1]);
+    for (int i = 0; i < ORDER_FORKS; i++) {
+        pid_t pid = fork();
+        CHECK(pid >= 0);
+        if (pid == 0) {
+            unsigned first = *g_ordered[0], second = *g_ordered[1];
+            _exit(first - second > 1);
+        }
+        CHECK_EQ(guest_wait(pid), 0);
+    }
+    atomic_store(&g_order_end, true);
+    CHECK_EQ(pthread_join(t, NULL), 0);
+    CHECK_EQ(munmap(m, ORDER_PAGES * 4096UL), 0);
+}
+
 #define CASE(n)      \
     {                \
 #n, case_##n \
     }
 static const struct guest_case cases[] = {
-    CASE(mutex),           CASE(mutex_kinds),    CASE(mutex_robust),     CASE(mutex_shared),
-    CASE(cond_queue),      CASE(cond_broadcast), CASE(cond_timeout),     CASE(barrier),
-    CASE(semaphore),       CASE(rwlock),         CASE(create_join),      CASE(detached),
-    CASE(cancel),          CASE(once_keys),      CASE(exit_from_thread), CASE(leader_exits_first),
-    CASE(fork_in_threads),
+    CASE(mutex),           CASE(mutex_kinds),      CASE(mutex_robust),     CASE(mutex_shared),
+    CASE(cond_queue),      CASE(cond_broadcast),   CASE(cond_timeout),     CASE(barrier),
+    CASE(semaphore),       CASE(rwlock),           CASE(create_join),      CASE(detached),
+    CASE(cancel),          CASE(once_keys),        CASE(exit_from_thread), CASE(leader_exits_first),
+    CASE(fork_in_threads), CASE(fork_write_order),
 };
 GUEST_MAIN(cases)
