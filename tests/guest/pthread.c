@@ -443,22 +443,28 @@ static void case_exit_from_thread(void)
     CHECK_EQ(WEXITSTATUS(guest_wait(pid)), 33);
 }
 
+static int g_release[2];
+
 static void *outlives(void *arg)
 {
+    char c;
     (void)arg;
-    guest_sleep_ms(30);
+    CHECK_EQ(read(g_release[0], &c, 1), 1);
     _exit(44);
 }
 
 static void case_leader_exits_first(void)
 {
+    CHECK_EQ(pipe(g_release), 0);
     pid_t pid = fork();
+    CHECK(pid >= 0);
     if (pid == 0) {
         start(1, outlives);
         pthread_exit(NULL); /* the process lives on */
     }
     guest_sleep_ms(10);
     CHECK_EQ(waitpid(pid, NULL, WNOHANG), 0);
+    CHECK_EQ(write(g_release[1], "x", 1), 1);
     CHECK_EQ(WEXITSTATUS(guest_wait(pid)), 44);
 }
 
