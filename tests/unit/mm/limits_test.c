@@ -61,14 +61,15 @@ static void limits(void **state)
     assert_true(map_anon(mm, 0, 512 * K, PROT_NONE, PRIV) > 0);
     assert_int_equal(map_anon(mm, 0, 4096, PROT_NONE, PRIV), -ENOMEM);
     mm_set_limits(mm, &(struct mm_limits){UINT64_MAX, UINT64_MAX, UINT64_MAX});
-    int64_t big = map_anon(mm, 0, 32ULL << 30, PROT_NONE, PRIV | MAP_NORESERVE);
+    /* Holes in a reservation: VMAs without host mappings, of which this process may have as many. */
+    int64_t big = map_anon(mm, 0, 1ULL << 30, PROT_NONE, PRIV | MAP_NORESERVE);
     assert_true(big > 0);
     int64_t r = 0;
     unsigned n = 0;
     for (; n < 70000 && r >= 0; n++)
-        r = mm_mprotect(mm, (uint64_t)big + n * 8192ULL, 4096, RW, NULL);
+        r = mm_munmap(mm, (uint64_t)big + n * 8192ULL + 4096, 4096, NULL);
     assert_int_equal(r, -ENOMEM);
-    assert_true(n > 30000 && n < 33000);
+    assert_in_range(n, 65500, 65530);
     mm_put(mm);
 }
 
