@@ -20,6 +20,7 @@
 
 #include <base/err.h>
 #include <kernel/futex.h>
+#include <kernel/ipc.h>
 #include <kernel/itimer.h>
 #include <mm/mm.h>
 
@@ -263,11 +264,18 @@ void task_exit(struct task *t, int32_t status)
     if (t->thread)
         g_kernel_hooks.task_detach(t);
     struct mm *mm = task_take_mm(t, NULL);
-    if (last)
+    if (last) {
         process_vfork_release(p);
+        ipc_process_exit(p);
+    }
+    if (last && mm && mm_counted(mm)) {
+        mm_put(mm); /* who waits for the process finds its shared memory detached */
+        mm = NULL;
+    }
     bool first = task_leave(t, status, &work) && p == g_first_process;
     exit_work_finish(&work);
-    mm_put(mm);
+    if (mm)
+        mm_put(mm);
     if (first)
         g_kernel_hooks.init_exited(p, p->exit_status);
     task_put(t); /* the thread list's */

@@ -106,6 +106,7 @@ struct process {
     int64_t start_ns;             /* monotonic */
     struct itimers *itimers;      /* kernel/itimer.c */
     void *posix_timers;
+    struct list_head sem_undos; /* kernel/ipc_sem.c */
     void *controlling_tty;
     char comm[TASK_COMM_LEN]; /* of the leader, kept for zombies */
     uint32_t exit_uid;        /* real uid when the last thread left */
