@@ -23,6 +23,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <base/count.h>
 #include <base/err.h>
 #include <base/log.h>
 
@@ -415,6 +416,7 @@ static size_t clunks_encode(struct p9_conn *c, uint8_t *buf, size_t cap)
         c->free_tags--;
         len += (size_t)n;
         c->messages++;
+        count_add(COUNT_p9_messages, 1);
     }
     spin_unlock(&c->lock);
     return len;
