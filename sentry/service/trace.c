@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <base/count.h>
+#include <patch/patch.h>
 #include <ring/barrier.h>
 
 #include "private.h"
@@ -49,6 +50,33 @@ void stats_local_add(struct served *s)
 static void print_counter(int fd, bool json, const char *name, uint64_t v)
 {
     dprintf(fd, json ? "\"%s\":%llu," : "%-14s %llu\n", name, (unsigned long long)v);
+}
+
+static void print_patches(int fd, bool json)
+{
+    const struct mm_text_counters *c = &mm_text_counters;
+    char name[48];
+
+    for (unsigned i = 0; i < MM_TEXT_SHAPES; i++) {
+        snprintf(name, sizeof name, "sites_%s", patch_shape_name(i));
+        print_counter(fd, json, name, c->sites[i]);
+    }
+    for (unsigned i = 0; i < MM_TEXT_REASONS; i++) {
+        snprintf(name, sizeof name, "refused_%s", patch_reason_name(i));
+        if (c->refused[i])
+            print_counter(fd, json, name, c->refused[i]);
+    }
+    for (unsigned i = 0; i < MM_TEXT_REASONS; i++) {
+        snprintf(name, sizeof name, "traps_%s", patch_reason_name(i));
+        if (c->traps[i])
+            print_counter(fd, json, name, c->traps[i]);
+    }
+    print_counter(fd, json, "text_images", c->images);
+    print_counter(fd, json, "text_image_bytes", c->image_bytes);
+    print_counter(fd, json, "text_images_dropped", c->dropped);
+    print_counter(fd, json, "text_mapped", c->mapped);
+    print_counter(fd, json, "text_mapped_sites", c->mapped_sites);
+    print_counter(fd, json, "text_switched", c->switched);
 }
 
 static void print_calls(int fd, bool json)
@@ -96,6 +124,7 @@ void service_stats_print(int fd, bool json)
 #define COUNT(name, text) print_counter(fd, json, #name, count_get(COUNT_##name));
 #include <base/counts.def>
 #undef COUNT
+    print_patches(fd, json);
     if (json)
         dprintf(fd, "\"calls\":[");
     else
