@@ -486,6 +486,7 @@ int p9_transact(struct p9_conn *c, struct p9_req *r)
     if (r->data.iov_len)
         iov[n++] = r->data;
     c->messages++;
+    count_add(COUNT_p9_messages, 1);
     (void)send_all(c, iov, n); /* a failure completes r as well */
     fmutex_unlock(&c->send_lock);
     if (!c->io)

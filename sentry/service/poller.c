@@ -28,7 +28,6 @@
 #define SPIN_NS 60000   /* about what a sleep and a wake cost where IPIs are dear */
 #define QUIET_ROUNDS 64 /* empty looks until a lane is quiet */
 #define QUIET_BATCH 2   /* quiet lanes looked at in a round */
-#define CLOCK_ROUNDS 16 /* rounds between looks at clock, timers, completions, quiet lanes */
 
 struct service g_service;
 static _Thread_local struct poller *tls_poller;
@@ -183,6 +182,7 @@ static void poller_sleep(struct poller *p, int64_t until_timer_ns)
     atomic_store_explicit(&p->word->asleep, 0, memory_order_release);
     (void)any_lane_has_work(p); /* who rang becomes busy */
     p->last_work_ns = clock_now_ns(CLOCK_MONOTONIC);
+    stats_time(p, &p->stats->asleep_ns, p->last_work_ns);
 }
 
 static void poller_loop(void *arg)
@@ -204,7 +204,11 @@ static void poller_loop(void *arg)
         more |= io_round(p->io) > 0;
         int64_t next = timer_run(p->timers);
         int64_t now = clock_now_ns(CLOCK_MONOTONIC);
-        if (more || p->last_work_ns == 0)
+        more |= p->last_work_ns == 0;
+        stats_time(p, more ? &p->stats->working_ns : &p->stats->spinning_ns, now);
+        if (unlikely(g_service.cfg.stats))
+            stats_batch(p);
+        if (more)
             p->last_work_ns = now;
         else if (now - p->last_work_ns > SPIN_NS)
             poller_sleep(p, next == INT64_MAX ? -1 : next);
@@ -236,7 +240,8 @@ static int poller_init(struct poller *p, unsigned index, const struct service_co
     p->timers = timer_base_new(kick_fiber_sched, p);
     if (!p->stats || !p->sched || !p->timers)
         return -ENOMEM;
-    return io_create((enum io_engine)cfg->io_engine, &p->io);
+    int r = stats_init(p->stats, cfg->stats);
+    return r ? r : io_create((enum io_engine)cfg->io_engine, &p->io);
 }
 
 static void *poller_main(void *arg)
