@@ -413,6 +413,7 @@ int attend(struct attended *a, const sigset_t *signals)
         .a = a, .start_ns = now_ns(), .timeout_ns = INT64_MAX, .end_ns = INT64_MAX};
     if (a->timeout_s > 0)
         s.timeout_ns = s.start_ns + (int64_t)(a->timeout_s * 1e9);
+    signal(SIGPIPE, SIG_IGN); /* the Sentry may end while it is told something */
     s.signals = signalfd(-1, signals, SFD_CLOEXEC | SFD_NONBLOCK);
     for (unsigned i = 0; i < CLIENTS_MAX; i++)
         s.clients[i].fd = -1;

@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 #include <base/count.h>
-#include <ring/barrier.h>
 
 #include "private.h"
 
@@ -63,9 +62,11 @@ void stats_latency(struct poller_stats *s, uint32_t nr, int64_t ns)
 
 void stats_local_add(struct served *s)
 {
+    uint64_t n[LANE_LOCAL_COUNT] = {0};
+
+    lane_local_counts(s->lane, n);
     for (unsigned i = 0; i < LANE_LOCAL_COUNT; i++)
-        tally_add(&s->poller->stats->calls[local_nrs[i]][CALL_WAY_LOCAL],
-                  ring_read64(&s->lane->local[i]));
+        tally_add(&s->poller->stats->calls[local_nrs[i]][CALL_WAY_LOCAL], n[i]);
 }
 
 void stats_time(struct poller *p, struct tally *to, int64_t now_ns)

@@ -176,6 +176,17 @@ run 0 kill busy
 ended 137
 grep -q 'trap-free' "$tmp/stats.out" || bad "statistics are not printed when the sandbox is killed"
 
+# A guest's names reach no terminal as they are.
+script='printf "\033]0;x\007\"\\\\\n" >/proc/self/comm; echo up; read -r x </dev/zero'
+start escapes
+run 0 ps escapes
+LC_ALL=C grep -q '[^ -~]' "$tmp/out" && bad "ps prints what is not text"
+grep -q ' ?\]0;x' "$tmp/out" || bad "ps escapes: $(cat "$tmp/out")"
+run 0 ps --json escapes
+python3 -c 'import json, sys; assert "]0;x" in json.load(open(sys.argv[1]))[0]["name"]' "$tmp/out" || bad "ps --json escapes"
+run 0 kill escapes
+ended 137
+
 # --- names ---
 script=$idle
 start twin
