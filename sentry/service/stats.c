@@ -284,7 +284,9 @@ static void batches_write(FILE *to, bool json)
 {
     bool first = true;
 
-    fprintf(to, json ? "\"batches\":[" : "\nbatches: calls taken in %u rounds of a poller\n",
+    fprintf(to,
+            json ? "\"batches\":["
+                 : "\nbatches: calls taken between two looks at the clock, %u rounds at most\n",
             (unsigned)CLOCK_ROUNDS);
     for (unsigned b = 0; b < BATCH_BUCKETS; b++) {
         uint64_t n = sum(offsetof(struct poller_stats, batches) + b * sizeof(struct tally));
