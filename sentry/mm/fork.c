@@ -153,6 +153,7 @@ static void fork_fields(struct mm *child, struct mm *parent)
     child->brk = parent->brk;
     child->mmap_top = parent->mmap_top;
     child->limits = parent->limits;
+    child->counted = parent->counted;
     child->layout = parent->layout;
     memcpy(child->hot, parent->hot, sizeof child->hot);
     child->hot_next = parent->hot_next;

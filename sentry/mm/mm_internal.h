@@ -166,6 +166,7 @@ struct mm {
     int64_t rss_time_ns;
     uint64_t rss_cached, rss_file_cached;
     bool lock_future;
+    bool counted;      /* mm_set_counted */
     uint32_t barriers; /* registered membarrier commands */
     struct mm_limits limits;
     struct mm_layout layout;
@@ -354,7 +355,6 @@ uint64_t ua_load32(const void *src, uint32_t *ret);
 uint64_t ua_cmpxchg32(void *p, uint32_t *expected, uint32_t desired, uint32_t *ret_done);
 
 /* shm.c: memory of MAP_SHARED | MAP_ANONYMOUS */
-struct mappable *shm_new(uint64_t len);                         /* one reference, or ERR_PTR */
 int shm_remove(struct mappable *m, uint64_t off, uint64_t len); /* -EOPNOTSUPP: other files */
 
 #endif

@@ -100,7 +100,7 @@ void place_mode(struct poller *p)
     struct list_head *const lists[] = {&p->busy, &p->quiet};
     struct served *s;
 
-    p->stats->mode_changes++;
+    tally_add(&p->stats->mode_changes, 1);
     p->spins = handing_over(p) ? 0 : g_service.spins;
     p->placing++;
     if (g_service.cfg.roam) {
@@ -176,7 +176,7 @@ static bool rekick_one(struct served *s, int64_t now)
         slot_wake(&s->lane->call);
     if (event)
         slot_wake(&s->lane->event);
-    s->poller->stats->rekicks++;
+    tally_add(&s->poller->stats->rekicks, 1);
     s->kick_again = MIN(2 * s->kick_again, (int64_t)REKICK_MAX_NS);
     s->kick_ns = now + s->kick_again;
     return true;
@@ -202,7 +202,7 @@ void served_woken(struct served *s)
 {
     struct poller *p = s->poller;
 
-    p->stats->wakes++;
+    tally_add(&p->stats->wakes, 1);
     s->kick_again = REKICK_NS;
     s->kick_ns = clock_now_ns(CLOCK_MONOTONIC) + REKICK_NS;
     if (list_empty(&s->kick_link))

@@ -189,7 +189,7 @@ static void poller_sleep(struct poller *p, int64_t now, int64_t until_timer_ns)
     atomic_thread_fence(memory_order_seq_cst); /* pairs with the posters' and poller_kick()'s */
     if (!any_lane_has_work(p) && !fiber_any_ready() && !atomic_load(&p->inbox_full) &&
         !atomic_load(&p->stop)) {
-        p->stats->sleeps++;
+        tally_add(&p->stats->sleeps, 1);
         io_sleep(p->io, &p->word->asleep, 1, until_timer_ns);
     }
     atomic_store_explicit(&p->word->asleep, 0, memory_order_release);
@@ -214,7 +214,7 @@ static void poller_look(struct poller *p)
         p->last_work_ns = now;
         return;
     }
-    p->stats->spins_ns += (uint64_t)passed;
+    tally_add(&p->stats->spins_ns, (uint64_t)passed);
     if (now - p->last_work_ns >= policy_spin_ns(&p->policy, now))
         poller_sleep(p, now, next == INT64_MAX ? -1 : next);
     else

@@ -168,6 +168,10 @@ struct platform_ops {
      * rcx, r11), the same in every address space. NULL member or 0: calls only trap. */
     uint64_t (*post_addr)(void);
 
+    /* Where the jump goes instead when the number is known to be @nr: code that answers from what the
+     * lane's ident says (ring/abi.h), with the same registers. NULL member or 0: none for this call. */
+    uint64_t (*local_addr)(uint32_t nr);
+
     /* Print filters for `doctor --filters`; returns lines printed. */
     int (*print_filters)(void);
 };
