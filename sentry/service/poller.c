@@ -27,6 +27,7 @@
 
 #define SPIN_NS 60000   /* about what a sleep and a wake cost where IPIs are dear */
 #define QUIET_ROUNDS 64 /* empty looks until a lane is quiet */
+#define INBOX_BATCH 64  /* things out of the inbox before the lanes have their turn */
 #define QUIET_BATCH 2   /* quiet lanes looked at in a round */
 #define CLOCK_ROUNDS 16 /* rounds between looks at clock, timers, completions, quiet lanes */
 
@@ -101,7 +102,7 @@ static bool inbox_run(struct poller *p)
     struct served *s;
     bool any = false;
 
-    while (inbox_take(p, &c, &s)) {
+    for (unsigned n = 0; n < INBOX_BATCH && inbox_take(p, &c, &s); n++) {
         any = true;
         if (c)
             served_run_again(c);
