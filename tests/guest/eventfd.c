@@ -74,7 +74,7 @@ static void blocking_write(void)
     CHECK(read(fd, &v, 8) == 8 && v == 3);
 }
 
-static void *read_later(void *arg)
+static void *read_nearly_full(void *arg)
 {
     uint64_t v;
 
@@ -94,7 +94,7 @@ static void write_too_much(void)
 
     CHECK(write(fd, &v, 8) == 8);
     CHECK(poll(&p, 1, 0) == 1 && p.revents == POLLOUT);
-    CHECK(pthread_create(&t, NULL, read_later, &fd) == 0);
+    CHECK(pthread_create(&t, NULL, read_nearly_full, &fd) == 0);
     v = 5;
     CHECK(write(fd, &v, 8) == 8);
     pthread_join(t, NULL);

@@ -49,13 +49,13 @@ enum way { BY_SLOT, BY_EVENT, BY_QUEUE, WAYS };
 
 /* Shared by the generations. */
 struct totals {
-    uint64_t posted, spawned, spawn_failed, signals, violations;
+    uint64_t posted, spawned, spawn_failed, signals, violations, full;
     uint64_t counts[SYS_NR_MAX][WAYS];
     uint64_t succeeded[SYS_NR_MAX]; /* by slot */
 };
 static struct totals *g_totals;
 static uint64_t g_seed, g_target, g_posted;
-static bool g_scribble;
+static bool g_scribble, g_full;
 
 /* --- posting --- */
 
@@ -135,7 +135,7 @@ static void post_any_event(struct guest *g)
 
     if (atomic_load(&g->thread.interrupting) && !chance(8)) {
         signo = TRAP_INTERRUPT;
-    } else if (chance(16)) {
+    } else if (chance(64)) {
         signo = others[below(ARRAY_SIZE(others))];
         if (chance(2)) { /* a page fault */
             args[0] = any_address();
@@ -301,7 +301,10 @@ static void population_keep(void)
     failures = r ? failures + 1 : 0;
     if (failures % 1000 == 999)
         kill_all();
-    if (failures > 200000) {
+    if (failures > 20000 &&
+        r == -ENOMEM) { /* what outlives processes (shared memory, files) fills it */
+        g_full = true;
+    } else if (failures > 200000) {
         fprintf(stderr, "no process can be made any more: %d, seed %llu\n", r,
                 (unsigned long long)g_seed);
         abort();
@@ -329,6 +332,11 @@ static void generation_end(void)
         for (unsigned i = 0; i < BOX_GUESTS; i++)
             interrupt_answer(&box_guests[i]);
         fiber_yield();
+    }
+    if (g_full) {
+        g_totals->full++;
+        box_stop();
+        return;
     }
     int r = -1;
     for (unsigned n = 0; r && n < 1000; n++, fiber_yield())
@@ -386,7 +394,7 @@ static void drive(void)
 
     if (g_scribble && pthread_create(&t, NULL, scribbler, NULL))
         abort();
-    for (uint64_t round = 0; g_posted < g_target; round++) {
+    for (uint64_t round = 0; g_posted < g_target && !g_full; round++) {
         if (round % 8 == 0)
             population_keep();
         if (round % 4096 == 0 && memfile_used(box_memfile()) > MEMORY_HIGH)
@@ -476,12 +484,14 @@ static unsigned report(int64_t ms, uint64_t min)
     printf(
         "%llu entries in %.1f s (%.0f a second); %u rows, each at least %llu times by slot, %llu "
         "by "
-        "event, %llu by queue; %llu processes (%llu could not be), %llu signals, %llu violations\n",
+        "event, %llu by queue; %llu processes (%llu could not be), %llu signals, %llu violations, "
+        "%llu generations ended by full memory\n",
         (unsigned long long)g_totals->posted, (double)ms / 1e3,
         (double)g_totals->posted * 1e3 / (double)(ms + 1), rows, (unsigned long long)least[BY_SLOT],
         (unsigned long long)least[BY_EVENT], (unsigned long long)least[BY_QUEUE],
         (unsigned long long)g_totals->spawned, (unsigned long long)g_totals->spawn_failed,
-        (unsigned long long)g_totals->signals, (unsigned long long)g_totals->violations);
+        (unsigned long long)g_totals->signals, (unsigned long long)g_totals->violations,
+        (unsigned long long)g_totals->full);
     fflush(stdout);
     return rare;
 }
