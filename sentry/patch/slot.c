@@ -68,26 +68,46 @@ void patch_init(uint64_t post, uint64_t (*local)(uint32_t nr), uint32_t after)
     mm_text_init(&ops, after);
 }
 
+static const struct {
+    const char *name, *text;
+} shapes[MM_TEXT_SHAPES] =
+    {
+        [MM_TEXT_IMM] = {"immediate", "a register set to a number"},
+        [MM_TEXT_ONE] = {"one", "another instruction"},
+        [MM_TEXT_MORE] = {"several", "several instructions"},
+        [MM_TEXT_PAD] = {"padding", "by way of padding"},
+},
+  reasons[MM_TEXT_REASONS] = {
+      [MM_TEXT_NEW] = {"new", "site not changed yet"},
+      [MM_TEXT_CALL] = {"call", "call only comes by trap"},
+      [MM_TEXT_SHAPE] = {"shape", "code not understood"},
+      [MM_TEXT_ROOM] = {"room", "no room for a jump"},
+      [MM_TEXT_TARGET] = {"target", "perhaps entered half-way"},
+      [MM_TEXT_OWN] = {"own", "not a file's text"},
+      [MM_TEXT_WRITABLE] = {"writable", "text can be written to"},
+      [MM_TEXT_REACH] = {"reach", "no room in a jump's reach"},
+      [MM_TEXT_FULL] = {"full", "a limit"},
+      [MM_TEXT_LIVE] = {"live", "waits for the next image"},
+      [MM_TEXT_GS] = {"gs", "process has its own GS base"},
+      [MM_TEXT_SLOW] = {"slow", "changed, sent back to the trap"},
+};
+
 const char *patch_shape_name(enum mm_text_shape shape)
 {
-    static const char *const names[MM_TEXT_SHAPES] = {
-        [MM_TEXT_IMM] = "immediate",
-        [MM_TEXT_ONE] = "one",
-        [MM_TEXT_MORE] = "several",
-        [MM_TEXT_PAD] = "padding",
-    };
+    return shapes[shape].name;
+}
 
-    return names[shape];
+const char *patch_shape_text(enum mm_text_shape shape)
+{
+    return shapes[shape].text;
 }
 
 const char *patch_reason_name(enum mm_text_reason reason)
 {
-    static const char *const names[MM_TEXT_REASONS] = {
-        [MM_TEXT_NEW] = "new",           [MM_TEXT_CALL] = "call",     [MM_TEXT_SHAPE] = "shape",
-        [MM_TEXT_ROOM] = "room",         [MM_TEXT_TARGET] = "target", [MM_TEXT_OWN] = "own",
-        [MM_TEXT_WRITABLE] = "writable", [MM_TEXT_REACH] = "reach",   [MM_TEXT_FULL] = "full",
-        [MM_TEXT_LIVE] = "live",         [MM_TEXT_GS] = "gs",         [MM_TEXT_SLOW] = "slow",
-    };
+    return reasons[reason].name;
+}
 
-    return names[reason];
+const char *patch_reason_text(enum mm_text_reason reason)
+{
+    return reasons[reason].text;
 }

@@ -28,8 +28,8 @@
 #include "private.h"
 
 #define QUIET_ROUNDS 64 /* empty looks until a lane is quiet */
+#define INBOX_BATCH 64  /* things out of the inbox before the lanes have their turn */
 #define QUIET_BATCH 2   /* quiet lanes looked at in a round */
-#define CLOCK_ROUNDS 16 /* rounds between looks at clock, timers, completions, quiet lanes */
 
 struct service g_service;
 static _Thread_local struct poller *tls_poller;
@@ -102,7 +102,7 @@ static bool inbox_run(struct poller *p)
     struct served *s;
     bool any = false;
 
-    while (inbox_take(p, &c, &s)) {
+    for (unsigned n = 0; n < INBOX_BATCH && inbox_take(p, &c, &s); n++) {
         any = true;
         if (c)
             served_run_again(c);
@@ -197,6 +197,7 @@ static void poller_sleep(struct poller *p, int64_t now, int64_t until_timer_ns)
     atomic_store_explicit(&p->word->asleep, 0, memory_order_release);
     (void)any_lane_has_work(p); /* who rang becomes busy */
     p->last_work_ns = clock_now_ns(CLOCK_MONOTONIC);
+    stats_time(p, &p->stats->asleep_ns, p->last_work_ns);
     policy_slept(&p->policy, p->last_work_ns);
 }
 
@@ -212,11 +213,14 @@ static void poller_look(struct poller *p)
 
     if (policy_look(&p->policy, now, poller_active(p), lost))
         place_mode(p);
-    if (more || p->last_work_ns == 0) {
+    more |= p->last_work_ns == 0;
+    stats_time(p, more ? &p->stats->working_ns : &p->stats->spinning_ns, now);
+    if (unlikely(g_service.cfg.stats))
+        stats_batch(p);
+    if (more) {
         p->last_work_ns = now;
         return;
     }
-    tally_add(&p->stats->spins_ns, (uint64_t)passed);
     if (now - p->last_work_ns >= policy_spin_ns(&p->policy, now))
         poller_sleep(p, now, next == INT64_MAX ? -1 : next);
     else
@@ -266,7 +270,8 @@ static int poller_init(struct poller *p, unsigned index, const struct service_co
     p->timers = timer_base_new(kick_fiber_sched, p);
     if (!p->stats || !p->sched || !p->timers)
         return -ENOMEM;
-    return io_create((enum io_engine)cfg->io_engine, &p->io);
+    int r = stats_init(p->stats, cfg->stats);
+    return r ? r : io_create((enum io_engine)cfg->io_engine, &p->io);
 }
 
 static void *poller_main(void *arg)

@@ -15,9 +15,11 @@
  */
 void patch_init(uint64_t post, uint64_t (*local)(uint32_t nr), uint32_t after);
 
-/* Names for --stats. */
+/* For --stats: one word, and what it means. */
 const char *patch_shape_name(enum mm_text_shape shape);
+const char *patch_shape_text(enum mm_text_shape shape);
 const char *patch_reason_name(enum mm_text_reason reason);
+const char *patch_reason_text(enum mm_text_reason reason);
 
 /* The functions that mm calls: here for the tests. */
 int patch_decode(const struct mm_text_code *code, const struct mm_text_call *call,
