@@ -26,6 +26,7 @@
 #include "private.h"
 
 #define QUIET_ROUNDS 64 /* empty looks until a lane is quiet */
+#define INBOX_BATCH 64  /* things out of the inbox before the lanes have their turn */
 #define QUIET_BATCH 2   /* quiet lanes looked at in a round */
 
 struct service g_service;
@@ -99,7 +100,7 @@ static bool inbox_run(struct poller *p)
     struct served *s;
     bool any = false;
 
-    while (inbox_take(p, &c, &s)) {
+    for (unsigned n = 0; n < INBOX_BATCH && inbox_take(p, &c, &s); n++) {
         any = true;
         if (c)
             served_run_again(c);

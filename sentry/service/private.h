@@ -26,6 +26,9 @@ enum served_state {
     SERVED_GONE,    /* host thread released */
 };
 
+/* Runs of a call that need not wait, until the others have their turn. */
+#define RUNS_AT_ONCE 16u
+
 /* A call site that has trapped. */
 #define PATCH_SEEN 64u
 struct patch_seen {

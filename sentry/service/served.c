@@ -307,7 +307,7 @@ static void call_execute(struct served *s)
     uint32_t epoch = s->epoch;
     sysret_t r;
 
-    for (;;) {
+    for (unsigned runs = 1;; runs++) {
         fiber_set_local(c);
         if (c->started && signal_pending(t))
             c->interrupted = true;
@@ -325,6 +325,10 @@ static void call_execute(struct served *s)
             c->interrupted = true;
         else if (call_park_commit(c))
             return;
+        if (unlikely(runs == RUNS_AT_ONCE)) { /* it says that it can go on, and cannot */
+            call_ready_hook(c);
+            return;
+        }
         served_wait_ends(s);
         set_state(s, SERVED_CALL);
         call_disarm(c);

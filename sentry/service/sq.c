@@ -153,7 +153,7 @@ static struct sq_call *sq_execute(struct sq *q, struct sq_call *sc, const struct
     struct call *c = &sc->call;
     sysret_t r;
 
-    for (;;) {
+    for (unsigned runs = 1;; runs++) {
         fiber_set_local(c);
         q->running++;
         r = row->run(c);
@@ -165,6 +165,10 @@ static struct sq_call *sq_execute(struct sq *q, struct sq_call *sc, const struct
         list_add_tail(&sc->parked, &q->parked);
         if (!q->dead && call_park_commit(c))
             return NULL;
+        if (unlikely(runs == RUNS_AT_ONCE && !q->dead)) {
+            call_ready_hook(c);
+            return NULL;
+        }
         list_del(&sc->parked);
         if (q->dead) /* cancelled before it could wait */
             c->interrupted = true;
