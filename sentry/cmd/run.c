@@ -53,7 +53,8 @@ struct run {
     char cwd[PATH_MAX];
     char guest_cpus[CPUS_LIST_MAX];
     int poller_cpus[64];
-    bool pin, timed_out;
+    unsigned cpus;
+    bool pin, roam, timed_out;
     uint32_t groups[HOST_GROUPS_MAX];
     uint32_t group_count;
     pid_t gofer, sentry;
@@ -76,6 +77,8 @@ static void choose_cpus(struct run *r)
             allowed[n++] = i;
     if (r->o.pollers == 0)
         r->o.pollers = 1;
+    r->cpus = (unsigned)n;
+    r->roam = r->o.pollers == 1 && !r->o.sentry_cpu_count && !r->o.guest_cpus;
     if (r->o.sentry_cpu_count) {
         r->pin = true;
         memcpy(r->poller_cpus, r->o.sentry_cpus, sizeof r->poller_cpus);
@@ -179,6 +182,8 @@ static int sentry_setup(struct run *r, struct boot_config *boot, struct memfile 
         return cmd_error("platform %s: %s", pf->name, strerror(-e));
     struct service_config sc = {.pollers = (unsigned)r->o.pollers,
                                 .poller_cpus = r->pin ? r->poller_cpus : NULL,
+                                .cpus = r->cpus,
+                                .roam = r->pin && r->roam,
                                 .platform = pf,
                                 .memfile = *mf,
                                 .poller_words = trap_poller_words(),

@@ -290,12 +290,6 @@ static void sock_release(struct file *f)
     unix_fds_collect();
 }
 
-static int sock_getattr(struct file *f, struct stat *ret)
-{
-    files_anon_stat(f, S_IFSOCK | 0777, ret);
-    return 0;
-}
-
 static const struct socket_ops unix_ops = {
     .bind = unix_bind,
     .connect = unix_connect,
@@ -321,7 +315,7 @@ static const struct file_ops stream_file_ops = {
     .readiness = sock_readiness,
     .wait_queue = sock_wait_queue,
     .ioctl = sock_ioctl,
-    .getattr = sock_getattr,
+    .getattr = socket_file_getattr,
     .release = sock_release,
 };
 
@@ -335,7 +329,7 @@ static const struct file_ops message_file_ops = {
     .readiness = sock_readiness,
     .wait_queue = sock_wait_queue,
     .ioctl = sock_ioctl,
-    .getattr = sock_getattr,
+    .getattr = socket_file_getattr,
     .release = sock_release,
 };
 

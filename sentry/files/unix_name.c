@@ -338,7 +338,7 @@ static int dgram_connect(struct sock *s, const struct sockaddr *addr, uint32_t l
 
 sysret_t unix_connect(struct call *c, struct file *f, const struct sockaddr *addr, uint32_t len)
 {
-    struct sock *s = file_sock(f), *l;
+    struct sock *s = file_sock(f), *l = NULL;
 
     if (s->base.type == SOCK_DGRAM)
         return dgram_connect(s, addr, len);

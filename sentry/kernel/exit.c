@@ -76,6 +76,7 @@ static bool task_stop_running(struct task *t, enum task_state state)
         timeradd(&sum->ru_utime, &tv, &sum->ru_utime);
     }
     t->state = state;
+    t->ident = NULL;
     list_for_each_entry (other, &t->process->threads, thread_link)
         last &= other == t || other->state == TASK_EXITING;
     spin_unlock(&t->process->lock);
@@ -171,6 +172,7 @@ static void children_reparent_locked(struct process *p, struct exit_work *w)
         list_add_tail(&child->sibling, &to->children);
         child->parent = to;
         atomic_store_explicit(&child->ppid, to->pid, memory_order_relaxed);
+        process_ident_update_locked(child);
         child->exit_signal = SIGCHLD;
         child_parent_died_locked(child);
         if (child->state == PROCESS_ZOMBIE) {

@@ -13,6 +13,7 @@
  */
 #include <signal.h>
 
+#include <base/count.h>
 #include <base/fiber.h>
 
 #include "mm_internal.h"
@@ -144,6 +145,7 @@ static int map_window(struct mm *mm, struct vma *v, struct seg *s, uint64_t addr
     int r = map_range(mm, v, w.a, w.b, false, w.populate && !w.huge);
     if (r < 0)
         return r;
+    count_add(COUNT_windows, 1);
     if (w.huge) {
         ops_add(mm, PF_ADVISE, w.a, w.b - w.a, 0, MADV_HUGEPAGE);
         ops_add(mm, PF_POPULATE, w.a, w.b - w.a, prot, 0);

@@ -21,6 +21,7 @@
 #include <host/limits.h>
 #include <kernel/futex.h>
 #include <mm/mm.h>
+#include <net/net.h>
 #include <service/boot.h>
 #include <syscall/exec.h>
 #include <vfs/fdtable.h>
@@ -92,6 +93,7 @@ int boot_prepare(const struct boot_config *cfg)
     if (r == 0)
         r = fs_init(cfg->memfile);
     futex_init();
+    net_init();
     return r;
 }
 

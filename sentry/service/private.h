@@ -15,6 +15,8 @@
 #include <service/service.h>
 #include <syscall/sys.h>
 
+#include "policy.h"
+
 enum served_state {
     SERVED_GUEST,   /* runs guest code: its slots are polled (its queue always is) */
     SERVED_CALL,    /* a call or fault is being worked on; nothing to take */
@@ -45,8 +47,13 @@ struct served {
     sysret_t slot_result;
     unsigned users; /* frames of this poller that still look at it */
     uint32_t idle_rounds;
-    uint8_t where;         /* SERVED_ON_* */
-    struct list_head link; /* in the poller's list that `where` names */
+    uint8_t where;               /* SERVED_ON_* */
+    bool wait_short;             /* its last wait was shorter than a sleep and a wake */
+    uint32_t placed;             /* poller->placing when its CPUs and its spins were set last */
+    int64_t parked_ns;           /* when its call began to wait */
+    struct list_head kick_link;  /* poller->kicked */
+    int64_t kick_ns, kick_again; /* when the wake is repeated, and how long it waits after that */
+    struct list_head link;       /* in the poller's list that `where` names */
     struct list_head attention_link;
     bool attached;
     uint32_t epoch;        /* attachments so far: a change during a call means exec */
@@ -60,6 +67,7 @@ struct served {
 #define SERVED_ON_BUSY 0
 #define SERVED_ON_QUIET 1
 #define SERVED_ON_REST 2
+#define SERVED_ON_NONE 3
 
 /* Notices the death of a host process. */
 struct as_watch {
@@ -71,11 +79,35 @@ struct as_watch {
     struct list_head link; /* poller->watches */
 };
 
+/* A counter with one writer, its poller; anybody reads it. */
+struct tally {
+    _Atomic(uint64_t) value;
+};
+
+static inline uint64_t tally_get(const struct tally *s)
+{
+    return atomic_load_explicit(&s->value, memory_order_relaxed);
+}
+
+static inline void tally_add(struct tally *s, uint64_t n)
+{
+    atomic_store_explicit(&s->value, tally_get(s) + n, memory_order_relaxed);
+}
+
+/* How a call arrived. */
+enum call_way {
+    CALL_WAY_RING, /* call slot or queue */
+    CALL_WAY_TRAP,
+    CALL_WAY_LOCAL, /* answered in the guest, of which only the guest knows; added when it ends */
+    CALL_WAYS,
+};
+
 struct poller_stats {
-    uint64_t rounds, sleeps, spins_ns, events, faults, interrupts, parks, again;
-    uint64_t patches, patch_fails;
-    uint64_t calls[SYS_NR_MAX][2]; /* by call slot, by trap */
-    uint64_t call_ns[SYS_NR_MAX];
+#define STAT(section, name, text) struct tally name;
+#include "stats.def"
+#undef STAT
+    struct tally calls[SYS_NR_MAX][CALL_WAYS];
+    struct tally call_ns[SYS_NR_MAX];
 };
 
 struct poller {
@@ -91,9 +123,15 @@ struct poller {
     struct list_head quiet; /* polled a few a round; all before and after sleep */
     struct list_head rest;  /* parked, stopped: nothing to poll */
     struct list_head watches;
-    unsigned quiet_count;
+    unsigned listed; /* on busy and quiet */
     int64_t last_work_ns;
     uint64_t rounds;
+    struct policy policy;
+    uint32_t spins;          /* of guest threads, for the mode */
+    uint32_t placing;        /* changes with the mode */
+    uint64_t switched_out;   /* times this thread lost its CPU to others, as last asked */
+    struct list_head kicked; /* woken and not yet seen awake: served.kick_link */
+    struct timer rekick;
 
     /* Inbox: filled by anybody, emptied by the owner. */
     _Alignas(CACHE_LINE) struct spin lock;
@@ -108,6 +146,7 @@ struct poller {
 
 struct service {
     struct service_config cfg;
+    uint32_t spins; /* looks of a guest thread that cost about as much as a park and a wake */
     struct poller pollers[RO_POLLERS];
     _Atomic(unsigned) next; /* round robin of new processes */
     int exit_status;
@@ -119,9 +158,19 @@ extern struct service g_service;
 struct poller *poller_self(void);
 void poller_kick(void *poller);
 
+/* place.c: what the mode means for threads, and wakes that are repeated */
+void place_init(void);
+void place_poller_init(struct poller *p);
+void place_pin(struct poller *p);
+void place_mode(struct poller *p); /* the policy has changed its mind */
+bool place_lost_cpu(struct poller *p);
+void served_place(struct served *s); /* CPUs and spins of a task that runs again */
+void served_wait_begins(struct served *s);
+void served_wait_ends(struct served *s);
+void served_woken(struct served *s); /* its thread was parked when it was answered */
+
 /* served.c */
 void served_poll(struct served *s); /* take what the lane offers; may park */
-void served_watch(struct served *s);
 bool served_has_work(const struct served *s);
 void served_run_again(struct call *c); /* fired call; may park */
 void served_attend(struct served *s);  /* signals or exit pending; may park */
@@ -131,6 +180,10 @@ int served_attach(struct task *t, struct task *near);
 void served_detach(struct task *t);
 void served_quiesce(struct task *t);
 void served_kick(struct task *t);
+
+/* watch.c */
+void served_watch(struct served *s);
+void served_unwatch(struct served *s);
 
 /* patch.c: before an event is acted on, in SERVED_CALL; may park. true: the thread just goes on. */
 bool patch_event(struct served *s, struct pf_event *e);
@@ -146,6 +199,8 @@ sysret_t ring_ctl(struct call *c);
 
 /* trace.c */
 void trace_call(struct call *c, sysret_t result);
+/* Calls that the guest has answered itself, before its lane goes. */
+void stats_local_add(struct served *s);
 void trace_event(struct task *t, const char *what, uint64_t a, int64_t b);
 
 #endif

@@ -135,6 +135,11 @@ struct platform_ops {
     uint64_t (*thread_lane_addr)(struct pf_thread *t);              /* guest address of the lane */
     void (*thread_set_owner)(struct pf_thread *t, uint32_t poller); /* whose doorbell it rings */
 
+    /* May guest threads use the CPUs of the pollers too? Holds for threads to come; others follow
+     * when they are placed. NULL members: threads are where the host puts them. */
+    void (*threads_roam)(bool roam);
+    void (*thread_place)(struct pf_thread *t);
+
     /* Make a running thread report PF_EVENT_INTERRUPTED. Idempotent until answered. The caller
      * enforces a deadline (then kills the process): the guest can block the host signal. */
     void (*thread_interrupt)(struct pf_thread *t);
@@ -162,6 +167,10 @@ struct platform_ops {
      * address behind the site's own syscall instruction, where it goes on; preserves all but rax,
      * rcx, r11), the same in every address space. NULL member or 0: calls only trap. */
     uint64_t (*post_addr)(void);
+
+    /* Where the jump goes instead when the number is known to be @nr: code that answers from what the
+     * lane's ident says (ring/abi.h), with the same registers. NULL member or 0: none for this call. */
+    uint64_t (*local_addr)(uint32_t nr);
 
     /* Print filters for `doctor --filters`; returns lines printed. */
     int (*print_filters)(void);

@@ -11,6 +11,8 @@ struct task;
 struct service_config {
     unsigned pollers;       /* 1..RO_POLLERS */
     const int *poller_cpus; /* one each, or NULL: not pinned */
+    unsigned cpus;          /* that the sandbox may use */
+    bool roam;              /* pollers and guest threads may use all of them where nobody spins */
     const struct platform_ops *platform;
     struct memfile *memfile;
     struct ring_poller_word *poller_words; /* in the page the stubs map read-only */
