@@ -82,7 +82,10 @@ if(TARGET ringbox)
     set_property(TEST guest-patch/patchstep guest-patch-2/patchstep PROPERTY LABELS wanted)
 endif()
 add_guest_test(storm)
-add_guest_test(sysvipc)
+add_guest_test(sysvshm)
+add_guest_test(sysvsem)
+add_guest_test(unix)
+add_guest_test(unixdgram)
 
 # Attacks on the sandbox from inside; only ever run in one (tests/e2e/hostile.sh).
 add_executable(guest_hostile ${CMAKE_CURRENT_LIST_DIR}/hostile/hostile.c
