@@ -92,8 +92,6 @@ add_guest_test(patchstep)
 if(TARGET ringbox)
     add_inside_test(guest-patch/patchrace-million guest_patchrace --patch=1 --env PATCHRACE_ROUNDS=1000000)
     set_tests_properties(guest-patch/patchrace-million PROPERTIES LABELS guest TIMEOUT 300)
-    # Label of what is to hold and does not yet: a step over a changed site.
-    set_property(TEST guest-patch/patchstep guest-nopatch/patchstep PROPERTY LABELS wanted)
 endif()
 add_guest_test(storm)
 add_guest_test(sysvshm)
