@@ -88,6 +88,7 @@ struct pf_thread {
     bool open;      /* an event was taken and not answered; owner only */
     uint64_t frame; /* offset of its ucontext in the lane, checked; 0: none; owner only */
     _Atomic(bool) interrupting;
+    bool roams;            /* its CPUs are all_cpus; owner only */
     struct list_head link; /* as->threads */
     uint64_t cpu_reported_ns;
 };
@@ -97,8 +98,10 @@ struct trap_state {
     int memfd;
     int listener;
     struct pf_as *template;
-    bool pin; /* mappers go to the CPU of their caller */
-    cpu_set_t guest_cpus;
+    bool pin;             /* mappers go to the CPU of their caller */
+    bool roam;            /* guest threads may use all_cpus now */
+    cpu_set_t guest_cpus; /* theirs when the pollers have CPUs of their own */
+    cpu_set_t all_cpus;
     uint32_t uid, gid; /* UINT32_MAX: unchanged */
     uint64_t text_off, text_len, ro_off;
     uint8_t *ro; /* the Sentry's alias of STUB_RO */
@@ -153,6 +156,8 @@ void trap_thread_destroy(struct pf_thread *t);
 struct lane *trap_thread_lane(struct pf_thread *t);
 uint64_t trap_thread_lane_addr(struct pf_thread *t);
 void trap_thread_set_owner(struct pf_thread *t, uint32_t poller);
+void trap_threads_roam(bool roam);
+void trap_thread_place(struct pf_thread *t);
 void trap_thread_interrupt(struct pf_thread *t);
 uint64_t trap_thread_cpu_ns(struct pf_thread *t);
 

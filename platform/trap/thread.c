@@ -13,7 +13,7 @@
  *
  * Locks: as->lock for the list, as->lanes_lock for lane states and the list of threads.
  *
- * Host: tgkill, clock_gettime [sentry]
+ * Host: tgkill, clock_gettime, sched_setaffinity [sentry]
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -147,6 +147,7 @@ int trap_thread_create(struct pf_as *as, const struct pf_regs *regs, const void 
         t->lane_addr = STUB_LANES + (uint64_t)t->slot * LANE_SIZE;
         atomic_store(&t->lane->tid, 1);
         t->lane->priv[(PRIV_SELF - LANE_PRIV) / 8] = t->lane_addr;
+        t->roams = g_trap.roam;
         r = frame_build(t->lane, t->lane_addr, regs, fpu, fpu_len);
         if (r)
             lane_set(as, t->slot, mapped ? LANE_IDLE : LANE_UNMAPPED);
@@ -200,6 +201,17 @@ uint64_t trap_thread_lane_addr(struct pf_thread *t)
 void trap_thread_set_owner(struct pf_thread *t, uint32_t poller)
 {
     atomic_store(&t->lane->sentry.poller, poller % RO_POLLERS);
+}
+
+void trap_thread_place(struct pf_thread *t)
+{
+    /* A thread that began while the choice changed may have the wrong CPUs until the next change. */
+    if (t->roams == g_trap.roam || atomic_load(&t->as->gone))
+        return;
+    t->roams = g_trap.roam;
+    /* Best effort: where it fails (a cpuset that has changed) calls cost more, and no more. */
+    (void)sched_setaffinity(t->tid, sizeof g_trap.all_cpus,
+                            t->roams ? &g_trap.all_cpus : &g_trap.guest_cpus);
 }
 
 void trap_thread_interrupt(struct pf_thread *t)
