@@ -207,11 +207,12 @@ static void poller_look(struct poller *p)
     more |= io_round(p->io) > 0;
     int64_t next = timer_run(p->timers);
     int64_t now = clock_now_ns(CLOCK_MONOTONIC), passed = now - p->policy.looked;
-    bool lost = passed > POLICY_GAP_NS && place_lost_cpu(p);
 
-    if (policy_look(&p->policy, now, poller_active(p), lost))
-        place_mode(p);
     more |= p->last_work_ns == 0;
+    /* Rounds without work take no time: somebody else had the CPU, or the host the virtual one. */
+    bool lost = passed > POLICY_GAP_NS && (place_lost_cpu(p) || !more);
+    if (policy_look(&p->policy, now, poller_active(p), more, lost))
+        place_mode(p);
     stats_time(p, more ? &p->stats->working_ns : &p->stats->spinning_ns, now);
     if (unlikely(g_service.cfg.stats))
         stats_batch(p);

@@ -15,6 +15,7 @@
 #include <service/service.h>
 #include <syscall/sys.h>
 
+#include "latency.h"
 #include "policy.h"
 
 enum served_state {
@@ -105,8 +106,6 @@ enum call_way {
     CALL_WAYS,
 };
 
-/* Latencies are counted in four classes for each power of two of nanoseconds. */
-#define LATENCY_BUCKETS 128u
 #define BATCH_BUCKETS 16u
 
 struct poller_stats {
@@ -117,7 +116,7 @@ struct poller_stats {
     struct tally call_ns[SYS_NR_MAX];
     struct tally
         batches[BATCH_BUCKETS]; /* --stats: by log2 of the calls between two looks at the clock */
-    struct tally (*latency)[LATENCY_BUCKETS]; /* --stats: of each call number; else NULL */
+    struct tally (*latency)[LATENCY_CLASSES]; /* --stats: of each call number; else NULL */
 };
 
 #define CLOCK_ROUNDS 16 /* rounds between looks at clock, timers, completions, quiet lanes */
