@@ -66,3 +66,5 @@ set_tests_properties(e2e/control PROPERTIES LABELS e2e TIMEOUT 300)
 # Traps of real programs over their whole life. Label of what is to hold and does not yet.
 add_test(NAME e2e/traps COMMAND ${CMAKE_CURRENT_LIST_DIR}/traps.py $<TARGET_FILE:ringbox>)
 set_tests_properties(e2e/traps PROPERTIES LABELS wanted TIMEOUT 1200)
+add_test(NAME e2e/waiting COMMAND ${CMAKE_CURRENT_LIST_DIR}/waiting.sh $<TARGET_FILE:ringbox> $<TARGET_FILE:bench_wait>)
+set_tests_properties(e2e/waiting PROPERTIES LABELS e2e TIMEOUT 200)
