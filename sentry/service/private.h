@@ -145,6 +145,12 @@ struct poller {
     uint32_t spins;          /* of guest threads, for the mode */
     uint32_t placing;        /* changes with the mode */
     uint64_t switched_out;   /* times this thread lost its CPU to others, as last asked */
+    struct follow {          /* handing over: where the callers are */
+        int home;            /* the CPU this poller keeps to; -1: any */
+        int from;            /* that of the last caller */
+        unsigned run, mixed; /* callers on end from there; changes, lately */
+        int64_t moved_ns;
+    } follow;
     struct list_head kicked; /* woken and not yet seen awake: served.kick_link */
     struct timer rekick;
 

@@ -40,6 +40,13 @@ foreach(line ${HOSTILE_LINES})
         $<TARGET_FILE:ringbox> $<TARGET_FILE:guest_hostile> ${case})
     set_tests_properties(hostile/${case} PROPERTIES LABELS "${HOSTILE_LABELS}"
         SKIP_RETURN_CODE 77 TIMEOUT 300)
+    # What lies to lanes and changed call sites, with sites changed at once.
+    if(case MATCHES "^(patch|lane|stub)-|^slot$")
+        add_test(NAME hostile-patch/${case} COMMAND ${CMAKE_CURRENT_LIST_DIR}/hostile.sh
+            $<TARGET_FILE:ringbox> $<TARGET_FILE:guest_hostile> ${case})
+        set_tests_properties(hostile-patch/${case} PROPERTIES LABELS "${HOSTILE_LABELS}"
+            SKIP_RETURN_CODE 77 TIMEOUT 300 ENVIRONMENT HOSTILE_OPTIONS=--patch=1)
+    endif()
 endforeach()
 foreach(what stub gofer sentry cli)
     add_test(NAME hostile/kill-${what} COMMAND ${CMAKE_CURRENT_LIST_DIR}/hostile_kill.sh
@@ -55,3 +62,9 @@ add_test(NAME e2e/cli COMMAND ${CMAKE_CURRENT_LIST_DIR}/cli.sh $<TARGET_FILE:rin
 set_tests_properties(e2e/cli PROPERTIES LABELS e2e TIMEOUT 300)
 add_test(NAME e2e/control COMMAND ${CMAKE_CURRENT_LIST_DIR}/control.sh $<TARGET_FILE:ringbox>)
 set_tests_properties(e2e/control PROPERTIES LABELS e2e TIMEOUT 300)
+
+# Traps of real programs over their whole life. Label of what is to hold and does not yet.
+add_test(NAME e2e/traps COMMAND ${CMAKE_CURRENT_LIST_DIR}/traps.py $<TARGET_FILE:ringbox>)
+set_tests_properties(e2e/traps PROPERTIES LABELS wanted TIMEOUT 1200)
+add_test(NAME e2e/waiting COMMAND ${CMAKE_CURRENT_LIST_DIR}/waiting.sh $<TARGET_FILE:ringbox> $<TARGET_FILE:bench_wait>)
+set_tests_properties(e2e/waiting PROPERTIES LABELS e2e TIMEOUT 200)

@@ -101,7 +101,7 @@ add_guest_test(unixdgram)
 
 # Attacks on the sandbox from inside; only ever run in one (tests/e2e/hostile.sh).
 add_executable(guest_hostile ${CMAKE_CURRENT_LIST_DIR}/hostile/hostile.c
-    ${CMAKE_CURRENT_LIST_DIR}/hostile/calls.c ${CMAKE_CURRENT_LIST_DIR}/hostile/lane.c
+    ${CMAKE_CURRENT_LIST_DIR}/hostile/calls.c ${CMAKE_CURRENT_LIST_DIR}/hostile/lane.c ${CMAKE_CURRENT_LIST_DIR}/hostile/patched.c
     ${CMAKE_CURRENT_LIST_DIR}/hostile/bombs.c)
 target_compile_definitions(guest_hostile PRIVATE _GNU_SOURCE)
 target_compile_options(guest_hostile PRIVATE -O1 -Wall -Wextra -fno-strict-aliasing)
