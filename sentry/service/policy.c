@@ -6,14 +6,18 @@
  * HANDOVER: nobody spins. A caller wakes the poller and parks; all may run on all CPUs, and the
  * poller sleeps as soon as it has answered. A call costs two switches, and no CPU when nobody calls.
  *
- * SPIN is for a machine with CPUs to spare, and for calls that come so densely that two switches a
- * call would cost more than the poller's CPU is worth. So:
+ * Nobody minds a poller that spins where there are CPUs to spare, if calls come before it gives up:
+ * when most find it asleep, they are handed over, which on the caller's own CPU costs less than waking
+ * another. Where others want the CPU, calls must come so densely that handing them over would cost
+ * more than the CPU is worth. So:
  *
- *   contended  more guest threads run than there are CPUs beside the pollers' (for a while),
- *              or the poller was switched out for others while it spun (then for a time that doubles
- *              while it happens again)
+ *   contended  more guest threads run than there are CPUs beside the pollers' (for a while), or the
+ *              poller lost its CPU to others while it spun (then for a time that doubles while it
+ *              happens again)
+ *   sparse     most calls of the last window found the poller asleep; until POLICY_QUICK calls on end
+ *              would have met it awake
  *   dense      in the last window the poller lay idle for less time than handing over would cost
- *   mode       HANDOVER when contended and not dense, or with no CPU left for guests; else SPIN
+ *   mode       SPIN when contended ? dense : not sparse, and there is a CPU for guests besides
  *
  * Pure: clock and facts come from the caller. Who may lie: nobody; guests decide by what they do,
  * and get what they pay for: time spun is time of their sandbox. */
@@ -80,9 +84,13 @@ static void window_judge(struct policy *p, int64_t now)
     if (length < POLICY_WINDOW_NS)
         return;
     p->dense = p->window_gaps < (int64_t)p->window_calls * worth || p->window_idle < length / 16;
+    if (p->mode == POLICY_SPIN)
+        p->sparse = 2 * p->window_sleeps > p->window_calls;
+    else if (p->window_idle < length / 16) /* it is not even asleep between them */
+        p->sparse = false;
     p->window = now;
     p->window_idle = p->window_gaps = 0;
-    p->window_calls = 0;
+    p->window_calls = p->window_sleeps = 0;
 }
 
 bool policy_look(struct policy *p, int64_t now, unsigned active, bool work, bool lost)
@@ -99,12 +107,17 @@ bool policy_look(struct policy *p, int64_t now, unsigned active, bool work, bool
     p->active = active;
     window_judge(p, now);
 
-    bool contended = p->left <= 0 || p->crowded || taken(p, now);
-    enum policy_mode want = p->left > 0 && (!contended || p->dense) ? POLICY_SPIN : POLICY_HANDOVER;
-    if (want == p->mode || now - p->since < POLICY_WINDOW_NS)
+    if (p->mode == POLICY_HANDOVER && p->quick >= POLICY_QUICK)
+        p->sparse = false;
+
+    bool contended = p->crowded || taken(p, now), spin = contended ? p->dense : !p->sparse;
+    enum policy_mode want = p->left > 0 && spin ? POLICY_SPIN : POLICY_HANDOVER;
+    int64_t stay = contended || want == POLICY_HANDOVER ? POLICY_WINDOW_NS : POLICY_QUICK_STAY_NS;
+    if (want == p->mode || now - p->since < stay)
         return false;
     p->mode = want;
     p->since = now;
+    p->quick = 0;
     p->changes++;
     return true;
 }
@@ -117,13 +130,17 @@ void policy_slept(struct policy *p, int64_t now)
     p->looked = now;
     idle_account(p, passed, p->mode == POLICY_SPIN);
     p->window_calls += p->mode == POLICY_HANDOVER;
+    p->window_sleeps++;
+    p->quick = passed < POLICY_SPIN_NS ? p->quick + 1 : 0;
 }
 
 int64_t policy_deadline(const struct policy *p, int64_t now, unsigned active)
 {
-    if (p->mode == POLICY_HANDOVER || !too_many(p, active))
+    if (p->mode == POLICY_HANDOVER)
         return INT64_MAX;
-    return MAX(now + POLICY_CROWD_NS - p->crowd_ns, p->since + POLICY_WINDOW_NS);
+    int64_t idle = MAX(now, p->since) + POLICY_WINDOW_NS;
+    return too_many(p, active) && !p->crowded ? MIN(idle, now + POLICY_CROWD_NS - p->crowd_ns)
+                                              : idle;
 }
 
 int64_t policy_spin_ns(const struct policy *p, int64_t now)

@@ -23,6 +23,8 @@
 #include <base/log.h>
 #include <host/numa.h>
 
+#include <patch/patch.h>
+
 #include "private.h"
 
 #define QUIET_ROUNDS 64 /* empty looks until a lane is quiet */
@@ -291,6 +293,9 @@ int service_init(const struct service_config *cfg)
     g_service.cfg = *cfg;
     (void)numa_init();
     place_init();
+    if (cfg->patch) /* a traced call has to come here */
+        patch_init(cfg->platform->post_addr(), cfg->trace ? NULL : cfg->platform->local_addr,
+                   cfg->patch_after);
     g_kernel_hooks.task_attach = served_attach;
     g_kernel_hooks.task_detach = served_detach;
     g_kernel_hooks.task_quiesce = served_quiesce;

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include <base/count.h>
+#include <patch/patch.h>
 
 #include "private.h"
 
@@ -168,6 +169,42 @@ static void counter_write(FILE *to, bool json, const char **last, const char *se
         fprintf(to, "  %14llu     %s\n", llu(v), text);
 }
 
+static void patching_write(FILE *to, bool json, const char **last)
+{
+    const struct mm_text_counters *c = &mm_text_counters;
+    char name[32], text[64];
+
+    for (unsigned i = 0; i < MM_TEXT_SHAPES; i++) {
+        snprintf(name, sizeof name, "sites_%s", patch_shape_name(i));
+        snprintf(text, sizeof text, "call sites changed: %s", patch_shape_text(i));
+        counter_write(to, json, last, "patching", name, text, c->sites[i]);
+    }
+    for (unsigned i = 0; i < MM_TEXT_REASONS; i++) {
+        if (!c->refused[i] && !json)
+            continue;
+        snprintf(name, sizeof name, "refused_%s", patch_reason_name(i));
+        snprintf(text, sizeof text, "call sites not changed: %s", patch_reason_text(i));
+        counter_write(to, json, last, "patching", name, text, c->refused[i]);
+    }
+    for (unsigned i = 0; i < MM_TEXT_REASONS; i++) {
+        if (!c->traps[i] && !json)
+            continue;
+        snprintf(name, sizeof name, "traps_%s", patch_reason_name(i));
+        snprintf(text, sizeof text, "calls that trapped: %s", patch_reason_text(i));
+        counter_write(to, json, last, "patching", name, text, c->traps[i]);
+    }
+    counter_write(to, json, last, "patching", "text_images", "images of text made", c->images);
+    counter_write(to, json, last, "patching", "text_image_bytes", "bytes of these", c->image_bytes);
+    counter_write(to, json, last, "patching", "text_dropped", "images dropped for their limit",
+                  c->dropped);
+    counter_write(to, json, last, "patching", "text_mapped", "mappings of text served by images",
+                  c->mapped);
+    counter_write(to, json, last, "patching", "text_mapped_sites", "changed call sites in these",
+                  c->mapped_sites);
+    counter_write(to, json, last, "patching", "text_switched",
+                  "running processes that changed over to an image", c->switched);
+}
+
 static void counters_write(FILE *to, bool json)
 {
     const char *last = "";
@@ -176,6 +213,7 @@ static void counters_write(FILE *to, bool json)
     counter_write(to, json, &last, #section, #name, text, sum(offsetof(struct poller_stats, name)));
 #include "stats.def"
 #undef STAT
+    patching_write(to, json, &last);
 #define COUNT(name, text) \
     counter_write(to, json, &last, "below", #name, text, count_get(COUNT_##name));
 #include <base/counts.def>

@@ -89,11 +89,24 @@ static void one_caller_on_two_cpus_keeps_its_poller(void **state)
     sim_run(&s, 1000 * MS);
     assert_int_equal(s.p.mode, POLICY_SPIN);
     assert_int_equal(s.slept_ns, 0);
-    s.call_every = 500000; /* rare: it sleeps, and still nobody else wants the CPU */
+    s.call_every = 500000; /* rare: each would have to wake it on another CPU */
     sim_run(&s, 1000 * MS);
+    assert_int_equal(s.p.mode, POLICY_HANDOVER);
+    assert_int_equal(s.p.changes, 1);
+    assert_true(s.slept_ns > 900 * MS);
+    s.call_every = 8000;
+    sim_run(&s, 2 * MS);
+    assert_int_equal(s.p.mode, POLICY_SPIN); /* again at once */
+    s.call_every = 300000;
+    sim_run(&s, 20 * MS);
+    assert_int_equal(s.p.mode, POLICY_HANDOVER);
+    s.call_every = 1000;
+    sim_run(&s, 20 * MS);
     assert_int_equal(s.p.mode, POLICY_SPIN);
-    assert_int_equal(s.p.changes, 0);
-    assert_true(s.slept_ns > 800 * MS);
+    s.call_every = 0;
+    sim_run(&s, 20 * MS);
+    assert_int_equal(s.p.mode, POLICY_HANDOVER);
+    assert_int_equal(policy_deadline(&s.p, s.now, s.active), INT64_MAX); /* idle is not woken */
 }
 
 static void computing_threads_get_all_cpus(void **state)
@@ -109,6 +122,7 @@ static void computing_threads_get_all_cpus(void **state)
     assert_int_equal(s.p.mode, POLICY_HANDOVER);
     assert_int_equal(s.p.changes, 1);
     s.active = 1;
+    s.call_every = 30000;
     sim_run(&s, POLICY_ALONE_NS / 2);
     assert_int_equal(s.p.mode, POLICY_HANDOVER);
     sim_run(&s, POLICY_ALONE_NS);
@@ -136,6 +150,7 @@ static void a_short_crowd_is_none(void **state)
     struct sim s = sim_new(2, 1, 1);
 
     (void)state;
+    s.call_every = 5000;
     for (int i = 0; i < 200; i++) {
         s.active = 2;
         sim_run(&s, POLICY_CROWD_NS / 2);
