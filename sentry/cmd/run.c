@@ -208,6 +208,7 @@ static int sentry_setup(struct run *r, struct boot_config *boot, struct memfile 
                                 .trace = r->o.trace_file != NULL,
                                 .trace_fd = r->trace_fd,
                                 .stats = r->o.stats,
+                                .patch = !r->o.no_patch,
                                 .patch_after = r->o.patch_after};
     e = service_init(&sc);
     if (e)
