@@ -15,6 +15,7 @@
 #include <service/service.h>
 #include <syscall/sys.h>
 
+#include "latency.h"
 #include "policy.h"
 
 enum served_state {
@@ -24,6 +25,9 @@ enum served_state {
     SERVED_STOPPED, /* by a stop signal, on the way back to the guest */
     SERVED_GONE,    /* host thread released */
 };
+
+/* Runs of a call that need not wait, until the others have their turn. */
+#define RUNS_AT_ONCE 16u
 
 /* A call site that has trapped. */
 #define PATCH_SEEN 64u
@@ -102,13 +106,20 @@ enum call_way {
     CALL_WAYS,
 };
 
+#define BATCH_BUCKETS 16u
+
 struct poller_stats {
 #define STAT(section, name, text) struct tally name;
 #include "stats.def"
 #undef STAT
     struct tally calls[SYS_NR_MAX][CALL_WAYS];
     struct tally call_ns[SYS_NR_MAX];
+    struct tally
+        batches[BATCH_BUCKETS]; /* --stats: by log2 of the calls between two looks at the clock */
+    struct tally (*latency)[LATENCY_CLASSES]; /* --stats: of each call number; else NULL */
 };
+
+#define CLOCK_ROUNDS 16 /* rounds between looks at clock, timers, completions, quiet lanes */
 
 struct poller {
     unsigned index;
@@ -125,6 +136,8 @@ struct poller {
     struct list_head watches;
     unsigned listed; /* on busy and quiet */
     int64_t last_work_ns;
+    int64_t accounted_ns; /* up to here its time is in the statistics */
+    uint64_t taken;       /* --stats: calls since the clock was last looked at */
     uint64_t rounds;
     struct policy policy;
     uint32_t spins;          /* of guest threads, for the mode */
@@ -205,8 +218,19 @@ sysret_t ring_ctl(struct call *c);
 
 /* trace.c */
 void trace_call(struct call *c, sysret_t result);
+void trace_event(struct task *t, const char *what, uint64_t a, int64_t b);
+
+/* stats.c; all by the poller itself */
+int stats_init(struct poller_stats *s, bool latency);
+void stats_latency(struct poller_stats *s, uint32_t nr, int64_t ns);
 /* Calls that the guest has answered itself, before its lane goes. */
 void stats_local_add(struct served *s);
-void trace_event(struct task *t, const char *what, uint64_t a, int64_t b);
+/* The time since the last one goes to @to. */
+void stats_time(struct poller *p, struct tally *to, int64_t now_ns);
+/* --stats: the calls taken since the last one are a batch. */
+void stats_batch(struct poller *p);
+
+/* control.c: signals, the end and questions come through @fd. Takes over a reference to @first. */
+void control_start(int fd, int answers, struct process *first);
 
 #endif

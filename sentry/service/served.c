@@ -146,10 +146,10 @@ void served_detach(struct task *t)
     s->state = SERVED_GONE;
     spin_unlock(&p->lock);
     list_del(&s->link);
+    stats_local_add(s);
     list_del(&s->kick_link);
     p->listed -= s->where < SERVED_ON_REST;
     s->where = SERVED_ON_NONE;
-    stats_local_add(s);
     t->lane = NULL;
     g_service.cfg.platform->thread_reply(t->thread, &(struct pf_reply){.kind = PF_REPLY_EXIT});
     g_service.cfg.platform->thread_destroy(t->thread);
@@ -289,8 +289,7 @@ static void call_finish(struct served *s, sysret_t result)
     if (unlikely(g_service.cfg.trace))
         trace_call(c, result);
     if (unlikely(g_service.cfg.stats) && c->nr < SYS_NR_MAX) {
-        tally_add(&s->poller->stats->call_ns[c->nr],
-                  (uint64_t)(clock_now_ns(CLOCK_MONOTONIC) - s->call_start_ns));
+        stats_latency(s->poller->stats, c->nr, clock_now_ns(CLOCK_MONOTONIC) - s->call_start_ns);
     }
     if (s->by_trap)
         event_finish(s, true, c->nr, result);
@@ -308,7 +307,7 @@ static void call_execute(struct served *s)
     uint32_t epoch = s->epoch;
     sysret_t r;
 
-    for (;;) {
+    for (unsigned runs = 1;; runs++) {
         fiber_set_local(c);
         if (c->started && signal_pending(t))
             c->interrupted = true;
@@ -326,6 +325,10 @@ static void call_execute(struct served *s)
             c->interrupted = true;
         else if (call_park_commit(c))
             return;
+        if (unlikely(runs == RUNS_AT_ONCE)) { /* it says that it can go on, and cannot */
+            call_ready_hook(c);
+            return;
+        }
         served_wait_ends(s);
         set_state(s, SERVED_CALL);
         call_disarm(c);
@@ -365,8 +368,10 @@ static void call_start(struct served *s, const uint64_t *args, uint32_t nr, uint
         sq_settle(s->sq);
     if (nr < SYS_NR_MAX)
         tally_add(&s->poller->stats->calls[nr][s->by_trap ? CALL_WAY_TRAP : CALL_WAY_RING], 1);
-    if (unlikely(g_service.cfg.trace || g_service.cfg.stats))
+    if (unlikely(g_service.cfg.trace || g_service.cfg.stats)) {
         s->call_start_ns = clock_now_ns(CLOCK_MONOTONIC);
+        s->poller->taken++;
+    }
     call_execute(s);
 }
 

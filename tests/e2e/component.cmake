@@ -55,3 +55,5 @@ add_test(NAME e2e/cli COMMAND ${CMAKE_CURRENT_LIST_DIR}/cli.sh $<TARGET_FILE:rin
 set_tests_properties(e2e/cli PROPERTIES LABELS e2e TIMEOUT 300)
 add_test(NAME e2e/waiting COMMAND ${CMAKE_CURRENT_LIST_DIR}/waiting.sh $<TARGET_FILE:ringbox> $<TARGET_FILE:bench_wait>)
 set_tests_properties(e2e/waiting PROPERTIES LABELS e2e TIMEOUT 200)
+add_test(NAME e2e/control COMMAND ${CMAKE_CURRENT_LIST_DIR}/control.sh $<TARGET_FILE:ringbox>)
+set_tests_properties(e2e/control PROPERTIES LABELS e2e TIMEOUT 300)

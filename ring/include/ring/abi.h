@@ -8,7 +8,8 @@
  *          overwrites it with the reply and sets state = FREE
  *   event  the same for what the signal handler posts (trapped call, fault, interrupt)
  *   guest  words the guest writes and the Sentry reads: parked flags, doorbell
- *   sentry words the Sentry writes (demoted, SQ credit, spins): for the guest's eyes, never read back
+ *   sentry words the Sentry writes (demoted, SQ credit, spins): for the guest's eyes, never read
+ *          back
  *   priv   private to the guest thread
  *   ident  what the thread is (pid, uid ...), written by the Sentry: calls that only ask for it are
  *          answered from here without a message. A thread that overwrites it deceives its own process
