@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include <base/fiber.h>
 #include <base/hash.h>
 #include <base/log.h>
 
@@ -154,11 +155,42 @@ void mm_gone_locked(struct mm *mm)
         s->hprot = -1;
 }
 
+/* The end in good order: the host process may serve another address space. */
+static void mm_release_locked(struct mm *mm)
+{
+    struct mm_file *f;
+    if (mm->dead || mm->destroyed || !g_mm.ops->as_release) {
+        mm_kill_locked(mm);
+        return;
+    }
+    list_for_each_entry (f, &mm->files, link) {
+        if (f->slot_ro >= 0)
+            g_mm.ops->fd_drop(mm->as, f->slot_ro);
+        if (f->slot_rw >= 0)
+            g_mm.ops->fd_drop(mm->as, f->slot_rw);
+        f->slot_ro = f->slot_rw = -1;
+    }
+    g_mm.ops->as_release(mm->as);
+    mm->destroyed = true;
+    mm_gone_locked(mm);
+}
+
 void mm_kill(struct mm *mm)
 {
     mm_lock(mm);
     mm_kill_locked(mm);
     mm_unlock(mm);
+}
+
+/* Nobody has the address space any more. Punching holes takes time: others get the poller in
+ * between. */
+static void dying_free(struct mm *mm)
+{
+    for (size_t i = 0; i < mm->dying_count; i++) {
+        if (i % 4 == 3 && fiber_sched_self())
+            fiber_yield();
+        memref_release(mm->dying[i].off, mm->dying[i].len);
+    }
 }
 
 void mm_put(struct mm *mm)
@@ -167,15 +199,17 @@ void mm_put(struct mm *mm)
         return;
     mm_lock(mm);
     tcache_flush(mm);
-    mm_kill_locked(mm);
+    mm_release_locked(mm);
     mm->pins = 0;
+    mm->deferring = true; /* what it gives up is collected */
     for (struct seg *s; (s = seg_of(mm->segs.root));)
         segs_drop(mm, s->r.start, s->r.end);
     for (struct vma *v; (v = vma_of(mm->vmas.root));)
         vma_remove(mm, v);
-    ops_release_dying(mm);
     mm_unlock(mm);
     exe_ref_put(mm->exe);
+    dying_free(mm);
+    mm_hot_put(mm->hot);
     while (mm->spare_vmas)
         free(mm->spare_vma[--mm->spare_vmas]);
     while (mm->spare_segs)
@@ -183,6 +217,18 @@ void mm_put(struct mm *mm)
     free(mm->ops);
     free(mm->dying);
     free(mm);
+}
+
+static void put_later(void *mm)
+{
+    mm_put(mm);
+}
+
+void mm_put_later(struct mm *mm)
+{
+    struct fiber_sched *sched = fiber_sched_self();
+    if (!sched || mm_pressure() || fiber_spawn(sched, put_later, mm) < 0)
+        mm_put(mm);
 }
 
 struct pf_as *mm_as(struct mm *mm)

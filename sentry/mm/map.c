@@ -102,6 +102,9 @@ int map_first_window(struct mm *mm, struct vma *v, uint64_t a, uint64_t b)
     } else {
         b = a + MIN(len, WINDOW_FIRST);
     }
+    struct seg *s = seg_find(mm, a);
+    if ((!s || s->r.start >= b) && b - a <= POOL_RUN_MAX && len < DENSE_MIN)
+        (void)seg_from_pool(mm, a, b, true); /* else new memory */
     return map_range(mm, v, a, b, true, true);
 }
 

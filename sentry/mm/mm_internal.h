@@ -44,7 +44,8 @@
 #define HOST_MAPS_MAX 65530u /* vm.max_map_count */
 #define MM_VMAS_MAX 65530u   /* as Linux' default max_map_count; tests at limit and limit + 1 */
 #define MM_VSIZE_MAX (128ULL << 40) /* bytes of VMAs of one address space: TSan needs 120 TiB */
-#define HOT_PAGES 8u
+#define HOT_PAGES 128u
+#define HOT_RUN_MAX (32ULL << 10) /* longer runs of writes are no hot pages */
 #define TEXT_AREAS_MAX 16u
 #define TEXT_AREA_SIZE (16ULL << 10)
 #define NO_OFF UINT64_MAX
@@ -158,8 +159,7 @@ struct mm {
     uint64_t reserved;                 /* bytes of own memory-file ranges */
     uint64_t stack_limit, stack_top;
     uint64_t brk, mmap_top;
-    uint64_t hot[HOT_PAGES]; /* pages first written after the last forks, one by one (fork.c) */
-    unsigned hot_next;
+    struct mm_hot *hot;     /* NULL: nothing noted yet */
     uint64_t spurious_page; /* last fault on a page that was mapped as it should be */
     unsigned spurious_count;
     uint64_t minflt, majflt, peak_rss;
@@ -173,6 +173,18 @@ struct mm {
     struct mm_text_area areas[TEXT_AREAS_MAX];
     _Atomic(unsigned) area_count; /* grows; read without the lock */
 };
+
+/* Pages written soon after forks (fork.c), shared by the address spaces forked from one exec: what
+ * one of them writes, its siblings and their parent write as well. */
+struct mm_hot {
+    struct refcount ref;
+    struct spin lock; /* RANK_LEAF; below it the rest */
+    unsigned next;
+    uint64_t page[HOT_PAGES]; /* 0: none */
+};
+struct mm_hot *mm_hot_get(struct mm *mm); /* a reference; NULL: no memory */
+void mm_hot_put(struct mm_hot *h);
+void mm_hot_note(struct mm *mm, uint64_t addr);
 
 /* The executable, shared by the address spaces forked from one exec. */
 struct mm_exe_ref {
@@ -251,6 +263,8 @@ void segs_summary(struct mm *mm, uint64_t a, uint64_t b, struct seg_summary *ret
 int seg_wanted_prot(const struct vma *v, const struct seg *s); /* host rights, 0 = none */
 /* Own memory-file range for the hole [a, b); the caller knows it is one. */
 int seg_alloc(struct mm *mm, uint64_t a, uint64_t b, struct seg **ret);
+/* The same from the pool of used memory, for a seg that is touched at once; NULL: none there. */
+struct seg *seg_from_pool(struct mm *mm, uint64_t a, uint64_t b, bool zero);
 /* Give the private anonymous hole around @addr a range of the memory file. */
 int seg_reserve(struct mm *mm, struct vma *v, uint64_t addr, struct seg **ret);
 
@@ -305,6 +319,7 @@ struct mm_file *mm_file_get(struct mm *mm, struct mappable *m); /* counts one VM
 void mm_file_hold(struct mm_file *f);
 void mm_file_drop(struct mm_file *f);
 int mm_file_slot(struct mm_file *f, bool write); /* slot, -ENODEV: none, -errno */
+bool file_fd_known(const struct mm_file *f);     /* would that cost nothing, for reading? */
 int file_backing(struct mm *mm, struct vma *v, uint64_t addr, bool write, struct seg **ret,
                  struct fault_info *fi);
 int file_map_initial(struct mm *mm, struct vma *v, uint64_t a, uint64_t b);
@@ -321,6 +336,12 @@ int memref_share(uint64_t off, uint64_t len);
 void memref_release(uint64_t off, uint64_t len);
 /* Is @off shared? *ret_run: how far (at most @max) the answer holds. */
 bool memref_shared(uint64_t off, uint64_t max, uint64_t *ret_run);
+
+/* pool.c: memory kept for reuse. pool_take: @zero, or the caller overwrites all of it. */
+#define POOL_RUN_MAX (256ULL << 10)
+bool pool_put(uint64_t off, uint64_t len); /* true: it is the pool's now */
+bool pool_take(uint64_t len, bool zero, uint64_t *ret_off);
+void pool_drain(void);
 
 /* present.c: which parts of the memory file the Sentry has in its own page tables */
 void present_want(uint64_t off, uint64_t len); /* populate what is not, in one or few host calls */

@@ -19,6 +19,7 @@
 #include <fs/fs.h>
 #include <host/io.h>
 #include <host/limits.h>
+#include <host/memfile.h>
 #include <kernel/futex.h>
 #include <mm/mm.h>
 #include <service/boot.h>
@@ -31,7 +32,8 @@
 #define STATUS_FAILED 125
 #define STATUS_NOEXEC 126
 #define STATUS_NOTFOUND 127
-#define NAME_SHOWN 300 /* bytes of a name in a message */
+#define NAME_SHOWN 300           /* bytes of a name in a message */
+#define MEMORY_KEPT (4ULL << 20) /* given up by guests and kept for others */
 
 static struct process *g_first;
 static struct io_poll g_control_poll;
@@ -85,6 +87,7 @@ int boot_prepare(const struct boot_config *cfg)
     procfs_capture_host();
     exec_capture_host();
     r = mm_init(g_platform, cfg->memfile);
+    mm_pool_limit(MIN(MEMORY_KEPT, memfile_limit(cfg->memfile) / 64));
     if (r == 0)
         r = kernel_init(&k);
     if (r == 0)

@@ -131,8 +131,9 @@ static int fake_as_run(struct pf_as *as, const struct pf_memop *ops, size_t n, s
     return r;
 }
 
-static int fake_fd_donate(struct pf_as *as, int fd)
+static int fake_fd_donate(struct pf_as *as, int fd, uint64_t key)
 {
+    (void)key;
     for (int i = 1; i < SLOTS; i++) {
         if (as->slots[i] < 0) {
             as->slots[i] = dup(fd);
