@@ -4,6 +4,7 @@
  *   line         ns  cache-line round trip between two threads on two CPUs (native only)
  *   sigsys       ns  bare seccomp-trap round trip: signal, handler, sigreturn (native only)
  *   getppid      ns  a direct call (inside: trapped)
+ *   local        ns  getpid, in the form of the C library (inside with patching: answered there)
  *   slot, batchN ns  through libringbox (inside only)
  *   lanes N      ns  slot call of one thread while N-1 others are idle (inside only)
  *   touch_seq    ns  a page of the sequential first touch of 64 MiB
@@ -154,6 +155,25 @@ static double bench_getppid(const char *arg)
     for (int i = 0; i < 20000; i++)
         syscall(SYS_getppid);
     return (now_ns() - t) / 20000;
+}
+
+static long getpid_site(void)
+{
+    long r;
+
+    __asm__ volatile("mov %1,%%eax\nsyscall" : "=a"(r) : "i"(SYS_getpid) : "rcx", "r11", "memory");
+    return r;
+}
+
+static double bench_local(const char *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 1000; i++)
+        getpid_site();
+    double t = now_ns();
+    for (int i = 0; i < 200000; i++)
+        getpid_site();
+    return (now_ns() - t) / 200000;
 }
 
 /* --- libringbox --- */
@@ -418,6 +438,7 @@ static const struct {
     {"line", bench_line},
     {"sigsys", bench_sigsys},
     {"getppid", bench_getppid},
+    {"local", bench_local},
     {"slot", bench_slot},
     {"lanes", bench_lanes},
     {"batch8", bench_batch8},

@@ -59,7 +59,7 @@
 
         .section .stub, "ax", @progbits
         .globl  stub_start, stub_end, stub_list, stub_notify_ip, stub_fork, stub_thread
-        .globl  stub_park_ip
+        .globl  stub_local, stub_local_done, stub_local_end, stub_park_ip
         .globl  stub_handler, stub_restorer, stub_call, stub_call_posted, stub_call_end, stub_call_saved, stub_call_exit
         .p2align 6
 stub_start:
@@ -175,6 +175,59 @@ stub_call_saved:
         sahf
         jmp     *%gs:PRIV_SAVE
 stub_call_exit:
+
+/* Calls answered here, from the lane's identity: as a posted call, but nothing is posted. One entry
+ * of STUB_LOCAL_SIZE bytes for each call of LANE_LOCAL_NRS, in that order; what the last ones go on to
+ * follows. All that go on alike have the same bytes up to the answer, so that one offset
+ * (stub_local_done) tells whether a thread met here has it. r11 = where to go on. No flags. */
+        .macro  local_answer call, id
+        .p2align 6
+        mov     %rcx, %r11
+        mov     %gs:LANE_IDENT, %ecx
+        jrcxz   1f                      /* not told yet */
+        mov     %gs:LANE_LOCAL + 8 * \call, %rcx
+        lea     1(%rcx), %rcx
+        mov     %rcx, %gs:LANE_LOCAL + 8 * \call
+        mov     %gs:LANE_IDENT + 4 + 4 * \id, %eax
+        .ifeq   \call
+stub_local_done:
+        .endif
+        jmp     *%r11
+1:      mov     %r11, %rcx
+        jmp     stub_call
+        .endm
+
+        .macro  local_if_self answer    /* the caller may ask for others by argument */
+        .p2align 6
+        mov     %rcx, %r11
+        mov     %edi, %ecx
+        jrcxz   1f
+        mov     %r11, %rcx
+        jmp     stub_call
+1:      mov     %r11, %rcx
+        jmp     \answer
+        .endm
+
+        .p2align 6
+stub_local:
+        local_answer 0, IDENT_PID
+        local_answer 1, IDENT_TID
+        local_answer 2, IDENT_PPID
+        local_answer 3, IDENT_UID
+        local_answer 4, IDENT_EUID
+        local_answer 5, IDENT_GID
+        local_answer 6, IDENT_EGID
+        local_answer 7, IDENT_PGID
+        local_if_self local_pgid
+        local_if_self local_sid
+        .p2align 6
+local_pgid:
+        local_answer 8, IDENT_PGID
+        .p2align 6
+local_sid:
+        local_answer 9, IDENT_SID
+        .org    stub_local + (LANE_LOCAL_COUNT + 2) * STUB_LOCAL_SIZE /* else: one is too long */
+stub_local_end:
 
 /* The mapper. rbx = operation, r12 = result of the last call. */
 stub_notify:

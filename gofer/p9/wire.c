@@ -422,3 +422,25 @@ int p9_decode_dirent(const void *buf, size_t len, struct p9_dirent *ret, bool wi
         return -EPROTO;
     return (int)(r.p - (const uint8_t *)buf);
 }
+
+int p9_encode_scan_block(void *buf, size_t cap, const struct p9_scan_block *b)
+{
+    struct writer w = {.base = buf, .cap = cap};
+    put_U32(&w, &b->block);
+    put_U32(&w, &b->entry);
+    put_U32(&w, &b->len);
+    return w.full ? -EMSGSIZE : (int)w.len;
+}
+
+int p9_decode_scan_block(const void *buf, size_t len, struct p9_scan_block *ret)
+{
+    if (len == 0)
+        return 0;
+    struct reader r = {.p = buf, .end = (const uint8_t *)buf + len};
+    get_U32(&r, &ret->block);
+    get_U32(&r, &ret->entry);
+    get_U32(&r, &ret->len);
+    if (r.bad || ret->len > (size_t)(r.end - r.p))
+        return -EPROTO;
+    return (int)P9_SCAN_BLOCK_BYTES;
+}

@@ -15,7 +15,8 @@
 #define NODE_FDS_MIN 32u       /* O_PATH descriptors kept at least */
 #define XATTR_FIDS_MAX 64u     /* buffered extended attributes */
 #define XATTR_VALUE_MAX 65536u /* bytes of one; Linux's own limit */
-#define FDS_PENDING_MAX 16u    /* donated descriptors of one batch of replies */
+#define FDS_PENDING_MAX 32u    /* donated descriptors of one batch of replies */
+#define SCAN_DEPTH_MAX 8u      /* directories open at once for one Tscan */
 
 /* An object reached by a path beneath an export. Fids at the same path share it. Its O_PATH
  * descriptor may be closed under pressure and is reopened from the parent's, unless pinned. */
@@ -122,7 +123,7 @@ void fid_set_open(struct conn *c, struct fid *f, int fd, int flags);
     X(tmkdir) X(tmknod) X(tsymlink) X(tlink) X(trename) X(trenameat) X(tunlinkat) X(tremove)       \
     X(txattrwalk) X(txattrcreate) X(tlock) X(tgetlock)
 #define REQUESTS_RINGBOX(X)                                                                        \
-    X(twalkattr) X(topenat) X(treaddirattr) X(tcreateat) X(trenameat2)
+    X(twalkattr) X(topenat) X(treaddirattr) X(tcreateat) X(trenameat2) X(tscan)
 /* clang-format on */
 
 #define DECLARE(name) OP(name);

@@ -8,8 +8,11 @@
 #include <unistd.h>
 
 #include <base/compiler.h>
+#include <base/count.h>
 #include <base/hash.h>
 #include <base/log.h>
+
+_Atomic(uint64_t) g_counts[COUNT_KINDS];
 
 void bug(const char *file, int line, const char *what)
 {

@@ -28,6 +28,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <base/count.h>
+
 #include "io_private.h"
 #include "io_uring_private.h"
 
@@ -51,6 +53,7 @@ static struct io_uring_sqe *uring_sqe(struct uring *u, const void *ptr, uint64_t
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
     if (!sqe) {
+        count_add(COUNT_host_enters, 1);
         io_uring_submit(&u->ring);
         sqe = io_uring_get_sqe(&u->ring);
         if (!sqe)
@@ -199,8 +202,10 @@ static void uring_submit(struct io *io)
 {
     struct uring *u = io->engine;
     uring_send_cancels(io);
-    if (io_uring_sq_ready(&u->ring))
+    if (io_uring_sq_ready(&u->ring)) {
+        count_add(COUNT_host_enters, 1);
         io_uring_submit(&u->ring); /* what the host refuses now stays queued */
+    }
 }
 
 static unsigned uring_round(struct io *io)
@@ -252,6 +257,7 @@ static void uring_sleep(struct io *io, _Atomic(uint32_t) *word, uint32_t expect,
         u->futex_word = word;
         u->futex_expect = expect;
     }
+    count_add(COUNT_host_enters, 1);
     io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, timeout_ns < 0 ? NULL : &ts, NULL);
 }
 

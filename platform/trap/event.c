@@ -72,6 +72,11 @@ static bool in_stub(uint64_t rip)
     return rip >= STUB_TEXT && rip < STUB_TEXT + STUB_TEXT_SIZE;
 }
 
+static bool in_part(uint64_t rip, const uint8_t *from, const uint8_t *to)
+{
+    return rip >= stub_addr(from) && rip < stub_addr(to);
+}
+
 static void event_syscall(struct pf_thread *t, const struct lane_slot *s, struct pf_event *ret)
 {
     ret->kind = PF_EVENT_SYSCALL;
@@ -139,8 +144,10 @@ static bool fault_of_lost_base(struct pf_thread *t, const struct pf_event *e)
 {
     if (e->kind != PF_EVENT_FAULT && e->kind != PF_EVENT_EXCEPTION)
         return false;
-    if (e->rip < stub_addr(stub_call) || e->rip >= stub_addr(stub_call_posted) ||
-        e->addr - t->lane_addr < LANE_SIZE)
+    if (!in_part(e->rip, stub_call, stub_call_posted) &&
+        !in_part(e->rip, stub_local, stub_local_end))
+        return false;
+    if (e->addr - t->lane_addr < LANE_SIZE)
         return false;
     t->open = false;
     t->frame = 0;
@@ -181,6 +188,20 @@ static void posted_call_end(struct pf_thread *t, struct pf_event *ret)
     ret->rip = regs.rip;
 }
 
+/* Interrupted in a call that the guest answers itself: it has the answer, or starts again by trap. */
+static void local_call_end(struct pf_thread *t, struct pf_event *ret)
+{
+    uint64_t at = (ret->rip - stub_addr(stub_local)) % STUB_LOCAL_SIZE;
+    struct pf_regs regs;
+
+    trap_thread_get_regs(t, &regs);
+    regs.rip = at ? regs.r11 : regs.rcx; /* its first instruction moves the one to the other */
+    if (at != (uint64_t)(stub_local_done - stub_local))
+        regs.rip -= SYSCALL_SIZE;
+    trap_thread_set_regs(t, &regs);
+    ret->rip = regs.rip;
+}
+
 /* Interrupted in a posted call. On the way to the post nothing has happened yet, so the thread goes
  * back to the syscall instruction of its site, with number and arguments in place. Behind the post
  * the call ends first. */
@@ -188,11 +209,13 @@ static void interrupt_in_stub(struct pf_thread *t, struct pf_event *ret)
 {
     uint64_t at = ret->rip;
 
-    if (at >= stub_addr(stub_call_posted) && at < stub_addr(stub_call_exit)) {
+    if (in_part(at, stub_local, stub_local_end)) {
+        local_call_end(t, ret);
+    } else if (in_part(at, stub_call_posted, stub_call_exit)) {
         ret->in_posted_call = ring_load_acquire(&t->lane->call.state) != SLOT_FREE;
         if (!ret->in_posted_call)
             posted_call_end(t, ret);
-    } else if (at >= stub_addr(stub_call) && at < stub_addr(stub_call_posted)) {
+    } else if (in_part(at, stub_call, stub_call_posted)) {
         ret->rip = read_word(t, UC_RCX) - SYSCALL_SIZE;
         *frame_word(t->lane, t->frame, UC_RIP) = ret->rip;
     }
@@ -337,6 +360,7 @@ static const struct {
 } self_calls[] = {
     [PF_SELF_UNMAP] = {SYS_munmap, 0},
     [PF_SELF_PROTECT_NONE] = {SYS_mprotect, 0 /* PROT_NONE */},
+    [PF_SELF_PROTECT_READ] = {SYS_mprotect, 1 /* PROT_READ */},
     [PF_SELF_POPULATE] = {SYS_madvise, 23 /* MADV_POPULATE_WRITE */},
 };
 

@@ -41,7 +41,7 @@ enum check {
     CHECK_FUTEX,
     CHECK_BASE,
     CHECK_BELOW,
-    CHECK_BELOW_NONE,
+    CHECK_BELOW_LESS,
     CHECK_BELOW_POPULATE,
     CHECK_CLONE,
     CHECK_NOTIFY,
@@ -53,7 +53,7 @@ static const char *const check_text[] = {
     [CHECK_FUTEX] = "FUTEX_WAIT on lanes, FUTEX_WAKE on lanes or the read-only page",
     [CHECK_BASE] = "ARCH_SET_FS, ARCH_SET_GS",
     [CHECK_BELOW] = "range below the stub",
-    [CHECK_BELOW_NONE] = "PROT_NONE, range below the stub",
+    [CHECK_BELOW_LESS] = "PROT_NONE or PROT_READ, range below the stub",
     [CHECK_BELOW_POPULATE] = "MADV_POPULATE_WRITE, range below the stub",
     [CHECK_CLONE] = "a process of the Sentry's, or a thread of this one",
     [CHECK_NOTIFY] = "user notification, at one instruction",
@@ -75,7 +75,7 @@ static const struct row rows[] = {
     {SYS_sched_yield, "sched_yield", CHECK_NONE, true},
     {SYS_arch_prctl, "arch_prctl", CHECK_BASE, true},
     {SYS_munmap, "munmap", CHECK_BELOW, true},
-    {SYS_mprotect, "mprotect", CHECK_BELOW_NONE, true},
+    {SYS_mprotect, "mprotect", CHECK_BELOW_LESS, true},
     {SYS_madvise, "madvise", CHECK_BELOW_POPULATE, true},
     {STUB_NR_PARK, "(park)", CHECK_PARK, true},
     {STUB_NR_NOTIFY, "(notify)", CHECK_NOTIFY, false},
@@ -206,11 +206,12 @@ static void emit_check(struct prog *p, enum check check, uint64_t ip)
         emit_jump(p, BPF_JEQ | BPF_K, ARCH_SET_GS, 2, 0);
         require(p, BPF_JEQ | BPF_K, ARCH_SET_FS, true);
         break;
-    case CHECK_BELOW_NONE:
+    case CHECK_BELOW_LESS:
         emit_load(p, ARG_HI(2));
         require(p, BPF_JEQ | BPF_K, 0, true);
         emit_load(p, ARG_LO(2));
-        require(p, BPF_JEQ | BPF_K, PROT_NONE, true);
+        emit_jump(p, BPF_JEQ | BPF_K, PROT_NONE, 2, 0);
+        require(p, BPF_JEQ | BPF_K, PROT_READ, true); /* all that is mapped can be read already */
         require_below(p);
         break;
     case CHECK_BELOW_POPULATE:

@@ -33,6 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <base/count.h>
 #include <base/hash.h>
 #include <base/log.h>
 
@@ -359,6 +360,8 @@ int mapper_run(struct pf_as *as, unsigned n, unsigned *ret_done, int64_t *ret_va
         atomic_store(&as->gone, true); /* no mapper says this */
         return -ESRCH;
     }
+    count_add(COUNT_mapper_lists, 1);
+    count_add(COUNT_mapper_ops, done);
     *ret_done = (unsigned)done;
     *ret_val = (int64_t)s.val;
     return done < n ? (int)s.val : 0;

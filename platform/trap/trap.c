@@ -260,6 +260,16 @@ static uint64_t trap_post_addr(void)
     return STUB_CALL;
 }
 
+static uint64_t trap_local_addr(uint32_t nr)
+{
+    static const uint32_t calls[LANE_LOCAL_COUNT] = LANE_LOCAL_NRS;
+
+    for (unsigned i = 0; i < LANE_LOCAL_COUNT; i++)
+        if (calls[i] == nr)
+            return stub_addr(stub_local) + (uint64_t)i * STUB_LOCAL_SIZE;
+    return 0;
+}
+
 struct ring_poller_word *trap_poller_words(void)
 {
     return (struct ring_poller_word *)(void *)g_trap.ro;
@@ -296,6 +306,7 @@ const struct platform_ops *trap_platform(void)
         .thread_cpu_ns = trap_thread_cpu_ns,
         .vdso_addr = trap_vdso_addr,
         .post_addr = trap_post_addr,
+        .local_addr = trap_local_addr,
         .print_filters = trap_print_filters,
     };
     return &ops;

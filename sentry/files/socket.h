@@ -22,8 +22,8 @@ struct sock_buf {
 #define SOCK_BUF_OVERHEAD 64u /* charged for each beside its bytes */
 
 struct sock {
+    struct socket base;
     struct refcount ref; /* the file, the peer */
-    int domain, type;    /* immutable */
     /* Reference; NULL: unconnected; set at most once (by connect, under lock). */
     _Atomic(struct sock *) peer;
     struct ucred peer_cred;
@@ -39,7 +39,6 @@ struct sock {
     bool pass_cred;
     uint32_t flag_options; /* SO_REUSEADDR and the like: kept, no effect */
     uint32_t recv_size;    /* SO_RCVBUF as set; without effect */
-    int64_t send_timeout_ns, recv_timeout_ns;
 
     struct wait_queue wait;
 
@@ -62,6 +61,16 @@ void sock_put(struct sock *s);
 void sock_end(struct sock *s);
 void sock_shut(struct sock *s, bool rcv, bool snd, int error);
 struct ucred sock_cred_of_current(void);
+/* Operations in socket_name.c and socket_opt.c. */
+int unix_bind(struct task *t, struct file *f, const struct sockaddr *addr, uint32_t len);
+sysret_t unix_connect(struct call *c, struct file *f, const struct sockaddr *addr, uint32_t len);
+int unix_listen(struct file *f, int backlog);
+struct file *unix_accept(struct file *f, uint32_t flags);
+int unix_name(struct file *f, bool peer, struct sockaddr_storage *ret);
+int unix_destination(struct file *f, const struct sockaddr *addr, uint32_t len);
+int unix_option_get(struct file *f, int level, int name, void *buf, uint32_t *len);
+int unix_option_set(struct file *f, int level, int name, const void *buf, uint32_t len);
+bool unix_wants_cred(struct file *f);
 /* socket_name.c: the name goes, and connections that nobody has accepted. */
 void sock_name_end(struct sock *s);
 

@@ -54,7 +54,7 @@ static bool name_is(const struct sock *s, const struct inode *i, const struct so
 {
     if (i)
         return s->path.dentry && path_inode(&s->path) == i;
-    return !s->path.dentry && s->type == type && s->name_len == len &&
+    return !s->path.dentry && s->base.type == type && s->name_len == len &&
            memcmp(&s->name, name, len) == 0;
 }
 
@@ -84,7 +84,7 @@ static int name_take(struct sock *s, const struct path *p, const struct sockaddr
     spin_lock(&g_names_lock);
     if (s->name_len) {
         r = -EINVAL;
-    } else if (name_find_locked(i, name, len, s->type)) {
+    } else if (name_find_locked(i, name, len, s->base.type)) {
         r = -EADDRINUSE;
     } else {
         s->name = *name;
@@ -111,16 +111,26 @@ static int bind_auto(struct sock *s)
     return r;
 }
 
-int socket_bind(struct task *t, struct file *f, const struct sockaddr_un *name, uint32_t len)
+/* A copy of the guest's, zeros behind it. */
+static int name_check(const struct sockaddr *addr, uint32_t len)
 {
+    if (len < FAMILY_LEN || len > sizeof(struct sockaddr_un) || addr->sa_family != AF_UNIX)
+        return -EINVAL;
+    return 0;
+}
+
+int unix_bind(struct task *t, struct file *f, const struct sockaddr *addr, uint32_t len)
+{
+    const struct sockaddr_un *name = (const void *)addr;
     struct sock *s = file_sock(f);
     struct path p AUTO_PATH = {0};
+    int r = name_check(addr, len);
 
-    if (!s)
-        return -ENOTSOCK;
+    if (r)
+        return r;
     if (s->name_len)
         return -EINVAL;
-    if (s->type == SOCK_DGRAM)
+    if (s->base.type == SOCK_DGRAM)
         return -EOPNOTSUPP;
     if (len == FAMILY_LEN)
         return bind_auto(s);
@@ -130,7 +140,7 @@ int socket_bind(struct task *t, struct file *f, const struct sockaddr_un *name, 
     memcpy(path, name->sun_path, len - FAMILY_LEN);
     struct sockaddr_un shown = {.sun_family = AF_UNIX};
     memcpy(shown.sun_path, path, sizeof(shown.sun_path));
-    int r = vfs_mknod(t, AT_FDCWD, path, S_IFSOCK | 0777, 0);
+    r = vfs_mknod(t, AT_FDCWD, path, S_IFSOCK | 0777, 0);
     if (r)
         return r == -EEXIST ? -EADDRINUSE : r;
     r = path_lookup(t, AT_FDCWD, path, LOOKUP_NOFOLLOW, &p);
@@ -141,13 +151,11 @@ int socket_bind(struct task *t, struct file *f, const struct sockaddr_un *name, 
 
 /* --- listen, connect, accept --- */
 
-int socket_listen(struct file *f, int backlog)
+int unix_listen(struct file *f, int backlog)
 {
     struct sock *s = file_sock(f);
 
-    if (!s)
-        return -ENOTSOCK;
-    if (s->type == SOCK_DGRAM)
+    if (s->base.type == SOCK_DGRAM)
         return -EOPNOTSUPP;
     if (!s->name_len || s->peer)
         return -EINVAL;
@@ -160,7 +168,7 @@ int socket_listen(struct file *f, int backlog)
     return 0;
 }
 
-void socket_ref_put(void *ref)
+static void sock_put_ref(void *ref)
 {
     sock_put(ref);
 }
@@ -245,9 +253,9 @@ static int connect_to(struct sock *s, struct sock *l)
 {
     struct ucred cred;
 
-    if (s->type != l->type)
+    if (s->base.type != l->base.type)
         return -EPROTOTYPE;
-    struct sock *server = sock_alloc(s->type);
+    struct sock *server = sock_alloc(s->base.type);
     if (!server)
         return -ENOMEM;
     server->peer_cred = sock_cred_of_current();
@@ -274,38 +282,73 @@ static int connect_to(struct sock *s, struct sock *l)
     return 0;
 }
 
-int socket_connect(struct task *t, struct file *f, const struct sockaddr_un *name, uint32_t len,
-                   struct wait_queue **ret_wait, void **ret_ref)
+/* -EAGAIN: the listener's queue is full; then *ret_l is it, a reference. */
+static int connect_once(struct task *t, struct sock *s, const struct sockaddr_un *name,
+                        uint32_t len, struct sock **ret_l)
 {
-    struct sock *s = file_sock(f);
-
-    if (!s)
-        return -ENOTSOCK;
     if (s->listening)
         return -EINVAL;
-    if (s->peer && s->type != SOCK_DGRAM)
+    if (s->peer && s->base.type != SOCK_DGRAM)
         return -EISCONN;
-    struct sock *l = listener_find(t, name, len, s->type);
+    struct sock *l = listener_find(t, name, len, s->base.type);
     if (IS_ERR(l))
         return PTR_ERR(l);
     int r = connect_to(s, l);
-    if (r == -EAGAIN) {
-        *ret_wait = &l->wait;
-        *ret_ref = l;
-    } else {
+    if (r == -EAGAIN)
+        *ret_l = l;
+    else
         sock_put(l);
-    }
     return r;
 }
 
-struct file *socket_accept(struct file *f, uint32_t flags)
+sysret_t unix_connect(struct call *c, struct file *f, const struct sockaddr *addr, uint32_t len)
+{
+    const struct sockaddr_un *name = (const void *)addr;
+    struct sock *s = file_sock(f), *l;
+    int r = name_check(addr, len);
+
+    if (!r)
+        r = connect_once(c->task, s, name, len, &l);
+    if (r != -EAGAIN)
+        return r;
+    if (f->flags & O_NONBLOCK) {
+        sock_put(l);
+        return -EAGAIN;
+    }
+    r = call_arm_ref(c, &l->wait, POLLOUT, l, sock_put_ref);
+    if (r)
+        return r;
+    r = connect_once(c->task, s, name, len, &l); /* room that came before the waiter */
+    if (r != -EAGAIN)
+        return r;
+    sock_put(l);
+    return call_wait_armed(c);
+}
+
+/* Nobody has a name to send to: what a look at the path says, else ECONNREFUSED. */
+int unix_destination(struct file *f, const struct sockaddr *addr, uint32_t len)
+{
+    const struct sockaddr_un *un = (const void *)addr;
+    struct sock *s = file_sock(f);
+    struct path p AUTO_PATH = {0};
+
+    if (s->base.type == SOCK_STREAM)
+        return s->peer ? -EISCONN : -EOPNOTSUPP;
+    int err = name_check(addr, len);
+    if (err)
+        return err;
+    char name[sizeof(un->sun_path) + 1] = {0};
+    memcpy(name, un->sun_path, len - FAMILY_LEN);
+    err = name[0] ? path_lookup(task_current(), AT_FDCWD, name, 0, &p) : 0;
+    return err ? err : -ECONNREFUSED;
+}
+
+struct file *unix_accept(struct file *f, uint32_t flags)
 {
     struct sock *s = file_sock(f), *server = NULL;
     int r = -EAGAIN;
 
-    if (!s)
-        return ERR_PTR(-ENOTSOCK);
-    if (s->type == SOCK_DGRAM)
+    if (s->base.type == SOCK_DGRAM)
         return ERR_PTR(-EOPNOTSUPP);
     spin_lock(&s->lock);
     if (!s->listening) {
@@ -329,14 +372,11 @@ struct file *socket_accept(struct file *f, uint32_t flags)
 
 /* --- names, the end --- */
 
-int socket_name(struct file *f, bool peer, struct sockaddr_un *ret)
+int unix_name(struct file *f, bool peer, struct sockaddr_storage *ret)
 {
     struct sock *s = file_sock(f);
 
-    memset(ret, 0, sizeof(*ret));
-    ret->sun_family = AF_UNIX;
-    if (!s)
-        return -ENOTSOCK;
+    ret->ss_family = AF_UNIX;
     if (peer)
         s = s->peer;
     if (!s)
@@ -344,7 +384,7 @@ int socket_name(struct file *f, bool peer, struct sockaddr_un *ret)
     uint32_t len = atomic_load(&s->name_len);
     if (!len)
         return (int)FAMILY_LEN;
-    *ret = s->name;
+    memcpy(ret, &s->name, sizeof(s->name));
     return (int)len;
 }
 

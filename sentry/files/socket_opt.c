@@ -6,9 +6,10 @@
 #include <stdlib.h>
 #include <sys/time.h>
 
+#include <kernel/task.h>
+
 #include "socket.h"
 
-#define NSEC 1000000000LL
 #define SOCKET_BUFFER_MIN 4608u /* Linux' SOCK_MIN_SNDBUF */
 
 static int kept_option_bit(int name)
@@ -29,10 +30,10 @@ static int option_int_locked(struct sock *s, int name, int *ret)
 
     switch (name) {
     case SO_TYPE:
-        *ret = s->type;
+        *ret = s->base.type;
         return 0;
     case SO_DOMAIN:
-        *ret = s->domain;
+        *ret = s->base.domain;
         return 0;
     case SO_ACCEPTCONN:
         *ret = s->listening;
@@ -67,18 +68,11 @@ static void option_store(void *buf, uint32_t *len, const void *value, uint32_t s
     memcpy(buf, value, *len);
 }
 
-static struct timeval ns_to_timeval(int64_t ns)
-{
-    return (struct timeval){.tv_sec = ns / NSEC, .tv_usec = ns % NSEC / 1000};
-}
-
-int socket_option_get(struct file *f, int level, int name, void *buf, uint32_t *len)
+int unix_option_get(struct file *f, int level, int name, void *buf, uint32_t *len)
 {
     struct sock *s = file_sock(f);
     int value = 0, err = 0;
 
-    if (!s)
-        return -ENOTSOCK;
     if (level != SOL_SOCKET)
         return -EOPNOTSUPP;
     if (name == SO_PEERCRED) {
@@ -88,7 +82,7 @@ int socket_option_get(struct file *f, int level, int name, void *buf, uint32_t *
         struct linger l = {0};
         option_store(buf, len, &l, sizeof(l));
     } else if (name == SO_RCVTIMEO || name == SO_SNDTIMEO) {
-        struct timeval tv = ns_to_timeval(socket_timeout_ns(f, name == SO_SNDTIMEO));
+        struct timeval tv = socket_timeout_get(&s->base, name == SO_SNDTIMEO);
         option_store(buf, len, &tv, sizeof(tv));
     } else if (name == SO_SNDBUF) {
         struct sock *to = s->peer ? s->peer : s;
@@ -104,27 +98,6 @@ int socket_option_get(struct file *f, int level, int name, void *buf, uint32_t *
             option_store(buf, len, &value, sizeof(value));
     }
     return err;
-}
-
-static int option_set_timeout(struct sock *s, int name, const void *buf, uint32_t len)
-{
-    struct timeval tv;
-
-    if (len < sizeof(tv))
-        return -EINVAL;
-    memcpy(&tv, buf, sizeof(tv));
-    if (tv.tv_usec < 0 || tv.tv_usec >= 1000000)
-        return -EDOM;
-    int64_t ns = tv.tv_sec < 0 || tv.tv_sec >= INT64_MAX / NSEC - 1
-                     ? 0
-                     : tv.tv_sec * NSEC + tv.tv_usec * 1000;
-    spin_lock(&s->lock);
-    if (name == SO_SNDTIMEO)
-        s->send_timeout_ns = ns;
-    else
-        s->recv_timeout_ns = ns;
-    spin_unlock(&s->lock);
-    return 0;
 }
 
 static uint32_t buffer_size(int asked)
@@ -156,17 +129,15 @@ static int option_set_int(struct sock *s, int name, int value)
     return err;
 }
 
-int socket_option_set(struct file *f, int level, int name, const void *buf, uint32_t len)
+int unix_option_set(struct file *f, int level, int name, const void *buf, uint32_t len)
 {
     struct sock *s = file_sock(f);
     int value;
 
-    if (!s)
-        return -ENOTSOCK;
     if (level != SOL_SOCKET)
         return -EOPNOTSUPP;
     if (name == SO_RCVTIMEO || name == SO_SNDTIMEO)
-        return option_set_timeout(s, name, buf, len);
+        return socket_timeout_set(&s->base, name == SO_SNDTIMEO, buf, len);
     if (len < sizeof(value))
         return -EINVAL;
     if (name == SO_LINGER)
@@ -175,42 +146,20 @@ int socket_option_set(struct file *f, int level, int name, const void *buf, uint
     return option_set_int(s, name, value);
 }
 
-int64_t socket_timeout_ns(struct file *f, bool send)
+bool unix_wants_cred(struct file *f)
 {
-    struct sock *s = file_sock(f);
-
-    if (!s)
-        return 0;
-    spin_lock(&s->lock);
-    int64_t ns = send ? s->send_timeout_ns : s->recv_timeout_ns;
-    spin_unlock(&s->lock);
-    return ns;
+    return file_sock(f)->pass_cred;
 }
 
-bool socket_wants_cred(struct file *f)
+struct ucred sock_cred_of_current(void)
 {
-    struct sock *s = file_sock(f);
+    struct task *t = task_current();
+    struct ucred c = {0};
 
-    return s && s->pass_cred;
-}
-
-int socket_domain(struct file *f)
-{
-    struct sock *s = file_sock(f);
-
-    return s ? s->domain : -ENOTSOCK;
-}
-
-int socket_type(struct file *f)
-{
-    struct sock *s = file_sock(f);
-
-    return s ? s->type : -ENOTSOCK;
-}
-
-bool socket_connected(struct file *f)
-{
-    struct sock *s = file_sock(f);
-
-    return s && s->peer;
+    if (t) {
+        c.pid = t->process->pid;
+        c.uid = t->cred->euid;
+        c.gid = t->cred->egid;
+    }
+    return c;
 }

@@ -38,24 +38,6 @@ struct sock *file_sock(const struct file *f)
     return f->ops == &socket_ops ? f->private_data : NULL;
 }
 
-bool file_is_socket(const struct file *f)
-{
-    return f->ops == &socket_ops;
-}
-
-struct ucred sock_cred_of_current(void)
-{
-    struct task *t = task_current();
-    struct ucred c = {0};
-
-    if (t) {
-        c.pid = t->process->pid;
-        c.uid = t->cred->euid;
-        c.gid = t->cred->egid;
-    }
-    return c;
-}
-
 /* --- buffers --- */
 
 static void sock_buf_free(struct sock_buf *b)
@@ -154,7 +136,7 @@ static int sock_append(struct sock *to, struct sock_buf *b, size_t reserved)
 static ssize_t sock_send_one(struct sock *s, struct uio *u, const struct socket_msg *m, int flags)
 {
     struct sock *to = s->peer;
-    ssize_t n = sock_reserve(to, s->type, u->left);
+    ssize_t n = sock_reserve(to, s->base.type, u->left);
 
     if (n < 0)
         return n;
@@ -167,11 +149,11 @@ static ssize_t sock_send_one(struct sock *s, struct uio *u, const struct socket_
     memset(b, 0, sizeof(*b));
     list_init(&b->link);
     b->cred = m && m->has_cred ? m->cred : sock_cred_of_current();
-    b->end_of_record = s->type == SOCK_SEQPACKET && (flags & MSG_EOR);
+    b->end_of_record = s->base.type == SOCK_SEQPACKET && (flags & MSG_EOR);
     ssize_t r = m ? sock_buf_attach(b, m) : 0;
     if (!r && n)
         r = uio_copy_from_user(u, b->data, (size_t)n);
-    if (r >= 0 && r < n && s->type != SOCK_STREAM)
+    if (r >= 0 && r < n && s->base.type != SOCK_STREAM)
         r = -EFAULT; /* a message goes whole or not at all */
     if (r >= 0) {
         b->size = (size_t)r;
@@ -198,7 +180,7 @@ static ssize_t sock_send(struct sock *s, struct uio *u, const struct socket_msg 
     spin_unlock(&s->lock);
     if (err)
         return -err;
-    if (s->type != SOCK_STREAM)
+    if (s->base.type != SOCK_STREAM)
         return sock_send_one(s, u, m, flags);
     while (u->left) {
         r = sock_send_one(s, u, m, flags);
@@ -210,13 +192,11 @@ static ssize_t sock_send(struct sock *s, struct uio *u, const struct socket_msg 
     return done ? done : r;
 }
 
-ssize_t socket_send(struct file *f, struct socket_msg *m, int flags)
+static ssize_t unix_send(struct file *f, struct socket_msg *m, int flags)
 {
-    struct sock *s = file_sock(f);
-
-    if (!s)
-        return -ENOTSOCK;
-    return sock_send(s, m->data, m->file_count || m->has_cred ? m : NULL, flags);
+    if (flags & MSG_OOB)
+        return -EOPNOTSUPP;
+    return sock_send(f->private_data, m->data, m->file_count || m->has_cred ? m : NULL, flags);
 }
 
 /* --- receiving --- */
@@ -234,8 +214,8 @@ static struct sock_buf *sock_first(struct sock *s, ssize_t *ret_why)
         s->error = 0;
     } else if (s->rcv_shut) {
         *ret_why = 0;
-    } else if (!s->peer && s->type != SOCK_DGRAM) {
-        *ret_why = s->type == SOCK_STREAM ? -EINVAL : -ENOTCONN;
+    } else if (!s->peer && s->base.type != SOCK_DGRAM) {
+        *ret_why = s->base.type == SOCK_STREAM ? -EINVAL : -ENOTCONN;
     } else {
         *ret_why = -EAGAIN;
     }
@@ -333,20 +313,17 @@ static ssize_t sock_receive_stream(struct sock *s, struct uio *u, struct socket_
 static ssize_t sock_receive(struct sock *s, struct uio *u, struct socket_msg *m, int flags)
 {
     fmutex_lock(&s->recv_lock);
-    ssize_t r = s->type == SOCK_STREAM ? sock_receive_stream(s, u, m, flags)
-                                       : sock_receive_message(s, u, m, flags);
+    ssize_t r = s->base.type == SOCK_STREAM ? sock_receive_stream(s, u, m, flags)
+                                            : sock_receive_message(s, u, m, flags);
     fmutex_unlock(&s->recv_lock);
     return r;
 }
 
-ssize_t socket_receive(struct file *f, struct socket_msg *m, int flags)
+static ssize_t unix_receive(struct file *f, struct socket_msg *m, int flags)
 {
-    struct sock *s = file_sock(f);
-
-    m->file_count = 0;
-    m->flags = 0;
-    m->has_cred = false;
-    return s ? sock_receive(s, m->data, m, flags) : -ENOTSOCK;
+    if (flags & MSG_OOB)
+        return -EOPNOTSUPP;
+    return sock_receive(f->private_data, m->data, m, flags);
 }
 
 /* --- shutdown, close --- */
@@ -362,19 +339,15 @@ void sock_shut(struct sock *s, bool rcv, bool snd, int error)
     wake_all(&s->wait, POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLHUP | POLLERR | POLLRDHUP);
 }
 
-int socket_shutdown(struct file *f, int how)
+static int unix_shutdown(struct file *f, int how)
 {
-    struct sock *s = file_sock(f);
+    struct sock *s = f->private_data;
 
-    if (!s)
-        return -ENOTSOCK;
-    if (how < SHUT_RD || how > SHUT_RDWR)
-        return -EINVAL;
     if (!s->peer)
-        return s->type == SOCK_DGRAM ? 0 : -ENOTCONN;
+        return s->base.type == SOCK_DGRAM ? 0 : -ENOTCONN;
     bool rcv = how != SHUT_WR, snd = how != SHUT_RD;
     sock_shut(s, rcv, snd, 0);
-    if (s->type != SOCK_DGRAM)
+    if (s->base.type != SOCK_DGRAM)
         sock_shut(s->peer, snd, rcv, 0);
     return 0;
 }
@@ -397,7 +370,7 @@ void sock_end(struct sock *s)
     s->queued = 0;
     spin_unlock(&s->lock);
     if (s->peer) {
-        if (s->type != SOCK_DGRAM)
+        if (s->base.type != SOCK_DGRAM)
             sock_shut(s->peer, true, true, unread ? ECONNRESET : 0);
         else
             wake_all(&s->peer->wait, POLLOUT | POLLWRNORM);
@@ -448,7 +421,7 @@ static uint32_t sock_readiness(struct file *f)
         spin_unlock(&s->lock);
         return ready;
     }
-    if ((s->rcv_shut && s->snd_shut) || (!s->peer && s->type == SOCK_STREAM))
+    if ((s->rcv_shut && s->snd_shut) || (!s->peer && s->base.type == SOCK_STREAM))
         ready |= POLLHUP;
     if (s->error)
         ready |= POLLERR;
@@ -475,12 +448,12 @@ static sysret_t sock_ioctl(struct file *f, struct task *t, uint32_t cmd, uint64_
     if (cmd == TIOCOUTQ)
         queue = s->peer;
     else if (cmd != FIONREAD)
-        return -ENOTTY;
+        return socket_interface_ioctl ? socket_interface_ioctl(t, cmd, arg) : -ENOTTY;
     if (queue) {
         spin_lock(&queue->lock);
         list_for_each_entry (b, &queue->queue, link) {
             bytes += (int32_t)(b->size - b->taken);
-            if (cmd == FIONREAD && s->type != SOCK_STREAM)
+            if (cmd == FIONREAD && s->base.type != SOCK_STREAM)
                 break;
         }
         spin_unlock(&queue->lock);
@@ -494,8 +467,25 @@ static int sock_getattr(struct file *f, struct stat *ret)
     return 0;
 }
 
+static const struct socket_ops unix_ops = {
+    .bind = unix_bind,
+    .connect = unix_connect,
+    .listen = unix_listen,
+    .accept = unix_accept,
+    .name = unix_name,
+    .destination = unix_destination,
+    .send = unix_send,
+    .receive = unix_receive,
+    .wants_cred = unix_wants_cred,
+    .shutdown = unix_shutdown,
+    .option_get = unix_option_get,
+    .option_set = unix_option_set,
+};
+
 static const struct file_ops socket_ops = {
     .name = "socket",
+    .socket = &unix_ops,
+    .timeout_ns = socket_file_timeout_ns,
     .read = sock_file_read,
     .write = sock_file_write,
     .readiness = sock_readiness,
@@ -514,8 +504,8 @@ struct sock *sock_alloc(int type)
     if (!s)
         return NULL;
     refcount_init(&s->ref);
-    s->domain = AF_UNIX;
-    s->type = type;
+    s->base.domain = AF_UNIX;
+    s->base.type = type;
     s->limit = SOCKET_BUFFER_DEFAULT;
     s->recv_size = SOCKET_BUFFER_DEFAULT;
     fmutex_init(&s->recv_lock, RANK_FILE);
@@ -527,14 +517,10 @@ struct sock *sock_alloc(int type)
     return s;
 }
 
-static int socket_check(int domain, int type, int protocol)
+static int socket_check(int type, int protocol)
 {
     int kind = type & 0xf;
 
-    if (domain != AF_UNIX)
-        return -EAFNOSUPPORT;
-    if (type & ~(0xf | SOCK_NONBLOCK | SOCK_CLOEXEC))
-        return -EINVAL;
     if (protocol && protocol != AF_UNIX)
         return -EPROTONOSUPPORT;
     if (kind != SOCK_STREAM && kind != SOCK_DGRAM && kind != SOCK_SEQPACKET && kind != SOCK_RAW)
@@ -553,9 +539,9 @@ struct file *sock_file_new(struct sock *s, int type)
     return f;
 }
 
-struct file *socket_new(int domain, int type, int protocol)
+static struct file *unix_create(int domain UNUSED, int type, int protocol)
 {
-    int kind = socket_check(domain, type, protocol);
+    int kind = socket_check(type, protocol);
 
     if (kind < 0)
         return ERR_PTR(kind);
@@ -563,9 +549,9 @@ struct file *socket_new(int domain, int type, int protocol)
     return s ? sock_file_new(s, type) : ERR_PTR(-ENOMEM);
 }
 
-int socketpair_new(int domain, int type, int protocol, struct file **ret_a, struct file **ret_b)
+static int unix_pair(int type, int protocol, struct file **ret_a, struct file **ret_b)
 {
-    int kind = socket_check(domain, type, protocol);
+    int kind = socket_check(type, protocol);
 
     if (kind < 0)
         return kind;
@@ -595,3 +581,9 @@ int socketpair_new(int domain, int type, int protocol, struct file **ret_a, stru
     *ret_b = fb;
     return 0;
 }
+
+const struct socket_family unix_family = {
+    .domain = AF_UNIX,
+    .create = unix_create,
+    .pair = unix_pair,
+};

@@ -188,16 +188,19 @@ int p9_walk(struct p9fs *fs, uint32_t dir_fid, const char *name, size_t len, uin
 struct inode *p9_lookup(struct inode *dir, const char *name, size_t len)
 {
     struct p9_inode *pd = p9_of(dir);
+    struct p9_listing *l = NULL;
     struct p9_attr a = {0};
-    uint32_t dir_fid, fid;
+    uint32_t fid;
     int r = p9_hint(pd, name, len, &a);
+    if (r < 0 && p9_scan_pays(pd) && p9_scan(pd, true, &l) == 0) {
+        r = p9_hint(pd, name, len, &a);
+        p9_listing_put(l);
+    }
     if (r == 0)
         return ERR_PTR(-ENOENT);
     if (r == 1)
         return p9_inode_hinted(dir, name, len, &a);
-    r = p9_fid(pd, &dir_fid);
-    if (r == 0)
-        r = p9_walk(pd->fs, dir_fid, name, len, &fid, &a);
+    r = p9_walk_in(pd, name, len, &fid, &a);
     return r < 0 ? ERR_PTR(r) : p9_inode_obtain(pd->fs, fid, &a);
 }
 
@@ -349,6 +352,8 @@ const struct inode_ops p9_other_ops = {
 static void p9fs_free(struct p9fs *fs)
 {
     p9_conn_free(fs->conn);
+    p9_listings_free(fs);
+    p9_scanbufs_free(fs);
     free(fs->hash);
     free(fs);
 }
@@ -369,6 +374,9 @@ static struct p9fs *p9fs_alloc(int sock)
     fs->conn = conn;
     spin_init(&fs->lock, RANK_OBJECT);
     list_init(&fs->fd_lru);
+    list_init(&fs->listings);
+    for (unsigned i = 0; i < P9_WAITING_BUCKETS; i++)
+        list_init(&fs->waiting[i]);
     fs->hash = calloc(P9_HASH_BUCKETS, sizeof *fs->hash);
     if (!fs->hash) {
         p9fs_free(fs);

@@ -23,6 +23,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <base/count.h>
 #include <base/err.h>
 #include <base/log.h>
 
@@ -415,6 +416,7 @@ static size_t clunks_encode(struct p9_conn *c, uint8_t *buf, size_t cap)
         c->free_tags--;
         len += (size_t)n;
         c->messages++;
+        count_add(COUNT_p9_messages, 1);
     }
     spin_unlock(&c->lock);
     return len;
@@ -462,35 +464,60 @@ static void deadline_end(struct p9_conn *c)
     spin_unlock(&c->lock);
 }
 
-int p9_transact(struct p9_conn *c, struct p9_req *r)
+/* Tags for as many as can be had: how many of @r. */
+static unsigned batch_start(struct p9_conn *c, struct p9_req *const *r, unsigned n)
+{
+    unsigned sent = 0;
+    for (unsigned k = 0; k < n; k++) {
+        r[k]->fiber = fiber_self();
+        r[k]->done = false;
+        r[k]->fd = -1;
+        r[k]->deadline_ns = clock_now_ns(CLOCK_MONOTONIC) + p9_deadline_ns;
+        int tag = sent == k ? tag_take(c, r[k], k == 0) : -EAGAIN;
+        if (tag < 0) {
+            r[k]->result = tag;
+            continue;
+        }
+        tag_set(r[k]->out, tag);
+        deadline_start(c, r[k]);
+        sent++;
+    }
+    return sent;
+}
+
+void p9_transact_all(struct p9_conn *c, struct p9_req *const *r, unsigned n)
 {
     uint8_t clunks[P9_CLUNKS * 11];
-    r->fiber = fiber_self();
-    r->done = false;
-    r->fd = -1;
-    r->deadline_ns = clock_now_ns(CLOCK_MONOTONIC) + p9_deadline_ns;
-    int tag = tag_take(c, r, true);
-    if (tag < 0)
-        return tag;
-    tag_set(r->out, tag);
-    deadline_start(c, r);
+    struct iovec iov[1 + 2 * P9_BATCH_MAX];
+    int v = 0;
+    BUG_ON(n > P9_BATCH_MAX);
+    n = batch_start(c, r, n);
+    if (n == 0)
+        return;
     fmutex_lock(&c->send_lock);
-    struct iovec iov[3];
-    int n = 0;
     size_t clunk_len = clunks_encode(c, clunks, sizeof clunks);
     if (clunk_len)
-        iov[n++] = (struct iovec){clunks, clunk_len};
-    iov[n++] = (struct iovec){r->out, r->out_len};
-    if (r->data.iov_len)
-        iov[n++] = r->data;
-    c->messages++;
-    (void)send_all(c, iov, n); /* a failure completes r as well */
+        iov[v++] = (struct iovec){clunks, clunk_len};
+    for (unsigned k = 0; k < n; k++) {
+        iov[v++] = (struct iovec){r[k]->out, r[k]->out_len};
+        if (r[k]->data.iov_len)
+            iov[v++] = r[k]->data;
+    }
+    c->messages += n;
+    (void)send_all(c, iov, v); /* a failure completes them as well */
     fmutex_unlock(&c->send_lock);
-    if (!c->io)
-        wait_reading(c, r);
-    while (!r->done)
-        fiber_park();
-    deadline_end(c);
+    for (unsigned k = 0; k < n; k++) {
+        if (!c->io)
+            wait_reading(c, r[k]);
+        while (!r[k]->done)
+            fiber_park();
+        deadline_end(c);
+    }
+}
+
+int p9_transact(struct p9_conn *c, struct p9_req *r)
+{
+    p9_transact_all(c, &r, 1);
     return r->result;
 }
 

@@ -20,7 +20,6 @@
 #include <unistd.h>
 
 #include <base/err.h>
-#include <base/hash.h>
 
 #include "p9fs_private.h"
 
@@ -31,27 +30,6 @@ struct p9_dirfile {
     uint32_t fid;                /* opened when streaming, else P9_NOFID */
     bool streaming;
 };
-
-void p9_listing_put(struct p9_listing *l)
-{
-    if (!l || !refcount_put(&l->ref))
-        return;
-    free(l->names);
-    free(l->attrs);
-    free(l->index);
-    free(l->entries);
-    free(l);
-}
-
-void p9_listing_drop(struct p9_inode *dir)
-{
-    spin_lock(&dir->fs->lock);
-    struct p9_listing *l = steal(dir->listing);
-    dir->listing_gen++;
-    dir->listing_big = false;
-    spin_unlock(&dir->fs->lock);
-    p9_listing_put(l);
-}
 
 static int dir_open(struct p9_inode *pi, uint32_t *ret_fid)
 {
@@ -86,24 +64,15 @@ static int dir_open(struct p9_inode *pi, uint32_t *ret_fid)
 }
 
 /* One batch of entries at cookie @off into @buf; empty at the end. */
-static int batch_read(struct p9_conn *conn, uint32_t fid, uint64_t off, bool with_attr,
-                      uint8_t *buf, struct p9_data *ret)
+static int batch_read(struct p9_conn *conn, uint32_t fid, uint64_t off, uint8_t *buf,
+                      struct p9_data *ret)
 {
     uint32_t count = MIN(P9_READDIR_BYTES, p9_conn_iounit(conn));
-    int r;
-    if (with_attr) {
-        struct p9_treaddirattr m = {.fid = fid, .offset = off, .count = count};
-        struct p9_rreaddirattr reply = {0};
-        r = P9_CALL_BUF(conn, treaddirattr, rreaddirattr, &m, &reply, buf, count + P9_RREAD_HDR);
-        if (r == 0)
-            *ret = reply.data;
-    } else {
-        struct p9_treaddir m = {.fid = fid, .offset = off, .count = count};
-        struct p9_rreaddir reply = {0};
-        r = P9_CALL_BUF(conn, treaddir, rreaddir, &m, &reply, buf, count + P9_RREAD_HDR);
-        if (r == 0)
-            *ret = reply.data;
-    }
+    struct p9_treaddir m = {.fid = fid, .offset = off, .count = count};
+    struct p9_rreaddir reply = {0};
+    int r = P9_CALL_BUF(conn, treaddir, rreaddir, &m, &reply, buf, count + P9_RREAD_HDR);
+    if (r == 0)
+        *ret = reply.data;
     return r;
 }
 
@@ -114,9 +83,9 @@ static bool is_dots(const struct p9_str *name)
 
 /* Next entry of a batch: 1, 0 at its end, -EIO. */
 static int entry_next(struct p9_conn *conn, const struct p9_data *data, uint32_t *at,
-                      bool with_attr, struct p9_dirent *ret)
+                      struct p9_dirent *ret)
 {
-    int n = p9_decode_dirent((const uint8_t *)data->base + *at, data->len - *at, ret, with_attr);
+    int n = p9_decode_dirent((const uint8_t *)data->base + *at, data->len - *at, ret, false);
     if (n == 0)
         return 0;
     if (n < 0 || (!is_dots(&ret->name) && !p9_name_ok(&ret->name)))
@@ -125,64 +94,7 @@ static int entry_next(struct p9_conn *conn, const struct p9_data *data, uint32_t
     return 1;
 }
 
-struct builder {
-    struct p9_listing *l;
-    uint32_t entries_cap, names_cap;
-    bool with_attr;
-};
-
-/* Attributes beside the entry; without memory, or for too many, the listing goes on without. */
-static void builder_attr(struct builder *b, const struct p9_attr *a)
-{
-    struct p9_listing *l = b->l;
-    if (!b->with_attr)
-        return;
-    if ((l->count & (l->count - 1)) == 0) { /* 0, 1, 2, 4, 8 ...: full */
-        void *grown = NULL;
-        if (l->count < P9_HINT_ENTRIES)
-            grown = realloc(l->attrs, MAX(l->count * 2, 1u) * sizeof *l->attrs);
-        if (!grown) {
-            free(l->attrs);
-            l->attrs = NULL;
-            b->with_attr = false;
-            return;
-        }
-        l->attrs = grown;
-    }
-    l->attrs[l->count] = *a;
-}
-
-/* -E2BIG: too much to keep. */
-static int builder_add(struct builder *b, const struct p9_dirent *d)
-{
-    struct p9_listing *l = b->l;
-    if (l->count >= P9_LISTING_ENTRIES || l->names_len + d->name.len > P9_LISTING_BYTES)
-        return -E2BIG;
-    if (l->count == b->entries_cap) {
-        uint32_t cap = b->entries_cap ? b->entries_cap * 2 : 32;
-        void *grown = realloc(l->entries, cap * sizeof *l->entries);
-        if (!grown)
-            return -ENOMEM;
-        l->entries = grown;
-        b->entries_cap = cap;
-    }
-    if (l->names_len + d->name.len > b->names_cap) {
-        uint32_t cap = MAX(b->names_cap * 2, 1024u);
-        char *grown = realloc(l->names, cap);
-        if (!grown)
-            return -ENOMEM;
-        l->names = grown;
-        b->names_cap = cap;
-    }
-    builder_attr(b, &d->attr);
-    l->entries[l->count++] = (struct p9_entry){
-        .ino = d->qid.path, .name = l->names_len, .len = (uint8_t)d->name.len, .type = d->type};
-    memcpy(l->names + l->names_len, d->name.s, d->name.len);
-    l->names_len += d->name.len;
-    return 0;
-}
-
-static int listing_fill(struct p9_inode *pi, uint32_t fid, struct builder *b)
+static int listing_fill(struct p9_inode *pi, uint32_t fid, struct p9_builder *b)
 {
     struct p9_conn *conn = pi->fs->conn;
     uint8_t *buf autofree = malloc(P9_READDIR_BYTES + P9_RREAD_HDR);
@@ -193,15 +105,14 @@ static int listing_fill(struct p9_inode *pi, uint32_t fid, struct builder *b)
         struct p9_data data = {0};
         struct p9_dirent d = {0};
         uint32_t at = 0;
-        bool with_attr = b->with_attr; /* may end in the middle of a batch */
-        int r = batch_read(conn, fid, off, with_attr, buf, &data);
+        int r = batch_read(conn, fid, off, buf, &data);
         if (r < 0 || data.len == 0)
             return r;
         if (batches > P9_LISTING_ENTRIES)
             return p9_conn_fail(conn, "a directory without end");
-        while ((r = entry_next(conn, &data, &at, with_attr, &d)) > 0) {
+        while ((r = entry_next(conn, &data, &at, &d)) > 0) {
             off = d.offset;
-            r = is_dots(&d.name) ? 0 : builder_add(b, &d);
+            r = is_dots(&d.name) ? 0 : p9_builder_add(b, &d);
             if (r < 0)
                 return r;
         }
@@ -210,50 +121,23 @@ static int listing_fill(struct p9_inode *pi, uint32_t fid, struct builder *b)
     }
 }
 
-/* --- hints: what a listing with attributes knows about names --- */
-
-static void index_build(struct p9_listing *l)
+/* All entries by Treaddir, which any server knows. */
+static int listing_read(struct p9_inode *pi, struct p9_listing **ret)
 {
-    uint32_t n = 16;
-    if (!l->attrs)
-        return;
-    while (n < l->count * 2)
-        n *= 2;
-    l->index = calloc(n, sizeof *l->index);
-    l->index_mask = n - 1;
-    for (uint32_t i = 0; l->index && i < l->count; i++) {
-        uint64_t h = hash_bytes(l->names + l->entries[i].name, l->entries[i].len);
-        while (l->index[h & l->index_mask])
-            h++;
-        l->index[h & l->index_mask] = i + 1;
+    struct p9_builder b;
+    uint32_t fid;
+    int r = p9_builder_init(&b, false);
+    if (r < 0)
+        return r;
+    r = dir_open(pi, &fid);
+    if (r == 0) {
+        r = listing_fill(pi, fid, &b);
+        p9_clunk(pi->fs->conn, fid, false);
     }
-}
-
-static int index_find(const struct p9_listing *l, const char *name, size_t len)
-{
-    for (uint64_t h = hash_bytes(name, len);; h++) {
-        uint32_t at = l->index[h & l->index_mask];
-        if (at == 0)
-            return -1;
-        const struct p9_entry *e = &l->entries[at - 1];
-        if (e->len == len && memcmp(l->names + e->name, name, len) == 0)
-            return (int)at - 1;
-    }
-}
-
-int p9_hint(struct p9_inode *dir, const char *name, size_t len, struct p9_attr *ret)
-{
-    spin_lock(&dir->fs->lock);
-    struct p9_listing *l = dir->listing && dir->listing->index ? dir->listing : NULL;
-    if (l)
-        refcount_get(&l->ref);
-    spin_unlock(&dir->fs->lock);
-    if (!l)
-        return -1;
-    int i = index_find(l, name, len), r = i < 0 ? 0 : l->attrs[i].valid ? 1 : -1;
-    if (r == 1)
-        *ret = l->attrs[i];
-    p9_listing_put(l);
+    if (r < 0)
+        p9_listing_put(b.l);
+    else
+        *ret = p9_builder_done(&b);
     return r;
 }
 
@@ -261,52 +145,25 @@ int p9_hint(struct p9_inode *dir, const char *name, size_t len, struct p9_attr *
 static int listing_load(struct p9_inode *pi, struct p9_listing **ret)
 {
     struct p9fs *fs = pi->fs;
-    struct builder b = {.l = calloc(1, sizeof *b.l)};
-    struct p9_listing *old = NULL;
-    uint32_t fid;
-    if (!b.l)
-        return -ENOMEM;
-    refcount_init(&b.l->ref);
-    /* Attributes of a listing are good for later lookups only where nothing changes them. */
-    b.with_attr = fs->sb->exclusive && fs->sb->read_only && p9_conn_ringbox(fs->conn);
+    if (p9_scans(fs))
+        return p9_scan(pi, false, ret);
     spin_lock(&fs->lock);
     uint32_t gen = pi->listing_gen;
     spin_unlock(&fs->lock);
-    int r = dir_open(pi, &fid);
-    if (r == 0) {
-        r = listing_fill(pi, fid, &b);
-        p9_clunk(fs->conn, fid, false);
-    }
-    if (r == 0 && b.with_attr)
-        index_build(b.l);
-    spin_lock(&fs->lock);
+    int r = listing_read(pi, ret);
+    if (r == 0 && fs->sb->exclusive)
+        p9_listing_keep(pi, *ret, gen);
     if (r == -E2BIG)
-        pi->listing_big = true;
-    if (r == 0 && fs->sb->exclusive && gen == pi->listing_gen) {
-        refcount_get(&b.l->ref);
-        old = pi->listing;
-        pi->listing = b.l;
-    }
-    spin_unlock(&fs->lock);
-    p9_listing_put(old);
-    if (r < 0)
-        p9_listing_put(b.l);
-    else
-        *ret = b.l;
+        p9_listing_too_big(pi);
     return r;
 }
 
 /* Snapshot for a file that starts to read; NULL in *ret: stream. */
 static int snapshot_take(struct p9_inode *pi, struct p9_listing **ret)
 {
-    spin_lock(&pi->fs->lock);
-    struct p9_listing *l = pi->listing;
-    bool big = pi->listing_big;
-    if (l)
-        refcount_get(&l->ref);
-    spin_unlock(&pi->fs->lock);
-    *ret = l;
-    if (l || big)
+    bool big;
+    *ret = p9_listing_cached(pi, &big);
+    if (*ret || big)
         return 0;
     int r = listing_load(pi, ret);
     if (r == -E2BIG) {
@@ -346,10 +203,10 @@ static int emit_stream(struct p9_inode *pi, struct p9_dirfile *df, struct getden
         struct p9_data data = {0};
         struct p9_dirent d = {0};
         uint32_t at = 0;
-        int r = batch_read(conn, df->fid, (uint64_t)ctx->pos, false, buf, &data);
+        int r = batch_read(conn, df->fid, (uint64_t)ctx->pos, buf, &data);
         if (r < 0 || data.len == 0)
             return r;
-        while ((r = entry_next(conn, &data, &at, false, &d)) > 0)
+        while ((r = entry_next(conn, &data, &at, &d)) > 0)
             if (d.offset > INT64_MAX ||
                 !getdents_emit(ctx, d.name.s, d.name.len, d.qid.path, d.type, (int64_t)d.offset))
                 return 0;

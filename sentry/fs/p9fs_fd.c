@@ -177,7 +177,9 @@ int p9_server_open(struct p9_inode *pi, uint32_t flags, int *ret_fd, uint32_t *r
             return -ENFILE;
         struct inode *dir AUTO_PUT(inode) = p9_fid_parent(pi, name);
         if (dir) {
-            m.fid = p9_of(dir)->fid;
+            r = p9_fid(p9_of(dir), &m.fid);
+            if (r < 0)
+                return r;
             m.name = p9_str_from(name);
         }
         r = P9_CALL_FD(conn, topenat, ropenat, &m, &reply, ret_fd);

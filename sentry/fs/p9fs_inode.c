@@ -4,8 +4,8 @@
  * Model: one inode per object at the server, keyed by (qid.path, dev), so hard links share it and its
  * caches. It owns an unopened fid from the lookup that made it until its last reference goes. An
  * inode found in a cached listing has none at first: it knows its directory and name, and walks when
- * a fid is wanted. It then lets the directory go, so that no chain of parents can grow (their puts
- * would nest as deep as the tree). Only read-only exclusive mounts have such inodes: names do not
+ * a fid is wanted; it then lets the directory go. Directories may be so themselves, so a walk can start
+ * some levels up: P9_CHAIN_MAX at most, since puts of parents nest as deep. Only read-only exclusive mounts have such inodes: names do not
  * move there.
  *
  * Locks: fs->lock (spin, RANK_OBJECT) for the hash, fids and all caches of inodes.
@@ -38,6 +38,16 @@ static struct inode *find_locked(struct p9fs *fs, const struct p9_attr *a)
     return NULL;
 }
 
+struct p9_inode *p9_inode_find_locked(struct p9fs *fs, const struct p9_attr *a)
+{
+    struct p9_inode *pi;
+    list_for_each_entry (pi, bucket_of(fs, a->qid.path, a->dev), hash_link)
+        if (pi->path == a->qid.path && pi->dev == a->dev &&
+            inode_type(pi->vfs) == (a->mode & S_IFMT))
+            return pi;
+    return NULL;
+}
+
 static const struct inode_ops *ops_for(uint32_t mode)
 {
     return S_ISDIR(mode) ? &p9_dir_ops : S_ISREG(mode) ? &p9_file_ops : &p9_other_ops;
@@ -62,6 +72,8 @@ static struct inode *inode_make(struct p9fs *fs, uint32_t fid, const struct p9_a
     if (dir) {
         pi->name = strndup(name, len);
         pi->name_len = (uint8_t)len;
+        pi->chain = p9_of(dir)->chain + 1; /* less if it has got a fid since */
+        pi->chain_bytes = (uint16_t)(p9_of(dir)->chain_bytes + len + 2);
     }
     p9_attr_convert(fs, a, &attr);
     struct inode *i = dir && !pi->name ? NULL : inode_new(fs->sb, ops_for(a->mode), &attr, pi);
@@ -75,6 +87,13 @@ static struct inode *inode_make(struct p9fs *fs, uint32_t fid, const struct p9_a
     return i;
 }
 
+static void made_hash_locked(struct p9fs *fs, struct p9_inode *pi)
+{
+    list_add(&pi->hash_link, bucket_of(fs, pi->path, pi->dev));
+    if (S_ISDIR(inode_type(pi->vfs)))
+        p9_listing_claim_locked(fs, pi);
+}
+
 static struct inode *obtain(struct p9fs *fs, uint32_t fid, const struct p9_attr *a,
                             struct inode *dir, const char *name, size_t len)
 {
@@ -83,7 +102,7 @@ static struct inode *obtain(struct p9fs *fs, uint32_t fid, const struct p9_attr 
         spin_lock(&fs->lock);
         struct inode *i = find_locked(fs, a);
         if (!i && made)
-            list_add(&p9_of(made)->hash_link, bucket_of(fs, a->qid.path, a->dev));
+            made_hash_locked(fs, p9_of(made));
         spin_unlock(&fs->lock);
         if (i && made)
             inode_put(made); /* clunks the fid */
@@ -112,8 +131,12 @@ struct inode *p9_inode_obtain(struct p9fs *fs, uint32_t fid, const struct p9_att
 struct inode *p9_inode_hinted(struct inode *dir, const char *name, size_t len,
                               const struct p9_attr *a)
 {
-    struct p9fs *fs = p9_of(dir)->fs;
+    struct p9_inode *pd = p9_of(dir);
+    struct p9fs *fs = pd->fs;
+    uint32_t fid;
     int r = p9_attr_check(fs, a);
+    if (r == 0 && (pd->chain >= P9_CHAIN_MAX || pd->chain_bytes + len + 2 > P9_CHAIN_BYTES))
+        r = p9_fid(pd, &fid);
     return r < 0 ? ERR_PTR(r) : obtain(fs, P9_NOFID, a, dir, name, len);
 }
 
@@ -146,29 +169,131 @@ static void fid_keep(struct p9_inode *pi, uint32_t fid)
         p9_clunk(fs->conn, fid, false);
 }
 
-int p9_fid(struct p9_inode *pi, uint32_t *ret)
+/* --- walking from the nearest fid --- */
+
+static void chain_put(struct p9_chain *ch)
+{
+    while (ch->count)
+        inode_put(ch->held[--ch->count]);
+}
+
+/* The way to @pi; count 0: it has a fid. */
+static void chain_get(struct p9_inode *pi, struct p9_chain *ch)
 {
     struct p9fs *fs = pi->fs;
-    char name[NAME_LEN_MAX + 1];
-    struct p9_attr a = {0};
-    uint32_t fid;
-    struct inode *dir = p9_fid_parent(pi, name);
-    if (dir) {
-        /* It has been listed, so it has a fid. */
-        int r = p9_walk(fs, p9_of(dir)->fid, name, strlen(name), &fid, &a);
-        inode_put(dir);
-        if (r == 0 && (a.qid.path != pi->path || a.dev != pi->dev)) {
-            p9_clunk(fs->conn, fid, false);
-            r = -ESTALE;
-        }
-        if (r < 0)
-            return r;
-        fid_keep(pi, fid);
-    }
+    ch->count = 0;
     spin_lock(&fs->lock);
-    *ret = pi->fid;
+    while (pi->fid == P9_NOFID) {
+        BUG_ON(ch->count == P9_CHAIN_MAX);
+        ch->held[ch->count++] = inode_get(pi->vfs);
+        pi = p9_of(pi->parent);
+    }
+    ch->fid = pi->fid;
     spin_unlock(&fs->lock);
+    ch->names.count = (uint16_t)ch->count;
+    for (unsigned k = 0; k < ch->count; k++) {
+        const struct p9_inode *at = p9_of(ch->held[ch->count - 1 - k]);
+        ch->names.name[k] = p9_name(at->name, at->name_len);
+    }
+}
+
+/* What a walk of @n names says about the last; @dir: what the last but one should be. */
+static int walk_result(struct p9fs *fs, const struct p9_req *req, unsigned n,
+                       const struct p9_inode *dir, struct p9_attr *ret)
+{
+    struct p9_rwalkattr w = {0};
+    if (req->result < 0)
+        return req->result;
+    if (p9_decode_rwalkattr(req->in, req->in_len, &w) < 0 || w.error > MAX_ERRNO ||
+        w.attrs.count > n || (w.attrs.count == n) != (w.error == 0))
+        return p9_conn_fail(fs->conn, "walked another distance");
+    if (w.error)
+        return w.attrs.count + 1u < n ? -ESTALE : -(int)w.error; /* what was listed has gone */
+    const struct p9_attr *up = n > 1 ? &w.attrs.attr[n - 2] : NULL;
+    if (dir && up && (up->qid.path != dir->path || up->dev != dir->dev))
+        return -ESTALE;
+    *ret = w.attrs.attr[n - 1];
+    return p9_attr_check(fs, ret);
+}
+
+int p9_fidwalk_start(struct p9_fidwalk *w, uint8_t out[P9_OUT_MAX], uint8_t in[P9_WALK_IN_MAX])
+{
+    chain_get(w->pi, &w->chain);
+    w->needed = w->chain.count > 0;
+    w->fid = w->chain.fid;
+    if (!w->needed)
+        return 0;
+    w->fid = p9_fid_new(w->pi->fs->conn);
+    struct p9_twalkattr m = {.fid = w->chain.fid, .newfid = w->fid, .names = w->chain.names};
+    int n = p9_encode_twalkattr(out, P9_OUT_MAX, &m);
+    w->req = (struct p9_req){
+        .out = out, .out_len = (size_t)n, .in = in, .in_cap = P9_WALK_IN_MAX, .want = P9_rwalkattr};
+    if (n < 0)
+        chain_put(&w->chain);
+    return n < 0 ? -ENAMETOOLONG : 0;
+}
+
+int p9_fidwalk_end(struct p9_fidwalk *w, int r)
+{
+    struct p9_inode *pi = w->pi;
+    struct p9_attr a = {0};
+    unsigned n = w->chain.count;
+    if (!w->needed || r < 0) {
+        chain_put(&w->chain);
+        return r;
+    }
+    r = walk_result(pi->fs, &w->req, n, NULL, &a);
+    chain_put(&w->chain);
+    if (r == 0 && (a.qid.path != pi->path || a.dev != pi->dev)) {
+        p9_clunk(pi->fs->conn, w->fid, false);
+        r = -ESTALE;
+    }
+    if (r == 0)
+        fid_keep(pi, w->fid);
+    return r;
+}
+
+int p9_fid(struct p9_inode *pi, uint32_t *ret)
+{
+    uint8_t out[P9_OUT_MAX], in[P9_WALK_IN_MAX];
+    struct p9_fidwalk w = {.pi = pi};
+    int r = p9_fidwalk_start(&w, out, in);
+    if (r == 0 && w.needed)
+        (void)p9_transact(pi->fs->conn, &w.req);
+    if (r == 0)
+        r = p9_fidwalk_end(&w, 0);
+    if (r < 0)
+        return r;
+    spin_lock(&pi->fs->lock);
+    *ret = pi->fid;
+    spin_unlock(&pi->fs->lock);
     return 0;
+}
+
+int p9_walk_in(struct p9_inode *dir, const char *name, size_t len, uint32_t *ret_fid,
+               struct p9_attr *ret)
+{
+    uint8_t out[P9_OUT_MAX], in[P9_WALK_IN_MAX];
+    struct p9fs *fs = dir->fs;
+    struct p9_chain ch;
+    chain_get(dir, &ch);
+    if (ch.count == 0)
+        return p9_walk(fs, ch.fid, name, len, ret_fid, ret);
+    uint32_t fid = p9_fid_new(fs->conn);
+    struct p9_twalkattr m = {.fid = ch.fid, .newfid = fid, .names = ch.names};
+    m.names.name[m.names.count++] = p9_name(name, len);
+    int n = p9_encode_twalkattr(out, sizeof out, &m);
+    struct p9_req req = {
+        .out = out, .out_len = (size_t)n, .in = in, .in_cap = sizeof in, .want = P9_rwalkattr};
+    int r = n < 0 ? -ENAMETOOLONG : p9_transact(fs->conn, &req);
+    if (n > 0)
+        r = walk_result(fs, &req, m.names.count, dir, ret);
+    chain_put(&ch);
+    if (r == 0)
+        *ret_fid = fid;
+    else if (n > 0 && req.result == 0 && r == -ESTALE)
+        p9_clunk(fs->conn, fid, false); /* unknown if the walk ended earlier: no harm */
+    return r;
 }
 
 void p9_release(struct inode *i)
@@ -181,7 +306,7 @@ void p9_release(struct inode *i)
     p9_fds_drop(pi);
     p9_fd_put(pi->map_ro);
     p9_fd_put(pi->map_rw);
-    p9_listing_put(pi->listing);
+    p9_listing_drop(pi);
     mappable_fini(&pi->map);
     if (pi->fid != P9_NOFID)
         p9_clunk(fs->conn, pi->fid, i->attr.nlink == 0);

@@ -45,6 +45,11 @@ bool p9_conn_dead(struct p9_conn *c);
 int p9_conn_fail(struct p9_conn *c, const char *why);
 /* Send and wait. 0, -errno of the server (1..4095), -EIO. Parks. */
 int p9_transact(struct p9_conn *c, struct p9_req *r);
+/* Send @n requests at once, in order, and wait for all: each has its result as above. All but the
+ * first are -EAGAIN, and not sent, when no tag is free for them: waiting for one with others in hand
+ * could last for ever. */
+#define P9_BATCH_MAX 40u
+void p9_transact_all(struct p9_conn *c, struct p9_req *const *r, unsigned n);
 uint32_t p9_fid_new(struct p9_conn *c);
 /* Clunk without waiting for the answer: soon, with other requests, or @now. May park. */
 void p9_clunk(struct p9_conn *c, uint32_t fid, bool now);
@@ -100,7 +105,13 @@ uint64_t p9_conn_messages(const struct p9_conn *c);
 #define P9_FDS_DEFAULT 512u /* until the limit is known: fits the usual soft RLIMIT_NOFILE */
 #define P9_LISTING_ENTRIES 100000u /* of a directory kept in memory; longer ones are streamed */
 #define P9_LISTING_BYTES (8u << 20)
-#define P9_HINT_ENTRIES 8192u /* of a directory listed with attributes */
+#define P9_HINT_ENTRIES 8192u         /* of a directory listed with attributes */
+#define P9_LISTINGS_BYTES (64u << 20) /* of all listings that a mount keeps */
+extern uint64_t p9_listings_max;      /* as above; only tests change it */
+#define P9_WAITING_BUCKETS 256u
+#define P9_SCANBUFS_KEPT 2u
+#define P9_CHAIN_MAX 15u    /* names between an inode and the next one above with a fid */
+#define P9_CHAIN_BYTES 600u /* of them on the wire: with one more name they fit P9_OUT_MAX */
 #define P9_HASH_BUCKETS 16384u
 
 /* A donated descriptor. */
@@ -110,16 +121,21 @@ struct p9_fd {
     bool writable;
 };
 
-/* A directory's entries, immutable once published. */
+/* A directory's entries, immutable once published but for the last line. */
 struct p9_listing {
     struct refcount ref;
     uint32_t count;
+    uint64_t bytes;                /* of memory */
+    struct p9_inode *owner;        /* whose ->listing it is; fs->lock */
+    uint64_t path, dev;            /* of its directory, while nobody owns it */
+    struct list_head lru, waiting; /* fs->lock: kept; kept without an owner */
     uint32_t names_len;
     char *names;
     struct p9_entry *entries;
     struct p9_attr *attrs; /* beside the entries, or NULL: not asked for */
     uint32_t *index;       /* by name: entry + 1; NULL without attrs */
     uint32_t index_mask;
+    uint32_t last_dir, last_file; /* fs->lock: entry + 1 that was asked for last; 0: none */
 };
 struct p9_entry {
     uint64_t ino;
@@ -134,6 +150,13 @@ struct p9fs {
     struct list_head *hash;  /* p9_inode.hash_link by (path, dev) */
     struct list_head fd_lru; /* p9_inode.lru: those with a cached descriptor, old last */
     uint32_t fd_cached;
+    struct list_head listings; /* all that are kept, old last */
+    uint64_t listing_bytes;
+    struct list_head waiting[P9_WAITING_BUCKETS]; /* those that came before they were asked for */
+    uint32_t ahead_bytes;                /* that may come unasked; 0: nobody walks a tree */
+    uint32_t ahead_given, ahead_waiting; /* listings: came lately; wait */
+    struct p9_scanbuf *scanbufs;
+    uint32_t scanbuf_count;
 };
 
 struct p9_inode {
@@ -145,6 +168,8 @@ struct p9_inode {
     struct inode *parent; /* fs->lock; reference, while there is no fid */
     char *name;           /* immutable; with parent */
     uint8_t name_len;
+    uint8_t chain;                 /* immutable: so many names to a fid, at most */
+    uint16_t chain_bytes;          /* immutable: of them on the wire */
     struct list_head hash_link;    /* fs->lock */
     struct list_head lru;          /* fs->lock */
     struct p9_fd *ro, *rw;         /* fs->lock; references */
@@ -152,6 +177,8 @@ struct p9_inode {
     struct p9_listing *listing;    /* fs->lock; reference */
     uint32_t listing_gen;          /* fs->lock: counts changes of the directory */
     bool listing_big;              /* fs->lock: too long to keep */
+    bool scan_refused;             /* fs->lock: the server may search it, not list it */
+    uint32_t misses;               /* fs->lock: names asked for one by one */
     char *link;                    /* fs->lock; set once: target of a symlink */
     size_t link_len;
     _Atomic(char *) map_path; /* shown in /proc/PID/maps; set once */
@@ -185,6 +212,29 @@ void p9_attr_convert(struct p9fs *fs, const struct p9_attr *a, struct attr *ret)
 /* Check what the server says; 0 or the connection is failed, -EIO. */
 int p9_attr_check(struct p9fs *fs, const struct p9_attr *a);
 void p9_attr_store(struct inode *i, const struct p9_attr *a);
+/* A request that gives an inode a fid if it has none, to be sent with others that use it: start, send
+ * req first if `needed`, end with the result so far. */
+struct p9_chain {
+    uint32_t fid; /* of the nearest one above that has one */
+    unsigned count;
+    struct inode *held[P9_CHAIN_MAX]; /* references: upwards, the inode itself first */
+    struct p9_names names;            /* downwards */
+};
+struct p9_fidwalk {
+    struct p9_inode *pi;
+    bool needed;
+    uint32_t fid;
+    struct p9_req req;
+    struct p9_chain chain;
+};
+#define P9_WALK_IN_MAX 2200u /* Rwalkattr with P9_WALK_MAX attributes */
+int p9_fidwalk_start(struct p9_fidwalk *w, uint8_t out[P9_OUT_MAX], uint8_t in[P9_WALK_IN_MAX]);
+int p9_fidwalk_end(struct p9_fidwalk *w, int r);
+/* Walk to @name from a directory, which need not have a fid: new fid and attributes. */
+int p9_walk_in(struct p9_inode *dir, const char *name, size_t len, uint32_t *ret_fid,
+               struct p9_attr *ret);
+/* The inode of this identity, without a reference: good while fs->lock is held. */
+struct p9_inode *p9_inode_find_locked(struct p9fs *fs, const struct p9_attr *a);
 /* Walk one name from a directory fid: new fid and attributes. */
 int p9_walk(struct p9fs *fs, uint32_t dir_fid, const char *name, size_t len, uint32_t *ret_fid,
             struct p9_attr *ret);
@@ -217,11 +267,43 @@ extern const struct mappable_ops p9_mappable_ops;
 
 /* p9fs_dir.c */
 int p9_open_dir(struct inode *i, struct file *f);
-void p9_listing_put(struct p9_listing *l);
-void p9_listing_drop(struct p9_inode *dir); /* the directory has changed */
 
+/* p9fs_listing.c */
+struct p9_builder {
+    struct p9_listing *l;
+    uint32_t entries_cap, names_cap, attrs_cap;
+    bool with_attr;
+};
+int p9_builder_init(struct p9_builder *b, bool with_attr); /* -ENOMEM */
+/* -E2BIG: too much to keep; -ENOMEM. */
+int p9_builder_add(struct p9_builder *b, const struct p9_dirent *d);
+struct p9_listing *p9_builder_done(struct p9_builder *b); /* gives b->l, which is immutable now */
+void p9_listing_put(struct p9_listing *l);
+/* Keep a reference of @l as the directory's, unless it has changed since generation @gen. */
+void p9_listing_keep(struct p9_inode *dir, struct p9_listing *l, uint32_t gen);
+struct p9_listing *p9_listing_cached(struct p9_inode *dir, bool *ret_big); /* reference or NULL */
+void p9_listing_drop(struct p9_inode *dir); /* the directory has changed, or goes */
+void p9_listing_too_big(struct p9_inode *dir);
+void p9_listings_free(struct p9fs *fs); /* the mount ends */
+/* Keep a reference of @l for the directory with these attributes, whose inode need not exist yet. */
+void p9_listing_ahead(struct p9fs *fs, struct p9_listing *l, const struct p9_attr *dir);
+void p9_listing_claim_locked(struct p9fs *fs, struct p9_inode *dir); /* a new inode takes its own */
+bool p9_listing_known_locked(struct p9fs *fs, const struct p9_attr *dir);
+int p9_listing_find(const struct p9_listing *l, const char *name, size_t len); /* -1; with index */
+/* Entries of @at's type that are likely to be asked for after it, at most @max into @ret: in the order
+ * that *last -> @at suggests. */
+uint32_t p9_listing_after(struct p9fs *fs, const struct p9_listing *l, uint32_t at, uint32_t *last,
+                          bool (*wanted)(struct p9fs *fs, const struct p9_attr *a), uint32_t max,
+                          uint32_t *ret);
 /* What a cached listing says about a name: 1 with attributes, 0 there is no such name, -1 nothing. */
 int p9_hint(struct p9_inode *dir, const char *name, size_t len, struct p9_attr *ret);
+
+/* p9fs_scan.c */
+bool p9_scans(const struct p9fs *fs);    /* does it scan at all? */
+bool p9_scan_pays(struct p9_inode *dir); /* counts one more name asked for */
+/* All entries with attributes, kept. @lookup: only if names can be looked up in them. -E2BIG, -errno. */
+int p9_scan(struct p9_inode *dir, bool lookup, struct p9_listing **ret);
+void p9_scanbufs_free(struct p9fs *fs);
 
 /* p9fs_name.c */
 struct inode *p9_create(struct inode *dir, const char *name, size_t len, uint32_t mode,

@@ -243,6 +243,7 @@ int task_start(struct task *t, struct task *near)
     spin_lock(&t->process->lock);
     t->state = TASK_RUNNING;
     spin_unlock(&t->process->lock);
+    task_ident_publish(t);
     int err = g_kernel_hooks.task_attach(t, near);
     if (!err && signal_pending(t))
         g_kernel_hooks.task_kick(t);
@@ -254,6 +255,7 @@ static void task_start_failed(struct task *t)
 {
     spin_lock(&t->process->lock);
     t->state = TASK_EXITING;
+    t->ident = NULL;
     spin_unlock(&t->process->lock);
     mm_kill(t->mm);
     g_platform->thread_destroy(t->thread);

@@ -4,7 +4,7 @@
  * They mean something inside the sandbox only. Uid 0 starts with all capabilities, others with
  * none. No user namespaces.
  */
-#include <kernel/task.h>
+#include "task_internal.h"
 
 #include <linux/capability.h>
 #include <stdlib.h>
@@ -91,6 +91,7 @@ void task_cred_set(struct task *t, struct cred *c)
     spin_lock(&t->process->lock);
     struct cred *old = t->cred;
     t->cred = c;
+    task_ident_cred_locked(t);
     spin_unlock(&t->process->lock);
     cred_put(old);
 }

@@ -20,6 +20,7 @@
 
 #include <base/err.h>
 #include <kernel/futex.h>
+#include <kernel/ipc.h>
 #include <kernel/itimer.h>
 #include <mm/mm.h>
 
@@ -75,6 +76,7 @@ static bool task_stop_running(struct task *t, enum task_state state)
         timeradd(&sum->ru_utime, &tv, &sum->ru_utime);
     }
     t->state = state;
+    t->ident = NULL;
     list_for_each_entry (other, &t->process->threads, thread_link)
         last &= other == t || other->state == TASK_EXITING;
     spin_unlock(&t->process->lock);
@@ -170,6 +172,7 @@ static void children_reparent_locked(struct process *p, struct exit_work *w)
         list_add_tail(&child->sibling, &to->children);
         child->parent = to;
         atomic_store_explicit(&child->ppid, to->pid, memory_order_relaxed);
+        process_ident_update_locked(child);
         child->exit_signal = SIGCHLD;
         child_parent_died_locked(child);
         if (child->state == PROCESS_ZOMBIE) {
@@ -261,8 +264,14 @@ void task_exit(struct task *t, int32_t status)
     if (t->thread)
         g_kernel_hooks.task_detach(t);
     struct mm *mm = task_take_mm(t, NULL);
-    if (last)
+    if (last) {
         process_vfork_release(p);
+        ipc_process_exit(p);
+    }
+    if (last && mm && mm_counted(mm)) {
+        mm_put(mm); /* who waits for the process finds its shared memory detached */
+        mm = NULL;
+    }
     bool first = task_leave(t, status, &work) && p == g_first_process;
     exit_work_finish(&work);
     if (mm)

@@ -74,6 +74,7 @@ void pgroup_move_locked(struct process *p, struct pgroup *g)
     p->group = g;
     if (g)
         list_add_tail(&p->group_link, &g->members);
+    process_ident_update_locked(p);
 }
 
 /* POSIX 3.93: every member's parent is in the group itself or of another session. */

@@ -48,6 +48,7 @@ static void process_setup(struct process *p)
     wait_queue_init(&p->exit_wait);
     wait_queue_init(&p->exec_wait);
     wait_queue_init(&p->vfork_wait);
+    list_init(&p->sem_undos);
     spin_init(&p->lock, RANK_PROCESS);
     sig_pending_init(&p->shared_pending);
     p->state = PROCESS_RUNNING;

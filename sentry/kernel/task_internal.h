@@ -49,6 +49,15 @@ void task_drop_resources(struct task *t);
 /* Attach to a poller; what was sent to the task before that is looked at now. */
 int task_start(struct task *t, struct task *near);
 
+/* --- ident.c --- */
+
+/* With g_pids held: parent, group or session have changed. Takes process->lock. */
+void process_ident_update_locked(struct process *p);
+/* With process->lock held: the credentials have changed. */
+void task_ident_cred_locked(struct task *t);
+/* The lane of a starting task tells from now on what the task is. */
+void task_ident_publish(struct task *t);
+
 /* --- reap.c --- */
 
 /* A zombie goes: out of table, group and tree, its times to the parent; reference dropped by the

@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include <base/count.h>
 #include <base/fiber.h>
 
 #include "mm_internal.h"
@@ -161,6 +162,7 @@ static int map_window(struct mm *mm, struct vma *v, struct seg *s, uint64_t addr
     int r = map_range(mm, v, w.a, w.b, false, w.populate && !w.huge);
     if (r < 0)
         return r;
+    count_add(COUNT_windows, 1);
     if (w.huge) {
         ops_add(mm, PF_ADVISE, w.a, w.b - w.a, 0, MADV_HUGEPAGE);
         ops_add(mm, PF_POPULATE, w.a, w.b - w.a, prot, 0);
@@ -288,6 +290,15 @@ static bool over_limit(void)
     return !memfile_limit_is_hard(g_mm.mf) && memfile_used(g_mm.mf) > memfile_limit(g_mm.mf);
 }
 
+/* The operations that have just been run have mapped it. */
+static bool fault_is_lazy(struct mm *mm, uint64_t addr, uint32_t access)
+{
+    struct vma *v = vma_at(mm, addr);
+    struct seg *s = seg_at(mm, addr);
+    return v && s && vma_allows(v, access) && !((access & PF_ACCESS_WRITE) && s->cow) &&
+           s->hprot == seg_wanted_prot(v, s);
+}
+
 int mm_fault(struct mm *mm, uint64_t addr, uint32_t access, uint64_t sp, int *ret_signo,
              int *ret_code)
 {
@@ -296,7 +307,9 @@ int mm_fault(struct mm *mm, uint64_t addr, uint32_t access, uint64_t sp, int *re
     int r = mm_lock_change(mm);
     if (r < 0)
         return r == -ESRCH ? 0 : r; /* dead: its event comes */
-    r = over_limit() ? -ENOMEM : fault_locked(mm, addr, access, &fi);
+    r = over_limit()                                       ? -ENOMEM
+        : mm->lazy_done && fault_is_lazy(mm, addr, access) ? 0
+                                                           : fault_locked(mm, addr, access, &fi);
     int r2 = ops_run(mm);
     mm_unlock(mm);
     if (r == 0)

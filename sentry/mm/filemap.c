@@ -22,7 +22,7 @@ struct mm_file *mm_file_get(struct mm *mm, struct mappable *m)
     struct mm_file *f;
     list_for_each_entry (f, &mm->files, link) {
         if (f->m == m) {
-            f->vmas++;
+            mm_file_hold(f);
             return f;
         }
     }
@@ -46,13 +46,14 @@ struct mm_file *mm_file_get(struct mm *mm, struct mappable *m)
 
 void mm_file_hold(struct mm_file *f)
 {
-    f->vmas++;
+    __atomic_store_n(&f->vmas, f->vmas + 1, __ATOMIC_RELAXED); /* mappable_map_count reads it */
 }
 
 void mm_file_drop(struct mm_file *f)
 {
     struct mm *mm = f->mm;
-    if (--f->vmas)
+    __atomic_store_n(&f->vmas, f->vmas - 1, __ATOMIC_RELAXED);
+    if (f->vmas)
         return;
     rmap_del(f);
     if (!mm->dead && f->slot_ro >= 0)

@@ -16,7 +16,8 @@
 #define POPULATE_SEG (128ULL << 10)
 #define POPULATE_BUDGET (1ULL << 20)
 #define HOT_BUDGET (1ULL << 20)
-#define HOT_GAP (64ULL << 10) /* hot pages so near each other are copied together */
+#define HOT_WHOLE (128ULL << 10) /* VMAs this small are copied as a whole */
+#define HOT_GAP (64ULL << 10)    /* hot pages so near each other are copied together */
 
 struct fork_state {
     struct mm *parent, *child;
@@ -41,7 +42,7 @@ static int fork_private(struct fork_state *f, struct seg *s, struct seg *c)
     f->child->reserved += len;
     s->cow = c->cow = true;
     if (s->hprot >= 0 && (s->hprot & PROT_WRITE)) {
-        s->hprot = (int8_t)(s->hprot & ~PROT_WRITE);
+        s->hprot = (int8_t)(s->hprot & (PROT_READ | PROT_EXEC));
         ops_add(f->parent, PF_PROTECT, s->r.start, len, s->hprot, 0);
     }
     return 0;
@@ -144,15 +145,20 @@ static void hot_blocks(struct fork_state *f)
     }
 }
 
-/* Where the piece of a seg that starts at @at must end: a hot block is a piece of its own. */
-static uint64_t piece_end(const struct fork_state *f, uint64_t at, uint64_t end, bool *ret_hot)
+/* Where the piece that starts at @at must end: a hot block is a piece of its own, and a small VMA
+ * with hot pages is one. */
+static uint64_t piece_end(const struct fork_state *f, const struct vma *v, uint64_t at,
+                          uint64_t end, bool *ret_hot)
 {
+    bool small = v->r.end - v->r.start <= HOT_WHOLE;
     *ret_hot = false;
     for (unsigned i = 0; i < f->block_count; i++) {
         const struct hot_block *b = &f->block[i];
-        if (b->end <= at)
+        if (b->end <= (small ? v->r.start : at))
             continue;
-        *ret_hot = b->start <= at;
+        *ret_hot = small ? b->start < end : b->start <= at;
+        if (small)
+            return end;
         return MIN(end, *ret_hot ? b->end : b->start);
     }
     return end;
@@ -162,21 +168,69 @@ static uint64_t piece_end(const struct fork_state *f, uint64_t at, uint64_t end,
  * with one task: another one could write a page after it is copied and then a later page, and
  * the child would see the second write without the first. Lists that thread libraries mend in the
  * child count on that order. Pages that lose their rights keep it: who writes one waits for us. */
-static int fork_hot(struct fork_state *f, struct vma *cv, const struct seg *s)
+static int fork_hot(struct fork_state *f, struct vma *cv, uint64_t a, uint64_t b)
 {
-    uint64_t len = s->r.end - s->r.start;
-    struct seg *c = seg_from_pool(f->child, s->r.start, s->r.end, false);
+    struct seg *c = seg_from_pool(f->child, a, b, false);
     bool pooled = c != NULL;
-    int r = pooled ? 0 : seg_alloc(f->child, s->r.start, s->r.end, &c);
+    int r = pooled ? 0 : seg_alloc(f->child, a, b, &c);
     if (r < 0)
         return r;
     c->fresh = false;
-    present_want(s->off, len);
-    void *from = memfile_ptr(g_mm.mf, s->off);
-    if (pooled ? ua_copy(memfile_ptr(g_mm.mf, c->off), from, len) != 0
-               : memfile_write(g_mm.mf, c->off, from, len) < 0)
-        return -ENOMEM;
-    return map_range(f->child, cv, c->r.start, c->r.end, false, true);
+    for (struct seg *s = seg_at(f->parent, a); s && s->r.start < b; s = seg_next(s)) {
+        uint64_t at = MAX(a, s->r.start), len = MIN(b, s->r.end) - at, to = c->off + (at - a);
+        uint64_t off = s->off + (at - s->r.start);
+        present_want(off, len);
+        void *from = memfile_ptr(g_mm.mf, off);
+        if (pooled ? ua_copy(memfile_ptr(g_mm.mf, to), from, len) != 0
+                   : memfile_write(g_mm.mf, to, from, len) < 0)
+            return -ENOMEM;
+    }
+    return map_range(f->child, cv, a, b, false, true);
+}
+
+/* How far from @a on there is memory that the parent uses; at most to @b. */
+static uint64_t hot_run(const struct fork_state *f, const struct vma *v, uint64_t a, uint64_t b)
+{
+    uint64_t at = a;
+    if ((v->flags & VMA_SHARED) || !(v->prot & PROT_WRITE) || b - a > f->hot_left)
+        return a;
+    for (struct seg *s = seg_at(f->parent, a); s && s->r.start < b; s = seg_next(s)) {
+        if (s->r.start > at || s->kind != SEG_MEM || s->fresh || s->hprot <= 0)
+            break;
+        at = MIN(b, s->r.end);
+    }
+    return at;
+}
+
+/* What the child gets of one VMA. */
+static int fork_memory(struct fork_state *f, struct vma *v, struct vma *cv)
+{
+    uint64_t b = v->r.end;
+    struct seg *s;
+    int r = 0;
+    for (uint64_t at = v->r.start; r == 0 && at < b;) {
+        bool hot;
+        s = seg_find(f->parent, at);
+        if (!s || s->r.start >= b)
+            break;
+        if (mm_spares_fill(f->parent) < 0 || mm_spares_fill(f->child) < 0)
+            return -ENOMEM;
+        at = MAX(at, s->r.start);
+        uint64_t end = piece_end(f, v, at, b, &hot);
+        uint64_t run = hot ? hot_run(f, v, at, end) : at;
+        if (run > at) {
+            r = fork_hot(f, cv, at, run);
+            f->hot_left -= run - at;
+            at = run;
+            continue;
+        }
+        s = seg_cut(f->parent, s, at, MIN(end, s->r.end));
+        if (!s)
+            return -ENOMEM;
+        r = s->fresh ? 0 : fork_seg(f, v, cv, s);
+        at = s->r.end;
+    }
+    return r;
 }
 
 static int fork_vma(struct fork_state *f, struct vma *v)
@@ -201,26 +255,9 @@ static int fork_vma(struct fork_state *f, struct vma *v)
     vma_insert(f->child, cv);
     if (v->flags & VMA_WIPEONFORK)
         return 0;
-    struct seg *s = seg_find(f->parent, a);
-    while (s && s->r.start < b) {
-        if (mm_spares_fill(f->parent) < 0 || mm_spares_fill(f->child) < 0)
-            return -ENOMEM;
-        uint64_t at = MAX(a, s->r.start);
-        bool hot;
-        uint64_t end = piece_end(f, at, MIN(b, s->r.end), &hot);
-        s = seg_cut(f->parent, s, at, end);
-        if (!s)
-            return -ENOMEM;
-        hot = hot && end - at <= f->hot_left && s->kind == SEG_MEM && s->hprot > 0 &&
-              (v->prot & PROT_WRITE) && !(v->flags & VMA_SHARED);
-        f->hot_left -= hot ? end - at : 0;
-        int r = s->fresh ? 0 : hot ? fork_hot(f, cv, s) : fork_seg(f, v, cv, s);
-        if (r < 0)
-            return r;
-        s = seg_next(s);
-    }
+    int r = fork_memory(f, v, cv);
     segs_merge(f->parent, a, b);
-    return 0;
+    return r;
 }
 
 static void fork_fields(struct mm *child, struct mm *parent)
@@ -230,6 +267,7 @@ static void fork_fields(struct mm *child, struct mm *parent)
     child->brk = parent->brk;
     child->mmap_top = parent->mmap_top;
     child->limits = parent->limits;
+    child->counted = parent->counted;
     child->layout = parent->layout;
     child->hot = mm_hot_get(parent);
     child->exe = mm_exe_hold(parent);

@@ -116,6 +116,19 @@ int mm_spares_fill(struct mm *mm)
 
 int mm_lock_change(struct mm *mm)
 {
+    int r = mm_lock_add(mm);
+    if (r < 0)
+        return r;
+    mm->lazy_done = mm->op_count && !mm->deferring;
+    if (mm->lazy_done && ops_force(mm) == -ESRCH) {
+        mm_unlock(mm);
+        return -ESRCH;
+    }
+    return 0;
+}
+
+int mm_lock_add(struct mm *mm)
+{
     mm_lock(mm);
     tcache_flush(mm);
     int r = mm->dead ? -ESRCH : mm_spares_fill(mm);

@@ -97,13 +97,16 @@ enum seg_kind {
 struct seg {
     struct rnode r;
     uint8_t kind;
-    int8_t hprot; /* rights mapped in the host process, -1: not mapped */
+    int8_t hprot; /* rights mapped in the host process, -1: not mapped; with HPROT_LOOSE these at
+                     most: the guest was told to give up writing itself */
     bool fresh;   /* MEM: never touched by anybody; a fork need not share it */
     bool cow; /* not writable in place: MEM, FD: copy first; shared PAGE: ask for writing first */
     uint64_t off;         /* memory-file offset of r.start (MEM, PAGE) or file offset (FD) */
     uint64_t shadow;      /* where copies of a cow seg go, equal layout; NO_OFF: not reserved yet */
     struct mm_file *file; /* FD, PAGE: the VMA's */
 };
+
+#define HPROT_LOOSE 64 /* equal to no rights that can be wanted: the next change sets them */
 
 struct dying_range {
     uint64_t off, len;
@@ -135,6 +138,7 @@ struct mm {
     struct pf_as *as;   /* a pointer its threads keep valid, also when destroyed */
     bool destroyed;     /* as_destroy has run */
     bool dead;          /* the host process is gone */
+    bool lazy_done;     /* mm_lock_change has run lazy operations */
     bool deferring;     /* no thread yet: operations are collected until mm_as() */
     struct rtree vmas, segs;
     struct list_head files, dead_files;
@@ -166,6 +170,7 @@ struct mm {
     int64_t rss_time_ns;
     uint64_t rss_cached, rss_file_cached;
     bool lock_future;
+    bool counted;      /* mm_set_counted */
     uint32_t barriers; /* registered membarrier commands */
     struct mm_limits limits;
     struct mm_layout layout;
@@ -216,6 +221,7 @@ static inline struct seg *seg_of(struct rnode *n)
  * what could not be put under the lock. */
 void mm_lock(struct mm *mm);
 int mm_lock_change(struct mm *mm); /* 0 or -ENOMEM, -ESRCH (not locked then) */
+int mm_lock_add(struct mm *mm);    /* the same, but lazy operations go on waiting */
 void mm_unlock(struct mm *mm);
 void mm_kill_locked(struct mm *mm);
 void mm_gone_locked(struct mm *mm); /* the host process has died by itself */
@@ -273,6 +279,8 @@ void ops_map(struct mm *mm, const struct seg *s, uint64_t a, uint64_t b, int pro
 void ops_add(struct mm *mm, uint32_t op, uint64_t addr, uint64_t len, int prot, uint64_t off);
 int ops_run(struct mm *mm);
 int ops_force(struct mm *mm); /* also while deferring */
+/* Is nothing of [a, b) mapped by the host, or only by operations that still wait? */
+bool ops_all_wait(struct mm *mm, uint64_t a, uint64_t b);
 void ops_dying(struct mm *mm, uint64_t off, uint64_t len);
 void ops_pending(struct mm *mm, uint64_t addr, uint64_t len);
 void ops_release_dying(struct mm *mm);
@@ -375,7 +383,6 @@ uint64_t ua_load32(const void *src, uint32_t *ret);
 uint64_t ua_cmpxchg32(void *p, uint32_t *expected, uint32_t desired, uint32_t *ret_done);
 
 /* shm.c: memory of MAP_SHARED | MAP_ANONYMOUS */
-struct mappable *shm_new(uint64_t len);                         /* one reference, or ERR_PTR */
 int shm_remove(struct mappable *m, uint64_t off, uint64_t len); /* -EOPNOTSUPP: other files */
 
 #endif

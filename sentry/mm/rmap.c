@@ -63,6 +63,19 @@ void rmap_del(struct mm_file *f)
     spin_unlock(&g_lock);
 }
 
+uint64_t mappable_map_count(struct mappable *m)
+{
+    struct mm_file *f;
+    uint64_t n = 0;
+    if (!__atomic_load_n(&m->maps, __ATOMIC_ACQUIRE))
+        return 0;
+    spin_lock(&g_lock);
+    list_for_each_entry (f, &m->maps->files, rmap_link)
+        n += __atomic_load_n(&f->vmas, __ATOMIC_RELAXED);
+    spin_unlock(&g_lock);
+    return n;
+}
+
 static struct mm *next_mm(struct mappable *m, uint64_t pass)
 {
     struct mm_file *f;

@@ -97,3 +97,32 @@ int shm_remove(struct mappable *m, uint64_t off, uint64_t len)
     memfile_decommit(g_mm.mf, s->off + off, len);
     return 0;
 }
+
+bool mm_attach_next(struct mm *mm, uint64_t addr, uint64_t from, uint64_t end,
+                    const struct mappable_ops *ops, const struct mappable *file,
+                    uint64_t *ret_start, uint64_t *ret_end, struct mappable **ret_file)
+{
+    bool found = false;
+    mm_lock(mm);
+    for (struct vma *v = vma_find(mm, from); v && v->r.start < end && !found; v = vma_next(v)) {
+        if (!v->file || v->file->m->ops != ops || (file && v->file->m != file) ||
+            v->r.start - addr != v->off)
+            continue;
+        *ret_start = v->r.start;
+        *ret_end = v->r.end;
+        *ret_file = v->file->m;
+        found = true;
+    }
+    mm_unlock(mm);
+    return found;
+}
+
+void mm_set_counted(struct mm *mm)
+{
+    mm->counted = true;
+}
+
+bool mm_counted(const struct mm *mm)
+{
+    return mm->counted;
+}

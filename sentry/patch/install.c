@@ -7,6 +7,9 @@
  * flags. In its tail stand the site's addresses, for whoever finds a thread in it: nothing has been
  * posted yet there, so the thread can be set back to the site.
  *
+ * A site that always makes one call which the guest can answer itself jumps to the platform's code
+ * for that call instead.
+ *
  * A trampoline read back is the guest's word; it decides where that guest's own thread goes on.
  *
  * Two threads that change one site at the same time both succeed: either jump is good.
@@ -20,6 +23,8 @@
 #define SLOT_START 40 /* in a slot: site's start, end, length of the moved instruction */
 #define SLOT_END 48
 #define SLOT_MOVED 56
+
+#define MOV_IMM_EAX 0xb8
 
 struct trampoline {
     const struct patch_site *site;
@@ -74,7 +79,8 @@ static unsigned edits_make(const uint8_t *code, const struct patch_site *site, u
     return n + 1;
 }
 
-int patch_install(struct mm *mm, uint64_t end, const struct patch_call *c, uint64_t post)
+int patch_install(struct mm *mm, uint64_t end, const struct patch_call *c, uint64_t post,
+                  uint64_t local)
 {
     uint8_t code[PATCH_BEFORE + PATCH_BEHIND];
     struct mm_text_edit e[2];
@@ -86,7 +92,8 @@ int patch_install(struct mm *mm, uint64_t end, const struct patch_call *c, uint6
         return r;
     if (!patch_decode(code, end, c, &site))
         return -ENOEXEC;
-    struct trampoline t = {.site = &site, .end = end, .post = post};
+    bool one_call = site.moved_len == 5 && site.moved[0] == MOV_IMM_EAX; /* c->nr, always */
+    struct trampoline t = {.site = &site, .end = end, .post = one_call && local ? local : post};
     r = mm_text_editable(mm, end - 2 - site.moved_len);
     if (r == 0)
         r = mm_text_slot(mm, end, trampoline_fill, &t, &slot);

@@ -46,10 +46,12 @@ static void patch_site(struct served *s, const struct pf_event *e)
         return;
     struct patch_call c = {.nr = e->nr};
     memcpy(c.args, e->args, sizeof c.args);
-    int r = patch_install(s->task->mm, e->rip, &c, g_service.cfg.platform->post_addr());
+    const struct platform_ops *pf = g_service.cfg.platform;
+    /* a traced call has to come here */
+    uint64_t local = pf->local_addr && !g_service.cfg.trace ? pf->local_addr(e->nr) : 0;
+    int r = patch_install(s->task->mm, e->rip, &c, pf->post_addr(), local);
     seen->count = r ? NEVER : 0; /* when it traps again it has been mapped anew, or had a signal */
-    s->poller->stats->patches += r == 0;
-    s->poller->stats->patch_fails += r != 0;
+    tally_add(r ? &s->poller->stats->patch_fails : &s->poller->stats->patches, 1);
     if (unlikely(g_service.cfg.trace))
         trace_event(s->task, "patch", e->rip, r);
     log_debug("patch", "pid=%d site=%#llx nr=%u: %d", s->task->process->pid,

@@ -177,7 +177,7 @@ static void poller_sleep(struct poller *p, int64_t until_timer_ns)
     atomic_thread_fence(memory_order_seq_cst); /* pairs with the posters' and poller_kick()'s */
     if (!any_lane_has_work(p) && !fiber_any_ready() && !atomic_load(&p->inbox_full) &&
         !atomic_load(&p->stop)) {
-        p->stats->sleeps++;
+        tally_add(&p->stats->sleeps, 1);
         io_sleep(p->io, &p->word->asleep, 1, until_timer_ns);
     }
     atomic_store_explicit(&p->word->asleep, 0, memory_order_release);

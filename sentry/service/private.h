@@ -71,11 +71,35 @@ struct as_watch {
     struct list_head link; /* poller->watches */
 };
 
+/* A counter with one writer, its poller; anybody reads it. */
+struct tally {
+    _Atomic(uint64_t) value;
+};
+
+static inline uint64_t tally_get(const struct tally *s)
+{
+    return atomic_load_explicit(&s->value, memory_order_relaxed);
+}
+
+static inline void tally_add(struct tally *s, uint64_t n)
+{
+    atomic_store_explicit(&s->value, tally_get(s) + n, memory_order_relaxed);
+}
+
+/* How a call arrived. */
+enum call_way {
+    CALL_WAY_RING, /* call slot or queue */
+    CALL_WAY_TRAP,
+    CALL_WAY_LOCAL, /* answered in the guest, of which only the guest knows; added when it ends */
+    CALL_WAYS,
+};
+
 struct poller_stats {
-    uint64_t rounds, sleeps, spins_ns, events, faults, interrupts, parks, again;
-    uint64_t patches, patch_fails;
-    uint64_t calls[SYS_NR_MAX][2]; /* by call slot, by trap */
-    uint64_t call_ns[SYS_NR_MAX];
+#define STAT(section, name, text) struct tally name;
+#include "stats.def"
+#undef STAT
+    struct tally calls[SYS_NR_MAX][CALL_WAYS];
+    struct tally call_ns[SYS_NR_MAX];
 };
 
 struct poller {
@@ -146,6 +170,8 @@ sysret_t ring_ctl(struct call *c);
 
 /* trace.c */
 void trace_call(struct call *c, sysret_t result);
+/* Calls that the guest has answered itself, before its lane goes. */
+void stats_local_add(struct served *s);
 void trace_event(struct task *t, const char *what, uint64_t a, int64_t b);
 
 #endif

@@ -203,6 +203,7 @@ void served_detach(struct task *t)
     s->state = SERVED_GONE;
     spin_unlock(&p->lock);
     list_del(&s->link);
+    stats_local_add(s);
     t->lane = NULL;
     g_service.cfg.platform->thread_reply(t->thread, &(struct pf_reply){.kind = PF_REPLY_EXIT});
     g_service.cfg.platform->thread_destroy(t->thread);
@@ -343,8 +344,8 @@ static void call_finish(struct served *s, sysret_t result)
     if (unlikely(g_service.cfg.trace))
         trace_call(c, result);
     if (unlikely(g_service.cfg.stats) && c->nr < SYS_NR_MAX) {
-        s->poller->stats->call_ns[c->nr] +=
-            (uint64_t)(clock_now_ns(CLOCK_MONOTONIC) - s->call_start_ns);
+        tally_add(&s->poller->stats->call_ns[c->nr],
+                  (uint64_t)(clock_now_ns(CLOCK_MONOTONIC) - s->call_start_ns));
     }
     if (s->by_trap)
         event_finish(s, true, c->nr, result);
@@ -373,7 +374,7 @@ static void call_execute(struct served *s)
         c->started = true;
         if (likely(r != SYS_PARK))
             break;
-        s->poller->stats->parks++;
+        tally_add(&s->poller->stats->parks, 1);
         set_state(s, SERVED_PARKED);
         if (signal_pending(t) && !c->interrupted)
             c->interrupted = true;
@@ -381,7 +382,7 @@ static void call_execute(struct served *s)
             return;
         set_state(s, SERVED_CALL);
         call_disarm(c);
-        s->poller->stats->again++;
+        tally_add(&s->poller->stats->again, 1);
     }
     if (r == SYS_NORETURN) { /* the registers are set */
         call_end(c);
@@ -416,7 +417,7 @@ static void call_start(struct served *s, const uint64_t *args, uint32_t nr, uint
     if (unlikely(s->sq) && sys_row(nr)->sq != SQ_YES)
         sq_settle(s->sq);
     if (nr < SYS_NR_MAX)
-        s->poller->stats->calls[nr][s->by_trap]++;
+        tally_add(&s->poller->stats->calls[nr][s->by_trap ? CALL_WAY_TRAP : CALL_WAY_RING], 1);
     if (unlikely(g_service.cfg.trace || g_service.cfg.stats))
         s->call_start_ns = clock_now_ns(CLOCK_MONOTONIC);
     call_execute(s);
@@ -449,7 +450,7 @@ static void event_fault(struct served *s, const struct pf_event *e)
     struct pf_regs regs;
     int signo = SIGSEGV, code = SEGV_MAPERR;
 
-    s->poller->stats->faults++;
+    tally_add(&s->poller->stats->faults, 1);
     g_service.cfg.platform->thread_get_regs(t->thread, &regs);
     int r = mm_fault(t->mm, e->addr, e->access, regs.rsp, &signo, &code);
     if (unlikely(g_service.cfg.trace))
@@ -468,7 +469,7 @@ static void event_run(struct served *s, struct pf_event *e)
     struct task *t = s->task;
 
     s->event_open = true;
-    s->poller->stats->events++;
+    tally_add(&s->poller->stats->events, 1);
     if (s->interrupt_sent && e->kind == PF_EVENT_INTERRUPTED) {
         s->interrupt_sent = false;
         timer_cancel(&s->deadline);
@@ -585,7 +586,7 @@ void served_attend(struct served *s)
     } else if (s->state == SERVED_GUEST && (signal_pending(t) || t->exit_requested) &&
                !s->interrupt_sent) {
         s->interrupt_sent = true;
-        s->poller->stats->interrupts++;
+        tally_add(&s->poller->stats->interrupts, 1);
         if (timer_arm(&s->deadline, NULL, clock_now_ns(CLOCK_MONOTONIC) + INTERRUPT_DEADLINE_NS))
             log_warn("service", "no deadline for an interrupt: no memory");
         g_service.cfg.platform->thread_interrupt(t->thread);

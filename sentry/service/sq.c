@@ -121,7 +121,8 @@ static void account(struct sq *q, struct sq_call *sc, int64_t result)
     if (g_service.cfg.trace)
         trace_call(&sc->call, result);
     if (g_service.cfg.stats && sc->call.nr < SYS_NR_MAX && sc->start_ns)
-        stats->call_ns[sc->call.nr] += (uint64_t)(clock_now_ns(CLOCK_MONOTONIC) - sc->start_ns);
+        tally_add(&stats->call_ns[sc->call.nr],
+                  (uint64_t)(clock_now_ns(CLOCK_MONOTONIC) - sc->start_ns));
 }
 
 /* A call has ended, and with it those linked behind it if it failed. Returns the one to start now.
@@ -161,7 +162,7 @@ static struct sq_call *sq_execute(struct sq *q, struct sq_call *sc, const struct
         c->started = true;
         if (likely(r != SYS_PARK))
             break;
-        q->served->poller->stats->parks++;
+        tally_add(&q->served->poller->stats->parks, 1);
         list_add_tail(&sc->parked, &q->parked);
         if (!q->dead && call_park_commit(c))
             return NULL;
@@ -270,7 +271,7 @@ static struct sq_call *sq_take(struct sq *q)
     sc->call.user_data = e.user_data;
     sc->flags = e.flags;
     if (e.nr < SYS_NR_MAX)
-        q->served->poller->stats->calls[e.nr][0]++;
+        tally_add(&q->served->poller->stats->calls[e.nr][CALL_WAY_RING], 1);
     if (unlikely((e.flags & SQE_DRAIN) && q->ring.taken - 1 != q->ring.completed)) {
         q->held = sc;
         return NULL;

@@ -6,6 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <base/count.h>
+#include <ring/barrier.h>
+
 #include "private.h"
 
 static void trace_line(const char *line, int len)
@@ -34,6 +37,15 @@ void trace_event(struct task *t, const char *what, uint64_t a, int64_t b)
                               (unsigned long long)a, (long long)b));
 }
 
+void stats_local_add(struct served *s)
+{
+    static const uint32_t calls[LANE_LOCAL_COUNT] = LANE_LOCAL_NRS;
+
+    for (unsigned i = 0; i < LANE_LOCAL_COUNT; i++)
+        tally_add(&s->poller->stats->calls[calls[i]][CALL_WAY_LOCAL],
+                  ring_read64(&s->lane->local[i]));
+}
+
 static void print_counter(int fd, bool json, const char *name, uint64_t v)
 {
     dprintf(fd, json ? "\"%s\":%llu," : "%-14s %llu\n", name, (unsigned long long)v);
@@ -42,54 +54,52 @@ static void print_counter(int fd, bool json, const char *name, uint64_t v)
 static void print_calls(int fd, bool json)
 {
     for (uint32_t nr = 0; nr < SYS_NR_MAX; nr++) {
-        uint64_t slot = 0, trap = 0, ns = 0;
+        uint64_t slot = 0, trap = 0, local = 0, ns = 0;
         for (unsigned i = 0; i < g_service.cfg.pollers; i++) {
             const struct poller_stats *s = g_service.pollers[i].stats;
-            slot += s->calls[nr][0];
-            trap += s->calls[nr][1];
-            ns += s->call_ns[nr];
+            slot += tally_get(&s->calls[nr][CALL_WAY_RING]);
+            trap += tally_get(&s->calls[nr][CALL_WAY_TRAP]);
+            local += tally_get(&s->calls[nr][CALL_WAY_LOCAL]);
+            ns += tally_get(&s->call_ns[nr]);
         }
-        if (slot + trap == 0)
+        if (slot + trap + local == 0)
             continue;
         const char *name = sys_row(nr)->name;
         char number[16];
         snprintf(number, sizeof number, "%u", nr);
-        dprintf(fd,
-                json ? "{\"call\":\"%s\",\"ring\":%llu,\"trap\":%llu,\"mean_ns\":%llu},"
-                     : "%-24s %10llu %10llu %10llu\n",
-                name ? name : number, (unsigned long long)slot, (unsigned long long)trap,
-                (unsigned long long)(ns / (slot + trap)));
+        dprintf(
+            fd,
+            json ? "{\"call\":\"%s\",\"local\":%llu,\"ring\":%llu,\"trap\":%llu,\"mean_ns\":%llu},"
+                 : "%-24s %10llu %10llu %10llu %10llu\n",
+            name ? name : number, (unsigned long long)local, (unsigned long long)slot,
+            (unsigned long long)trap, (unsigned long long)(ns / MAX(slot + trap, (uint64_t)1)));
     }
+}
+
+static uint64_t sum(size_t offset)
+{
+    uint64_t v = 0;
+
+    for (unsigned i = 0; i < g_service.cfg.pollers; i++)
+        v += tally_get((
+            const struct tally *)(const void *)((const char *)g_service.pollers[i].stats + offset));
+    return v;
 }
 
 void service_stats_print(int fd, bool json)
 {
-    struct poller_stats sum = {0};
-
-    for (unsigned i = 0; i < g_service.cfg.pollers; i++) {
-        const struct poller_stats *s = g_service.pollers[i].stats;
-        sum.sleeps += s->sleeps;
-        sum.events += s->events;
-        sum.faults += s->faults;
-        sum.interrupts += s->interrupts;
-        sum.parks += s->parks;
-        sum.again += s->again;
-        sum.patches += s->patches;
-        sum.patch_fails += s->patch_fails;
-    }
     dprintf(fd, json ? "{" : "");
-    print_counter(fd, json, "sleeps", sum.sleeps);
-    print_counter(fd, json, "events", sum.events);
-    print_counter(fd, json, "faults", sum.faults);
-    print_counter(fd, json, "interrupts", sum.interrupts);
-    print_counter(fd, json, "parks", sum.parks);
-    print_counter(fd, json, "again", sum.again);
-    print_counter(fd, json, "patches", sum.patches);
-    print_counter(fd, json, "patch_fails", sum.patch_fails);
+#define STAT(section, name, text) \
+    print_counter(fd, json, #name, sum(offsetof(struct poller_stats, name)));
+#include "stats.def"
+#undef STAT
+#define COUNT(name, text) print_counter(fd, json, #name, count_get(COUNT_##name));
+#include <base/counts.def>
+#undef COUNT
     if (json)
         dprintf(fd, "\"calls\":[");
     else
-        dprintf(fd, "%-24s %10s %10s %10s\n", "call", "ring", "trap", "mean ns");
+        dprintf(fd, "%-24s %10s %10s %10s %10s\n", "call", "local", "ring", "trap", "mean ns");
     print_calls(fd, json);
     dprintf(fd, json ? "{}]}\n" : "");
 }

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <kernel/ktime.h>
 #include <vfs/fdtable.h>
 
 #include <vfs/notify.h>
@@ -125,6 +126,18 @@ sysret_t call_wait_file(struct call *c, struct file *f, uint32_t mask)
     return call_wait_armed(c);
 }
 
+/* A read or write waits, at most as long as the file says. */
+static sysret_t io_wait(struct call *c, struct file *f, uint32_t mask)
+{
+    if (!f->ops->timeout_ns)
+        return call_wait_file(c, f, mask);
+    int64_t limit = f->ops->timeout_ns(f, mask == POLLOUT);
+    if (limit)
+        call_deadline(c, deadline_after(limit));
+    sysret_t r = call_wait_file(c, f, mask);
+    return r == -ETIMEDOUT ? -EAGAIN : r;
+}
+
 typedef ssize_t (*io_fn)(struct file *f, struct uio *u, int64_t *pos, unsigned flags);
 
 /* At @pos, at the file's position (-1), or on a stream. */
@@ -160,7 +173,7 @@ sysret_t vfs_read(struct call *c, struct file *f, struct uio *u, int64_t pos)
     ssize_t n = vfs_read_nowait(f, u, pos);
     if (n != -EAGAIN || (f->flags & O_NONBLOCK))
         return n;
-    return call_wait_file(c, f, POLLIN);
+    return io_wait(c, f, POLLIN);
 }
 
 /* A write by somebody who may not keep them takes the set-id bits away. */
@@ -228,7 +241,7 @@ sysret_t vfs_write(struct call *c, struct file *f, struct uio *u, int64_t pos)
         return c->progress ? (sysret_t)c->progress + MAX(n, (sysret_t)0) : n;
     if (n > 0)
         c->progress += (uint64_t)n;
-    n = call_wait_file(c, f, POLLOUT);
+    n = io_wait(c, f, POLLOUT);
     return n == SYS_PARK || !c->progress ? n : (sysret_t)c->progress;
 }
 

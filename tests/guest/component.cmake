@@ -66,9 +66,11 @@ add_guest_test(socketpair)
 add_guest_test(proc)
 add_guest_test(fileio)
 add_guest_test(path)
+add_guest_test(ident)
 add_guest_test(patch)
 target_include_directories(guest_patch PRIVATE ${CMAKE_SOURCE_DIR}/ring/include)
 add_guest_test(storm)
+add_guest_test(sysvipc)
 
 # Attacks on the sandbox from inside; only ever run in one (tests/e2e/hostile.sh).
 add_executable(guest_hostile ${CMAKE_CURRENT_LIST_DIR}/hostile/hostile.c

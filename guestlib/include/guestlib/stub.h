@@ -42,6 +42,8 @@
 
 /* Posted calls (stub_call) are made by a jump to here; see stub.S for the registers. */
 #define STUB_CALL STUB_TEXT
+/* Calls answered in the guest: call i of LANE_LOCAL_NRS at stub_local + i * STUB_LOCAL_SIZE. */
+#define STUB_LOCAL_SIZE 64
 
 /* The stub's part of LANE_PRIV */
 #define PRIV_SELF LANE_PRIV         /* guest address of the lane, set by the Sentry at start */
@@ -71,9 +73,11 @@ extern const uint8_t stub_thread[];    /* new guest thread: rdx = frame, r9 = la
 extern const uint8_t stub_park_ip[];   /* behind the parking syscall instruction */
 extern const uint8_t stub_call[], stub_call_posted[], stub_call_end[]; /* start, posted, copy end */
 extern const uint8_t stub_call_saved[],
-    stub_call_exit[];                /* waiting part: from here on registers and
+    stub_call_exit[];                                /* waiting part: from here on registers and
                                                              flags are in PRIV_SAVE; its end */
-extern const uint8_t stub_handler[]; /* of every signal */
+extern const uint8_t stub_local[], stub_local_end[]; /* calls answered in the guest */
+extern const uint8_t stub_local_done[];              /* in the first of them: rax is the result */
+extern const uint8_t stub_handler[];                 /* of every signal */
 extern const uint8_t stub_restorer[];
 
 static inline uint64_t stub_addr(const uint8_t *entry)

@@ -9,7 +9,11 @@
  *   event  the same for what the signal handler posts (trapped call, fault, interrupt)
  *   guest  words the guest writes and the Sentry reads: parked flags, doorbell
  *   sentry words the Sentry writes (demoted, SQ credit): a copy for the guest's eyes, never read
- * back priv   private to the guest thread
+ *          back
+ *   priv   private to the guest thread
+ *   ident  what the thread is (pid, uid ...), written by the Sentry: calls that only ask for it are
+ *          answered from here without a message. A thread that overwrites it deceives its own process
+ *   local  how often it did so; the guest counts, the Sentry shows it
  *
  * The Sentry copies a slot once, checks the copy and uses the copy.
  */
@@ -56,6 +60,8 @@
 #define LANE_PRIV 256
 #define LANE_PRIV_SIZE 256
 #define LANE_TID 512    /* cleared by the host when the thread is gone */
+#define LANE_IDENT 576  /* valid, then a word for each IDENT_* */
+#define LANE_LOCAL 640  /* a counter for each LANE_LOCAL_NRS */
 #define LANE_STACK 4096 /* alternate stack to the end of the lane */
 
 /* slot.state */
@@ -76,6 +82,27 @@
 #define EVENT_SELF 0x100
 #define EVENT_SET_FS 0x200 /* first arch_prctl(ARCH_SET_FS, arg[5]) */
 #define EVENT_SET_GS 0x400 /* first point GS base at the lane */
+
+/* Words of the identity. */
+#define IDENT_PID 0
+#define IDENT_TID 1
+#define IDENT_PPID 2
+#define IDENT_UID 3
+#define IDENT_EUID 4
+#define IDENT_GID 5
+#define IDENT_EGID 6
+#define IDENT_PGID 7
+#define IDENT_SID 8
+#define IDENT_COUNT 9
+
+/* Calls answered from the identity, in the order of their counters: getpid, gettid, getppid, getuid,
+ * geteuid, getgid, getegid, getpgrp (each asks for the identity word of its own place), getpgid(0),
+ * getsid(0). */
+#define LANE_LOCAL_NRS                                  \
+    {                                                   \
+        39, 186, 110, 102, 107, 104, 108, 111, 121, 124 \
+    }
+#define LANE_LOCAL_COUNT 10
 
 #ifndef __ASSEMBLER__
 #include <assert.h>
@@ -109,6 +136,13 @@ struct lane_sentry {
     uint64_t reserved[6];
 };
 
+/* Written by the Sentry. valid = 0 (a new lane): ask by a message. */
+struct lane_ident {
+    _Atomic(uint32_t) valid;
+    _Atomic(uint32_t) id[IDENT_COUNT];
+    uint32_t reserved[6];
+};
+
 struct lane {
     struct lane_slot call;
     struct lane_slot event;
@@ -116,6 +150,9 @@ struct lane {
     struct lane_sentry sentry;
     uint64_t priv[LANE_PRIV_SIZE / 8];
     _Atomic(uint32_t) tid;
+    uint32_t reserved[15];
+    struct lane_ident ident;
+    uint64_t local[LANE_LOCAL_COUNT]; /* written by the guest */
 };
 
 /* Sentry-written, mapped read-only at STUB_RO in every stub. One word a poller: 0 = awake,
@@ -167,5 +204,9 @@ static_assert(offsetof(struct lane, guest) == LANE_GUEST, "ABI");
 static_assert(offsetof(struct lane, sentry) == LANE_SENTRY, "ABI");
 static_assert(offsetof(struct lane, priv) == LANE_PRIV, "ABI");
 static_assert(offsetof(struct lane, tid) == LANE_TID, "ABI");
+static_assert(offsetof(struct lane, ident) == LANE_IDENT, "ABI");
+static_assert(offsetof(struct lane, local) == LANE_LOCAL, "ABI");
+static_assert(sizeof(struct lane_ident) == 64, "one line");
+static_assert(sizeof(struct lane) <= LANE_STACK, "below the alternate stack");
 #endif
 #endif

@@ -96,6 +96,64 @@ int user_cmpxchg32(struct mm *mm, uaddr_t a, uint32_t *expected, uint32_t desire
     return 0;
 }
 
+/* System V shared memory: nothing here attaches any. */
+struct mappable *shm_new(uint64_t len)
+{
+    (void)len;
+    return ERR_PTR(-ENOMEM);
+}
+void mappable_init(struct mappable *m, const struct mappable_ops *ops)
+{
+    m->ops = ops;
+}
+void mappable_fini(struct mappable *m)
+{
+    (void)m;
+}
+uint64_t mappable_map_count(struct mappable *m)
+{
+    (void)m;
+    return 0;
+}
+int64_t mm_mmap(struct mm *mm, const struct mm_map_args *a)
+{
+    (void)mm;
+    (void)a;
+    return -ENOMEM;
+}
+int mm_munmap(struct mm *mm, uint64_t addr, uint64_t len, struct mm_self *ret_self)
+{
+    (void)mm;
+    (void)addr;
+    (void)len;
+    (void)ret_self;
+    return 0;
+}
+bool mm_attach_next(struct mm *mm, uint64_t addr, uint64_t from, uint64_t end,
+                    const struct mappable_ops *ops, const struct mappable *file,
+                    uint64_t *ret_start, uint64_t *ret_end, struct mappable **ret_file)
+{
+    (void)mm;
+    (void)addr;
+    (void)from;
+    (void)end;
+    (void)ops;
+    (void)file;
+    (void)ret_start;
+    (void)ret_end;
+    (void)ret_file;
+    return false;
+}
+void mm_set_counted(struct mm *mm)
+{
+    (void)mm;
+}
+bool mm_counted(const struct mm *mm)
+{
+    (void)mm;
+    return false;
+}
+
 int mm_futex_key(struct mm *mm, uaddr_t a, bool shared, struct futex_key *ret)
 {
     (void)shared;

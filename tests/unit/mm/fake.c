@@ -248,8 +248,10 @@ void guest_self(struct mm *mm, const struct mm_self *self)
     struct pf_memop o = {.op = PF_UNMAP, .addr = self->addr, .len = self->len};
     if (!self->op)
         return;
-    if (self->op == PF_SELF_PROTECT_NONE)
+    if (self->op == PF_SELF_PROTECT_NONE || self->op == PF_SELF_PROTECT_READ)
         o.op = PF_PROTECT;
+    if (self->op == PF_SELF_PROTECT_READ)
+        o.prot = PROT_READ;
     (void)fake_op(as, &o); /* mprotect over a hole fails */
 }
 

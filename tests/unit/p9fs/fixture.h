@@ -33,6 +33,16 @@ static inline void host_file(const char *name, const char *text)
     fclose(f);
 }
 
+/* f0, f1 ... */
+static inline void host_files(unsigned count, const char *text)
+{
+    for (unsigned n = 0; n < count; n++) {
+        char name[16];
+        snprintf(name, sizeof name, "f%u", n);
+        host_file(name, text);
+    }
+}
+
 static inline struct inode *find(struct inode *dir, const char *name)
 {
     fmutex_lock(&dir->lock);

@@ -271,10 +271,10 @@ static void many_inodes(void **state)
     enum { FILES = P9_CACHED_FDS + 200 };
     static struct inode *inodes[FILES];
     char buf[8];
+    host_files(FILES, "x");
     for (unsigned n = 0; n < FILES; n++) {
         char name[32];
         snprintf(name, sizeof name, "f%u", n);
-        host_file(name, "x");
         inodes[n] = find(sb->root, name);
         struct file *f = open_inode(inodes[n], O_RDONLY);
         assert_false(IS_ERR(f));
@@ -299,10 +299,10 @@ static void descriptor_limit(void **state)
     struct file *files[LIMIT];
     struct inode *inodes[LIMIT + 1];
     p9fs_limit_fds(LIMIT);
+    host_files(LIMIT + 1, "x");
     for (unsigned n = 0; n <= LIMIT; n++) {
         char name[32];
         snprintf(name, sizeof name, "f%u", n);
-        host_file(name, "x");
         inodes[n] = find(sb->root, name);
         if (n < LIMIT) {
             files[n] = open_inode(inodes[n], O_RDONLY);

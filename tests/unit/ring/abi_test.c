@@ -46,6 +46,11 @@ static void lane(void **state)
     OFFSET(lane, sentry, 192);
     OFFSET(lane, priv, 256);
     OFFSET(lane, tid, 512);
+    OFFSET(lane, ident, 576);
+    OFFSET(lane, local, 640);
+    OFFSET(lane_ident, valid, 0);
+    OFFSET(lane_ident, id, 4);
+    assert_int_equal(sizeof(struct lane_ident), 64);
     OFFSET(lane_guest, call_parked, 0);
     OFFSET(lane_guest, event_parked, 4);
     OFFSET(lane_guest, doorbell, 8);

@@ -22,6 +22,7 @@
 #define P9_HDR 7u        /* size[4] type[1] tag[2] */
 #define P9_IOHDR 24u     /* room for all but the data of Tread, Twrite and their replies */
 #define P9_RREAD_HDR 11u /* Rread, Rreaddir: bytes before the data */
+#define P9_RSCAN_HDR 23u /* Rscan: the same */
 #define P9_STR_MAX 4096u /* longest string in any message (symlink targets) */
 #define P9_MSIZE_MIN 8192u
 
@@ -162,5 +163,18 @@ struct p9_dirent {
 int p9_encode_dirent(void *buf, size_t cap, const struct p9_dirent *d, bool with_attr);
 /* Take one; bytes used, 0 at the end, or -EPROTO. */
 int p9_decode_dirent(const void *buf, size_t len, struct p9_dirent *ret, bool with_attr);
+
+/* Between the listings in one Rscan: what follows, @len bytes of entries with attributes, is all that
+ * the directory has which is entry @entry of listing @block of the same reply (0: the directory asked
+ * for), or name @entry of the request (@block P9_SCAN_NAMED). */
+struct p9_scan_block {
+    uint32_t block, entry, len;
+};
+#define P9_SCAN_NAMED UINT32_MAX
+#define P9_SCAN_BLOCK_BYTES 12u
+#define P9_SCAN_BLOCKS_MAX 512u /* listings of one reply, the first included */
+int p9_encode_scan_block(void *buf, size_t cap, const struct p9_scan_block *b);
+/* Take one header and check that its entries are there: bytes of the header, 0 at the end, -EPROTO. */
+int p9_decode_scan_block(const void *buf, size_t len, struct p9_scan_block *ret);
 
 #endif

@@ -92,6 +92,7 @@ struct pf_reply {
 #define PF_SELF_UNMAP 1u        /* munmap(addr, len) */
 #define PF_SELF_PROTECT_NONE 2u /* mprotect(addr, len, PROT_NONE) */
 #define PF_SELF_POPULATE 3u     /* madvise(addr, len, MADV_POPULATE_WRITE) */
+#define PF_SELF_PROTECT_READ 4u /* mprotect(addr, len, PROT_READ) */
 
 struct pf_limits {
     uint64_t user_min, user_max; /* addresses a guest may use: [user_min, user_max) */
@@ -169,6 +170,10 @@ struct platform_ops {
      * address behind the site's own syscall instruction, where it goes on; preserves all but rax,
      * rcx, r11), the same in every address space. NULL member or 0: calls only trap. */
     uint64_t (*post_addr)(void);
+
+    /* Where the jump goes instead when the number is known to be @nr: code that answers from what the
+     * lane's ident says (ring/abi.h), with the same registers. NULL member or 0: none for this call. */
+    uint64_t (*local_addr)(uint32_t nr);
 
     /* Print filters for `doctor --filters`; returns lines printed. */
     int (*print_filters)(void);

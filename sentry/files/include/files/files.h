@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include <base/err.h>
+#include <files/socket_ops.h>
 #include <vfs/file.h>
 
 struct itimerspec;
@@ -80,60 +81,11 @@ void epoll_file_gone(struct file *f);
 bool epoll_item_get(struct file *ep, unsigned n, int *ret_fd, uint32_t *ret_events,
                     uint64_t *ret_data);
 
-/* --- socketpair.c, socket_opt.c: AF_UNIX --- */
+/* --- socketpair.c, socket_opt.c, socket_name.c: AF_UNIX (socket_ops.h has the calls) --- */
 
 #define SOCKET_BUFFER_DEFAULT 212992u /* bytes queued towards one socket */
 #define SOCKET_BUFFER_MAX (4u << 20)
-#define SOCKET_FDS_MAX 253 /* descriptors in one SCM_RIGHTS */
-
-int socketpair_new(int domain, int type, int protocol, struct file **ret_a, struct file **ret_b);
-/* Unconnected. -EAFNOSUPPORT, -EPROTONOSUPPORT, -ESOCKTNOSUPPORT, -ENOMEM, -ENFILE. */
-struct file *socket_new(int domain, int type, int protocol);
-bool file_is_socket(const struct file *f);
-
-/* One message, decoded. Files in @files are references: given to send on success, received ones
- * belong to the caller. */
-struct socket_msg {
-    struct uio *data;
-    struct file *files[SOCKET_FDS_MAX];
-    unsigned file_count;
-    bool has_cred; /* receive: cred is the sender's */
-    struct ucred cred;
-    int flags; /* receive: MSG_TRUNC, MSG_EOR, MSG_CTRUNC */
-};
-/* MSG_DONTWAIT, MSG_NOSIGNAL, MSG_EOR handled by callers or ignored. Bytes, -EAGAIN, -EPIPE,
- * -ENOTCONN, -EMSGSIZE, -ECONNRESET, -EFAULT. */
-ssize_t socket_send(struct file *f, struct socket_msg *m, int flags);
-/* MSG_PEEK, MSG_TRUNC. Bytes, 0 at the end, -EAGAIN, -ENOTCONN, -EFAULT. */
-ssize_t socket_receive(struct file *f, struct socket_msg *m, int flags);
-int socket_shutdown(struct file *f, int how);
-int socket_option_get(struct file *f, int level, int name, void *buf, uint32_t *len);
-int socket_option_set(struct file *f, int level, int name, const void *buf, uint32_t len);
-/* SO_SNDTIMEO / SO_RCVTIMEO, ns; 0 none. */
-int64_t socket_timeout_ns(struct file *f, bool send);
-bool socket_wants_cred(struct file *f);
-/* Domain and type as socket(2) got them; whether it has (had) a peer. */
-int socket_domain(struct file *f);
-int socket_type(struct file *f);
-bool socket_connected(struct file *f);
-
-/* --- socket_name.c: AF_UNIX streams and sequenced packets by name --- */
-
 #define SOCKET_BACKLOG_MAX 4096u /* connections that wait for accept, as net.core.somaxconn */
-struct sockaddr_un;
-/* @name: a copy, @len as the guest gave it, checked: 2 (choose one) .. sizeof. Makes the socket file.
- * -EINVAL (has a name), -EADDRINUSE, -EOPNOTSUPP (datagrams), or the path's error. */
-int socket_bind(struct task *t, struct file *f, const struct sockaddr_un *name, uint32_t len);
-int socket_listen(struct file *f, int backlog); /* -EINVAL, -EOPNOTSUPP */
-/* -EAGAIN: the listener's queue is full; then *ret_wait is its wait queue (POLLOUT) with a reference
- * in *ret_ref for socket_ref_put. -ECONNREFUSED, -EPROTOTYPE, -EISCONN, -EINVAL, -ENOMEM. */
-int socket_connect(struct task *t, struct file *f, const struct sockaddr_un *name, uint32_t len,
-                   struct wait_queue **ret_wait, void **ret_ref);
-void socket_ref_put(void *ref);
-/* @flags: SOCK_NONBLOCK. ERR_PTR(-EAGAIN): nobody waits; -EINVAL: does not listen; -EOPNOTSUPP. */
-struct file *socket_accept(struct file *f, uint32_t flags);
-/* Own name or the peer's; the length, 2 when there is none; -ENOTCONN. */
-int socket_name(struct file *f, bool peer, struct sockaddr_un *ret);
 
 /* --- hostfile.c --- */
 

@@ -106,6 +106,7 @@ struct process {
     int64_t start_ns;             /* monotonic */
     struct itimers *itimers;      /* kernel/itimer.c */
     void *posix_timers;
+    struct list_head sem_undos; /* kernel/ipc_sem.c */
     void *controlling_tty;
     char comm[TASK_COMM_LEN]; /* of the leader, kept for zombies */
     uint32_t exit_uid;        /* real uid when the last thread left */
@@ -133,6 +134,7 @@ struct task {
     _Atomic(void *) service;    /* service/'s own state of this task; free()d with the task */
 
     /* --- process->lock --- */
+    struct lane_ident *ident;      /* in the lane, shared with the guest; NULL: no host thread */
     enum task_state state;         /* RUNNING: thread is there and may be asked for its CPU time */
     _Atomic(sigset_t_abi) blocked; /* written under the lock, read without */
     sigset_t_abi saved_blocked;
@@ -200,6 +202,8 @@ void rusage_add(struct rusage *sum, const struct rusage *r);
 struct cred *task_cred_get(struct task *t);
 /* Replace the calling task's; takes over @c. */
 void task_cred_set(struct task *t, struct cred *c);
+/* Add to @sum how often the guest says to have answered each of LANE_LOCAL_NRS itself. */
+void task_local_counts(struct task *t, uint64_t *sum);
 /* Name of a thread; @comm is cut to 15 bytes. */
 void task_set_comm(struct task *t, const char *comm);
 void task_get_comm(struct task *t, char ret[TASK_COMM_LEN]);

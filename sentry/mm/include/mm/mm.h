@@ -57,6 +57,13 @@ void mappable_fini(struct mappable *m);
  */
 void mappable_truncated(struct mappable *m, uint64_t size);
 
+/* How many mappings of it there are, in all address spaces. */
+uint64_t mappable_map_count(struct mappable *m);
+
+/* Memory that address spaces can share: @len (page multiple) zero bytes. One reference, or
+ * ERR_PTR(-ENOMEM). */
+struct mappable *shm_new(uint64_t len);
+
 /* --- life --- */
 
 int mm_init(const struct platform_ops *ops, struct memfile *mf); /* once */
@@ -100,6 +107,18 @@ struct mm_self {
     uint64_t addr, len;
 };
 int mm_munmap(struct mm *mm, uint64_t addr, uint64_t len, struct mm_self *ret_self);
+/**
+ * mm_attach_next - the first mapping at or above @addr and below @end of a file of kind @ops that
+ * was put at @addr as a whole (its offset is its distance from @addr).
+ * @file: the file wanted, or NULL for any. false: none. Pieces of one mapping come one by one.
+ * *ret_file is only good for comparing.
+ */
+bool mm_attach_next(struct mm *mm, uint64_t addr, uint64_t from, uint64_t end,
+                    const struct mappable_ops *ops, const struct mappable *file,
+                    uint64_t *ret_start, uint64_t *ret_end, struct mappable **ret_file);
+/* Its mappings are counted: at exit they go before the parent is told. Inherited by fork. */
+void mm_set_counted(struct mm *mm);
+bool mm_counted(const struct mm *mm);
 int mm_mprotect(struct mm *mm, uint64_t addr, uint64_t len, uint32_t prot,
                 struct mm_self *ret_self);
 int64_t mm_mremap(struct mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, uint32_t flags,

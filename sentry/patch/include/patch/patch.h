@@ -44,9 +44,11 @@ void patch_jump_write(uint8_t at[PATCH_JUMP], uint64_t pc, uint64_t to);
 /**
  * patch_install - change the site that ends at @end. May park.
  * @post: the platform's post_addr
+ * @local: the platform's local_addr for c->nr; 0: none. Taken where the site always makes that call
  * 0; -ENOEXEC: code not recognised; other errors: not possible here or now (memory, rights).
  */
-int patch_install(struct mm *mm, uint64_t end, const struct patch_call *c, uint64_t post);
+int patch_install(struct mm *mm, uint64_t end, const struct patch_call *c, uint64_t post,
+                  uint64_t local);
 
 /**
  * patch_translate - the address in the original code that corresponds to @rip in a trampoline.

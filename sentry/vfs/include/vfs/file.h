@@ -22,6 +22,7 @@ struct inode;
 struct dentry;
 struct mount;
 struct getdents_ctx;
+struct socket_ops;
 
 struct path {
     struct mount *mnt;
@@ -51,6 +52,9 @@ struct file_ops {
     int (*flags_changed)(struct file *f, uint32_t old_flags);
     int (*flush)(struct file *f, struct task *t); /* each close() of a descriptor */
     void (*release)(struct file *f);              /* last reference; frees private */
+    const struct socket_ops *socket;              /* NULL: no socket (files/socket_ops.h) */
+    /* How long a read or write may wait, ns; 0: without end, the default. */
+    int64_t (*timeout_ns)(struct file *f, bool write);
     /* open() of /proc/PID/fd/N of a file without an inode: sets fresh->ops and private_data.
      * Default -ENXIO. */
     int (*reopen)(struct file *f, struct file *fresh);

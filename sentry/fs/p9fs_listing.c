@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * p9fs_listing.c - listings of directories in memory: made, kept, and asked about names.
+ *
+ * Model: a listing is immutable once published. One with attributes answers lookups: a name it has, and
+ * just as well one it has not. All kept listings of a mount are on one LRU, bounded by
+ * p9_listings_max bytes: those of inodes, and `waiting` ones, which came before anybody asked
+ * (p9fs_scan.c) and are found by the directory's identity when its inode is made.
+ *
+ * Locks: fs->lock for what is kept, for all links and counters here.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <base/err.h>
+#include <base/hash.h>
+
+#include "p9fs_private.h"
+
+uint64_t p9_listings_max = P9_LISTINGS_BYTES;
+
+void p9_listing_put(struct p9_listing *l)
+{
+    if (!l || !refcount_put(&l->ref))
+        return;
+    free(l->names);
+    free(l->attrs);
+    free(l->index);
+    free(l->entries);
+    free(l);
+}
+
+/* --- making one --- */
+
+int p9_builder_init(struct p9_builder *b, bool with_attr)
+{
+    *b = (struct p9_builder){.l = calloc(1, sizeof *b->l), .with_attr = with_attr};
+    if (!b->l)
+        return -ENOMEM;
+    refcount_init(&b->l->ref);
+    list_init(&b->l->lru);
+    list_init(&b->l->waiting);
+    return 0;
+}
+
+/* Attributes beside the entry; without memory, or for too many, the listing goes on without. */
+static void builder_attr(struct p9_builder *b, const struct p9_attr *a)
+{
+    struct p9_listing *l = b->l;
+    if (!b->with_attr)
+        return;
+    if (l->count == b->attrs_cap) {
+        uint32_t cap = MAX(b->attrs_cap * 2, 16u);
+        void *grown = NULL;
+        if (l->count < P9_HINT_ENTRIES)
+            grown = realloc(l->attrs, cap * sizeof *l->attrs);
+        if (!grown) {
+            free(l->attrs);
+            l->attrs = NULL;
+            b->attrs_cap = 0;
+            b->with_attr = false;
+            return;
+        }
+        l->attrs = grown;
+        b->attrs_cap = cap;
+    }
+    l->attrs[l->count] = *a;
+}
+
+int p9_builder_add(struct p9_builder *b, const struct p9_dirent *d)
+{
+    struct p9_listing *l = b->l;
+    if (l->count >= P9_LISTING_ENTRIES || l->names_len + d->name.len > P9_LISTING_BYTES)
+        return -E2BIG;
+    if (l->count == b->entries_cap) {
+        uint32_t cap = b->entries_cap ? b->entries_cap * 2 : 16;
+        void *grown = realloc(l->entries, cap * sizeof *l->entries);
+        if (!grown)
+            return -ENOMEM;
+        l->entries = grown;
+        b->entries_cap = cap;
+    }
+    if (l->names_len + d->name.len > b->names_cap) {
+        uint32_t cap = MAX(b->names_cap * 2, 512u);
+        char *grown = realloc(l->names, cap);
+        if (!grown)
+            return -ENOMEM;
+        l->names = grown;
+        b->names_cap = cap;
+    }
+    builder_attr(b, &d->attr);
+    l->entries[l->count++] = (struct p9_entry){
+        .ino = d->qid.path, .name = l->names_len, .len = (uint8_t)d->name.len, .type = d->type};
+    memcpy(l->names + l->names_len, d->name.s, d->name.len);
+    l->names_len += d->name.len;
+    return 0;
+}
+
+static void index_build(struct p9_listing *l)
+{
+    uint32_t n = 16;
+    while (n < l->count * 2)
+        n *= 2;
+    l->index = calloc(n, sizeof *l->index);
+    l->index_mask = n - 1;
+    for (uint32_t i = 0; l->index && i < l->count; i++) {
+        uint64_t h = hash_bytes(l->names + l->entries[i].name, l->entries[i].len);
+        while (l->index[h & l->index_mask])
+            h++;
+        l->index[h & l->index_mask] = i + 1;
+    }
+}
+
+struct p9_listing *p9_builder_done(struct p9_builder *b)
+{
+    struct p9_listing *l = b->l;
+    if (b->with_attr)
+        index_build(l);
+    l->bytes = sizeof *l + b->entries_cap * sizeof *l->entries + b->names_cap +
+               b->attrs_cap * sizeof *l->attrs +
+               (l->index ? (l->index_mask + 1) * sizeof *l->index : 0);
+    return l;
+}
+
+/* --- keeping --- */
+
+/* Out of the cache; the caller puts the cache's reference. */
+static struct p9_listing *forget_locked(struct p9fs *fs, struct p9_listing *l)
+{
+    if (l->owner)
+        l->owner->listing = NULL;
+    else
+        fs->ahead_waiting--;
+    l->owner = NULL;
+    list_del(&l->lru);
+    list_del(&l->waiting);
+    fs->listing_bytes -= l->bytes;
+    return l;
+}
+
+static void keep_locked(struct p9fs *fs, struct p9_listing *l, struct p9_inode *owner)
+{
+    refcount_get(&l->ref);
+    list_add(&l->lru, &fs->listings);
+    fs->listing_bytes += l->bytes;
+    l->owner = owner;
+    if (owner)
+        owner->listing = l;
+    else
+        fs->ahead_waiting++;
+}
+
+/* Old ones go until the limit is kept; the one just added stays if it fits at all. */
+static void listings_trim(struct p9fs *fs)
+{
+    struct p9_listing *old;
+    do {
+        spin_lock(&fs->lock);
+        old = NULL;
+        if (fs->listing_bytes > p9_listings_max)
+            old = forget_locked(fs, list_last_entry(&fs->listings, struct p9_listing, lru));
+        spin_unlock(&fs->lock);
+        p9_listing_put(old);
+    } while (old);
+}
+
+void p9_listings_free(struct p9fs *fs)
+{
+    while (!list_empty(&fs->listings))
+        p9_listing_put(forget_locked(fs, list_first_entry(&fs->listings, struct p9_listing, lru)));
+}
+
+void p9_listing_keep(struct p9_inode *pi, struct p9_listing *l, uint32_t gen)
+{
+    struct p9fs *fs = pi->fs;
+    struct p9_listing *old = NULL;
+    spin_lock(&fs->lock);
+    if (gen == pi->listing_gen) {
+        if (pi->listing)
+            old = forget_locked(fs, pi->listing);
+        keep_locked(fs, l, pi);
+    }
+    spin_unlock(&fs->lock);
+    p9_listing_put(old);
+    listings_trim(fs);
+}
+
+void p9_listing_drop(struct p9_inode *dir)
+{
+    spin_lock(&dir->fs->lock);
+    struct p9_listing *l = dir->listing ? forget_locked(dir->fs, dir->listing) : NULL;
+    dir->listing_gen++;
+    dir->listing_big = false;
+    spin_unlock(&dir->fs->lock);
+    p9_listing_put(l);
+}
+
+void p9_listing_too_big(struct p9_inode *dir)
+{
+    spin_lock(&dir->fs->lock);
+    dir->listing_big = true;
+    spin_unlock(&dir->fs->lock);
+}
+
+struct p9_listing *p9_listing_cached(struct p9_inode *dir, bool *ret_big)
+{
+    struct p9fs *fs = dir->fs;
+    spin_lock(&fs->lock);
+    struct p9_listing *l = dir->listing;
+    *ret_big = dir->listing_big;
+    if (l) {
+        refcount_get(&l->ref);
+        list_del(&l->lru);
+        list_add(&l->lru, &fs->listings);
+    }
+    spin_unlock(&fs->lock);
+    return l;
+}
+
+/* --- listings that nobody asked for yet --- */
+
+static struct list_head *waiting_bucket(struct p9fs *fs, uint64_t path, uint64_t dev)
+{
+    return &fs->waiting[hash_u64(path ^ hash_u64(dev)) % P9_WAITING_BUCKETS];
+}
+
+static struct p9_listing *waiting_find_locked(struct p9fs *fs, uint64_t path, uint64_t dev)
+{
+    struct p9_listing *l;
+    list_for_each_entry (l, waiting_bucket(fs, path, dev), waiting)
+        if (l->path == path && l->dev == dev)
+            return l;
+    return NULL;
+}
+
+bool p9_listing_known_locked(struct p9fs *fs, const struct p9_attr *dir)
+{
+    struct p9_inode *pi = p9_inode_find_locked(fs, dir);
+    return pi ? pi->listing != NULL : waiting_find_locked(fs, dir->qid.path, dir->dev) != NULL;
+}
+
+void p9_listing_ahead(struct p9fs *fs, struct p9_listing *l, const struct p9_attr *dir)
+{
+    l->path = dir->qid.path;
+    l->dev = dir->dev;
+    spin_lock(&fs->lock);
+    fs->ahead_given++;
+    if (!p9_listing_known_locked(fs, dir)) {
+        struct p9_inode *pi = p9_inode_find_locked(fs, dir);
+        keep_locked(fs, l, pi);
+        if (!pi)
+            list_add(&l->waiting, waiting_bucket(fs, l->path, l->dev));
+    }
+    spin_unlock(&fs->lock);
+    listings_trim(fs);
+}
+
+void p9_listing_claim_locked(struct p9fs *fs, struct p9_inode *dir)
+{
+    struct p9_listing *l = waiting_find_locked(fs, dir->path, dir->dev);
+    if (!l)
+        return;
+    list_del(&l->waiting);
+    fs->ahead_waiting--;
+    l->owner = dir;
+    dir->listing = l;
+}
+
+/* --- hints: what a listing with attributes knows about names --- */
+
+int p9_listing_find(const struct p9_listing *l, const char *name, size_t len)
+{
+    for (uint64_t h = hash_bytes(name, len);; h++) {
+        uint32_t at = l->index[h & l->index_mask];
+        if (at == 0)
+            return -1;
+        const struct p9_entry *e = &l->entries[at - 1];
+        if (e->len == len && memcmp(l->names + e->name, name, len) == 0)
+            return (int)at - 1;
+    }
+}
+
+int p9_hint(struct p9_inode *dir, const char *name, size_t len, struct p9_attr *ret)
+{
+    bool big;
+    struct p9_listing *l = p9_listing_cached(dir, &big);
+    int r = -1;
+    if (l && l->index) {
+        int i = p9_listing_find(l, name, len);
+        r = i < 0 ? 0 : l->attrs[i].valid ? 1 : -1;
+        if (r == 1)
+            *ret = l->attrs[i];
+    }
+    p9_listing_put(l);
+    return r;
+}
+
+/* --- which entries come next --- */
+
+enum order { ORDER_LISTED, ORDER_INO, ORDER_NAME, ORDERS };
+
+/* Programs take files as listed, by number (tar, to spare the disk) or by name (shells). */
+static int entry_compare(const struct p9_listing *l, enum order o, uint32_t a, uint32_t b)
+{
+    const struct p9_entry *x = &l->entries[a], *y = &l->entries[b];
+    if (o == ORDER_INO && x->ino != y->ino)
+        return x->ino < y->ino ? -1 : 1;
+    if (o == ORDER_NAME) {
+        int r = memcmp(l->names + x->name, l->names + y->name, MIN(x->len, y->len));
+        return r ? r : (int)x->len - (int)y->len;
+    }
+    return a < b ? -1 : a > b;
+}
+
+/* The order in which the fewest are between @last and @at. */
+static enum order order_guess(const struct p9_listing *l, uint32_t last, uint32_t at)
+{
+    uint32_t between[ORDERS] = {0};
+    enum order best = ORDER_LISTED;
+    for (enum order o = 0; o < ORDERS; o++) {
+        if (entry_compare(l, o, last, at) >= 0)
+            between[o] = UINT32_MAX;
+        else
+            for (uint32_t i = 0; i < l->count; i++)
+                between[o] += entry_compare(l, o, last, i) < 0 && entry_compare(l, o, i, at) < 0 &&
+                              l->entries[i].type == l->entries[at].type;
+        if (between[o] < between[best])
+            best = o;
+    }
+    return best;
+}
+
+uint32_t p9_listing_after(struct p9fs *fs, const struct p9_listing *l, uint32_t at, uint32_t *last,
+                          bool (*wanted)(struct p9fs *fs, const struct p9_attr *a), uint32_t max,
+                          uint32_t *ret)
+{
+    uint32_t n = 0;
+    spin_lock(&fs->lock);
+    enum order o = *last && *last - 1 < l->count ? order_guess(l, *last - 1, at) : ORDER_LISTED;
+    *last = at + 1;
+    for (uint32_t i = 0; i < l->count; i++) {
+        if (l->entries[i].type != l->entries[at].type || entry_compare(l, o, at, i) >= 0 ||
+            (n == max && entry_compare(l, o, i, ret[n - 1]) >= 0) || !wanted(fs, &l->attrs[i]))
+            continue;
+        uint32_t k = n < max ? n++ : n - 1;
+        for (; k > 0 && entry_compare(l, o, i, ret[k - 1]) < 0; k--)
+            ret[k] = ret[k - 1];
+        ret[k] = i;
+    }
+    spin_unlock(&fs->lock);
+    return n;
+}
