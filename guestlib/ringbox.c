@@ -79,9 +79,11 @@ static int64_t control(uint64_t command, uint64_t arg)
     return raw_call(RING_CTL_NR, (const uint64_t[6]){command, arg});
 }
 
-/* Look again; true: long enough, now wait in the kernel. */
-static bool spin(uint32_t *spins)
+/* Look again; true: long enough, or nobody shall spin, now wait in the kernel. */
+static bool spin(const struct ringbox *rb, uint32_t *spins)
 {
+    if (rb->lane && ring_load_relaxed(&rb->lane->sentry.spins) == 0)
+        return true;
     if (*spins > EAGER)
         ring_pause();
     return ++*spins > SPINS;
@@ -370,7 +372,7 @@ const struct ringbox_result *ringbox_wait(struct ringbox *rb)
             return r;
         if (rb->ring.submitted == rb->ring.reaped)
             return NULL;
-        if (spin(&spins))
+        if (spin(rb, &spins))
             control(RING_CTL_WAIT, (uint32_t)rb->ring.reaped);
     }
 }

@@ -92,10 +92,12 @@ stub_call_posted:
 1:      mov     %gs:DEMOTED, %ecx
         jrcxz   2f
         jmp     6f
-2:      mov     (STUB_GLOBALS - STUB_RO) + GLOBALS_SPINS(%r11), %r11d
+2:      mov     %gs:LANE_SPINS, %r11d
 3:      mov     %gs:LANE_CALL, %ecx
         jrcxz   4f
         mov     %r11, %rcx
+        jrcxz   6f
+        mov     %gs:LANE_SPINS, %ecx    /* the Sentry has seen that it takes long: park */
         jrcxz   6f
         pause
         lea     -1(%r11), %r11
@@ -146,11 +148,12 @@ stub_call_saved:
         mov     $NR_SCHED_YIELD, %eax
         syscall
         jmp     1b
-2:      movabs  $STUB_GLOBALS, %rax
-        mov     GLOBALS_SPINS(%rax), %ecx
+2:      mov     %gs:LANE_SPINS, %ecx
 4:      mov     %gs:LANE_CALL, %eax
         test    %eax, %eax
         jz      6f
+        cmpl    $0, %gs:LANE_SPINS
+        je      3f
         pause
         dec     %ecx
         jg      4b
@@ -430,10 +433,12 @@ stub_handler:
         syscall
         jmp     5b
 
-6:      mov     GLOBALS_SPINS(%r13), %ecx
+6:      mov     LANE_SPINS(%rbx), %ecx
 7:      mov     EV_STATE(%rbx), %eax
         test    %eax, %eax
         jz      10f
+        cmpl    $0, LANE_SPINS(%rbx)    /* cut while we look: the answer takes long */
+        je      8f
         pause
         dec     %ecx
         jg      7b

@@ -56,7 +56,8 @@ struct parked {
     struct pf_as *as;
     pid_t tid;
     unsigned slot;
-    bool here; /* it waits in notification @id; GUARDED_BY(notify.c's lock), as is: */
+    bool roams; /* as pf_thread's */
+    bool here;  /* it waits in notification @id; GUARDED_BY(notify.c's lock), as is: */
     uint64_t id;
 };
 
@@ -121,6 +122,7 @@ struct pf_thread {
     bool open;      /* an event was taken and not answered; owner only */
     uint64_t frame; /* offset of its ucontext in the lane, checked; 0: none; owner only */
     _Atomic(bool) interrupting;
+    bool roams;            /* its CPUs are all_cpus; owner only */
     struct list_head link; /* as->threads */
     uint64_t cpu_reported_ns;
 };
@@ -130,8 +132,10 @@ struct trap_state {
     int memfd;
     int listener;
     struct pf_as *template;
-    bool pin; /* mappers go to the CPU of their caller */
-    cpu_set_t guest_cpus;
+    bool pin;             /* mappers go to the CPU of their caller */
+    bool roam;            /* guest threads may use all_cpus now */
+    cpu_set_t guest_cpus; /* theirs when the pollers have CPUs of their own */
+    cpu_set_t all_cpus;
     uint32_t uid, gid; /* UINT32_MAX: unchanged */
     uint64_t text_off, text_len, ro_off;
     uint8_t *ro; /* the Sentry's alias of STUB_RO */
@@ -194,6 +198,8 @@ void trap_thread_destroy(struct pf_thread *t);
 struct lane *trap_thread_lane(struct pf_thread *t);
 uint64_t trap_thread_lane_addr(struct pf_thread *t);
 void trap_thread_set_owner(struct pf_thread *t, uint32_t poller);
+void trap_threads_roam(bool roam);
+void trap_thread_place(struct pf_thread *t);
 void trap_thread_interrupt(struct pf_thread *t);
 uint64_t trap_thread_cpu_ns(struct pf_thread *t);
 /* It is about to be told to end: may it wait for another life instead? */

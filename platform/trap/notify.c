@@ -121,6 +121,21 @@ static struct said unstash_locked(unsigned i)
     return s;
 }
 
+/* A process not yet registered that was stopped and continued says the same again under another id:
+ * only the last counts. */
+static bool stash_locked(const struct said *s)
+{
+    unsigned i = 0;
+
+    while (i < g_hub.stashed && g_hub.stash[i].pid != s->pid)
+        i++;
+    if (i == STASH_MAX)
+        return false;
+    g_hub.stash[i] = *s;
+    g_hub.stashed += i == g_hub.stashed;
+    return true;
+}
+
 void notify_register(struct pf_as *as)
 {
     spin_lock(&g_hub.lock);
@@ -238,11 +253,9 @@ static void receive_one(void)
     struct said s = {(pid_t)u.n.pid, u.n.id, u.n.data.args[0], u.n.data.args[1]};
     spin_lock(&g_hub.lock);
     struct pf_as *as = lookup_locked(s.pid);
-    bool kept = as || g_hub.stashed < STASH_MAX;
+    bool kept = as || stash_locked(&s);
     if (as)
         deliver_locked(as, &s);
-    else if (kept)
-        g_hub.stash[g_hub.stashed++] = s;
     spin_unlock(&g_hub.lock);
     if (!kept) {
         log_warn("trap", "pid=%d notifies and is unknown: killed", s.pid);

@@ -18,7 +18,7 @@
  *
  * Locks: as->lock for the list, as->lanes_lock for lane states and the list of threads.
  *
- * Host: tgkill, clock_gettime [sentry]
+ * Host: tgkill, clock_gettime, sched_setaffinity [sentry]
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -110,6 +110,7 @@ bool thread_park(struct pf_thread *t)
     p->as = as;
     p->tid = t->tid;
     p->slot = t->slot;
+    p->roams = t->roams;
     spin_lock(&as->lanes_lock);
     bool room = as->park_count < PARKS_MAX && !as->released;
     if (room) {
@@ -239,6 +240,7 @@ static int64_t thread_revive(struct pf_as *as, struct pf_thread *t, const struct
     if (!p)
         return 0;
     t->slot = p->slot;
+    t->roams = p->roams;
     memset(lane_ptr(as->lanes[t->slot].off), 0, LANE_STACK);
     int r = thread_prepare(as, t, regs, fpu, fpu_len);
     if (!r)
@@ -267,6 +269,7 @@ static int64_t thread_make(struct pf_as *as, struct pf_thread *t, const struct p
         lane_set(as, t->slot, mapped ? LANE_IDLE : LANE_UNMAPPED);
         return r;
     }
+    t->roams = g_trap.roam;
     spin_lock(&as->lanes_lock);
     as->births++;
     spin_unlock(&as->lanes_lock);
@@ -340,6 +343,17 @@ uint64_t trap_thread_lane_addr(struct pf_thread *t)
 void trap_thread_set_owner(struct pf_thread *t, uint32_t poller)
 {
     atomic_store(&t->lane->sentry.poller, poller % RO_POLLERS);
+}
+
+void trap_thread_place(struct pf_thread *t)
+{
+    /* A thread that began while the choice changed may have the wrong CPUs until the next change. */
+    if (t->roams == g_trap.roam || atomic_load(&t->as->gone))
+        return;
+    t->roams = g_trap.roam;
+    /* Best effort: where it fails (a cpuset that has changed) calls cost more, and no more. */
+    (void)sched_setaffinity(t->tid, sizeof g_trap.all_cpus,
+                            t->roams ? &g_trap.all_cpus : &g_trap.guest_cpus);
 }
 
 void trap_thread_interrupt(struct pf_thread *t)

@@ -2,11 +2,11 @@
  * trap.c - the trap platform: start, end, and the table of operations.
  *
  * See README.md for the processes involved. Pages of the memory file taken here for good: the stub
- * text, and the read-only pages (poller words; globals: spin count, CPU set, guest filter) that all
+ * text, and the read-only pages (poller words; globals: CPU set, guest filter) that all
  * stubs share.
  *
  * Host: close [sentry]
- * Host: getrlimit, seccomp [before confinement] */
+ * Host: getrlimit, sched_getaffinity, seccomp [before confinement] */
 #include <trap/trap.h>
 
 #include <errno.h>
@@ -28,7 +28,6 @@
 #include "internal.h"
 
 #define HWCAP2_FSGSBASE 2
-#define DEFAULT_SPINS 1500
 #define FDS_RESERVED 512 /* of the Sentry's limit, for everything but pidfds */
 #define PROCESSES_MAX 16384
 
@@ -135,7 +134,7 @@ static int text_write(void)
     return 0;
 }
 
-static void globals_write(uint32_t spins)
+static void globals_write(void)
 {
     uint8_t *g = g_trap.ro + (STUB_GLOBALS - STUB_RO);
     struct sock_filter insn[TRAP_FILTER_MAX];
@@ -147,7 +146,6 @@ static void globals_write(uint32_t spins)
         flags |= GLOBALS_F_FSGSBASE;
     if (g_trap.pin)
         flags |= GLOBALS_F_AFFINITY;
-    memcpy(g + GLOBALS_SPINS, &spins, 4);
     memcpy(g + GLOBALS_FLAGS, &flags, 4);
     memcpy(g + GLOBALS_CPUS_LEN, &cpus_len, 4);
     memcpy(g + GLOBALS_CPUS, &g_trap.guest_cpus, 128);
@@ -201,6 +199,8 @@ static int trap_init(struct memfile *mf, const char *guest_cpus)
     g_trap.pin = guest_cpus != NULL;
     if (guest_cpus)
         r = cpus_parse(guest_cpus, &g_trap.guest_cpus);
+    if (sched_getaffinity(0, sizeof g_trap.all_cpus, &g_trap.all_cpus))
+        g_trap.all_cpus = g_trap.guest_cpus;
     if (!r)
         r = text_write();
     if (!r)
@@ -208,7 +208,7 @@ static int trap_init(struct memfile *mf, const char *guest_cpus)
     if (r)
         goto fail;
     g_trap.ro = memfile_ptr(mf, g_trap.ro_off);
-    globals_write(DEFAULT_SPINS);
+    globals_write();
     limits_find();
     fpu_init();
     BUG_ON(g_trap.fpu_size > PF_FPU_MAX);
@@ -243,11 +243,14 @@ void trap_set_ids(uint32_t uid, uint32_t gid)
     g_trap.gid = gid;
 }
 
-void trap_set_spins(uint32_t rounds)
+void trap_threads_roam(bool roam)
 {
-    if (g_trap.ro)
-        *(volatile uint32_t *)(void *)(g_trap.ro + (STUB_GLOBALS - STUB_RO) + GLOBALS_SPINS) =
-            MIN(rounds, (uint32_t)INT32_MAX);
+    uint8_t *g = g_trap.ro + (STUB_GLOBALS - STUB_RO);
+
+    if (!g_trap.pin)
+        return;
+    g_trap.roam = roam;
+    memcpy(g + GLOBALS_CPUS, roam ? &g_trap.all_cpus : &g_trap.guest_cpus, 128);
 }
 
 uint64_t trap_vdso_addr(void)
@@ -295,6 +298,8 @@ const struct platform_ops *trap_platform(void)
         .thread_lane = trap_thread_lane,
         .thread_lane_addr = trap_thread_lane_addr,
         .thread_set_owner = trap_thread_set_owner,
+        .threads_roam = trap_threads_roam,
+        .thread_place = trap_thread_place,
         .thread_interrupt = trap_thread_interrupt,
         .thread_event = trap_thread_event,
         .thread_get_regs = trap_thread_get_regs,

@@ -17,6 +17,7 @@
 #include <host/io.h>
 
 #include "cmd.h"
+#include "control.h"
 
 #define PIDS_DEFAULT 4096
 #define PIDS_MAX 30000
@@ -43,6 +44,14 @@ static int set_platform(struct run_options *o, const char *v)
     if (strcmp(v, "ptrace") == 0 || strcmp(v, "kvm") == 0)
         return cmd_error("--platform %s is not built into this version; use trap", v);
     return bad("platform", v, "auto or trap");
+}
+
+static int set_name(struct run_options *o, const char *v)
+{
+    if (!control_name_valid(v))
+        return bad("name", v, "a name: 1 to 64 letters, digits, '_', '-', '.', a letter first");
+    o->name = v;
+    return 0;
 }
 
 static int set_rootfs(struct run_options *o, const char *v)
@@ -275,6 +284,7 @@ static int set_net(struct run_options *o, const char *v)
 
 static const struct option_row rows[] = {
     {"platform", "auto|trap", set_platform, "how system calls are caught"},
+    {"name", "ID", set_name, "name for ringbox kill, ps, stats (default: the process id)"},
     {"rootfs", "DIR", set_rootfs, "directory that becomes / (default /)"},
     {"cwd", "DIR", set_cwd, "working directory (default: the caller's)"},
     {"env", "NAME=VALUE", set_env, "set an environment variable"},

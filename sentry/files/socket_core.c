@@ -131,6 +131,12 @@ int64_t socket_file_timeout_ns(struct file *f, bool write)
     return write ? s->send_timeout_ns : s->recv_timeout_ns;
 }
 
+int socket_file_getattr(struct file *f, struct stat *ret)
+{
+    files_anon_stat(f, S_IFSOCK | 0777, ret);
+    return 0;
+}
+
 /* --- control data --- */
 
 bool control_append(struct control_out *o, int level, int type, const void *data, size_t len)

@@ -461,12 +461,6 @@ static sysret_t sock_ioctl(struct file *f, struct task *t, uint32_t cmd, uint64_
     return copy_out_obj(t->mm, UADDR(arg), &bytes);
 }
 
-static int sock_getattr(struct file *f, struct stat *ret)
-{
-    files_anon_stat(f, S_IFSOCK | 0777, ret);
-    return 0;
-}
-
 static const struct socket_ops unix_ops = {
     .bind = unix_bind,
     .connect = unix_connect,
@@ -491,7 +485,7 @@ static const struct file_ops socket_ops = {
     .readiness = sock_readiness,
     .wait_queue = sock_wait_queue,
     .ioctl = sock_ioctl,
-    .getattr = sock_getattr,
+    .getattr = socket_file_getattr,
     .release = sock_release,
 };
 

@@ -212,8 +212,13 @@ sysret_t call_wait_none(struct call *c)
     return call_wait_armed(c);
 }
 
+/* A call that cannot be interrupted here could run again for ever. */
 sysret_t call_run_again(struct call *c)
 {
+    if (call_is_interrupted(c)) {
+        call_disarm(c);
+        return -ERESTARTSYS;
+    }
     call_fire(c);
     return SYS_PARK;
 }

@@ -314,6 +314,8 @@ int mm_fault(struct mm *mm, uint64_t addr, uint32_t access, uint64_t sp, int *re
     mm_unlock(mm);
     if (r == 0)
         r = r2 == -ESRCH ? 0 : r2;
+    if (r == -ENOMEM && mm_later_run())
+        return 0; /* that memory was not lost: try again */
     if (r == -EFAULT) {
         *ret_signo = fi.signo;
         *ret_code = fi.code;

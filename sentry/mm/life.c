@@ -9,6 +9,7 @@
  */
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include <base/fiber.h>
@@ -232,16 +233,54 @@ void mm_put(struct mm *mm)
     free(mm);
 }
 
-static void put_later(void *mm)
-{
-    mm_put(mm);
-}
+/* --- ends that wait for an idle moment --- */
+
+#define LATER_MAX 3u             /* address spaces */
+#define LATER_DATA (64ULL << 20) /* larger ones do not wait */
+
+static struct {
+    struct spin lock; /* RANK_LEAF */
+    struct mm *mm[LATER_MAX];
+    _Atomic(unsigned) count;
+} g_later = {.lock = SPIN_INIT(RANK_LEAF)};
 
 void mm_put_later(struct mm *mm)
 {
-    struct fiber_sched *sched = fiber_sched_self();
-    if (!sched || mm_pressure() || fiber_spawn(sched, put_later, mm) < 0)
+    if (mm->data_size > LATER_DATA || mm_pressure()) {
         mm_put(mm);
+        return;
+    }
+    struct mm *first = NULL;
+    spin_lock(&g_later.lock);
+    unsigned n = atomic_load_explicit(&g_later.count, memory_order_relaxed);
+    if (n == LATER_MAX) {
+        first = g_later.mm[0];
+        memmove(g_later.mm, g_later.mm + 1, (--n) * sizeof *g_later.mm);
+    }
+    g_later.mm[n++] = mm;
+    atomic_store_explicit(&g_later.count, n, memory_order_relaxed);
+    spin_unlock(&g_later.lock);
+    mm_put(first);
+}
+
+bool mm_later_any(void)
+{
+    return atomic_load_explicit(&g_later.count, memory_order_relaxed) != 0;
+}
+
+bool mm_later_run(void)
+{
+    struct mm *mm = NULL;
+    spin_lock(&g_later.lock);
+    unsigned n = atomic_load_explicit(&g_later.count, memory_order_relaxed);
+    if (n) {
+        mm = g_later.mm[0];
+        memmove(g_later.mm, g_later.mm + 1, (--n) * sizeof *g_later.mm);
+        atomic_store_explicit(&g_later.count, n, memory_order_relaxed);
+    }
+    spin_unlock(&g_later.lock);
+    mm_put(mm);
+    return mm != NULL;
 }
 
 struct pf_as *mm_as(struct mm *mm)

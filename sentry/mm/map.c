@@ -186,12 +186,12 @@ static int map_choose(struct mm *mm, const struct mm_map_args *a, uint64_t len, 
     return vma_place(mm, a->addr, len, align, a->flags, ret);
 }
 
-/* A part of a library that others follow. */
+/* A part of a library that others follow. Data comes last and is written at once. */
 static bool map_lazy(const struct mm *mm, const struct mm_map_args *a)
 {
     return a->file && (a->flags & MAP_DENYWRITE) && (a->flags & MAP_TYPE) == MAP_PRIVATE &&
-           !(a->flags & (MAP_POPULATE | MAP_LOCKED)) && !mm->lock_future && !mm->deferring &&
-           mm->op_count < LAZY_OPS_MAX;
+           !(a->prot & PROT_WRITE) && !(a->flags & (MAP_POPULATE | MAP_LOCKED)) &&
+           !mm->lock_future && !mm->deferring && mm->op_count < LAZY_OPS_MAX;
 }
 
 static int map_backing(struct mm *mm, struct vma *v, uint64_t addr, uint64_t len, uint32_t flags,

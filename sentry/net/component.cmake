@@ -1,2 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-add_component(net sentry/net USES files)
+add_component(net sentry/net
+    SOURCES iface.c inet.c inet_addr.c inet_opt.c inet_port.c tcp.c tcp_data.c tcp_listen.c tcp_opt.c udp.c
+    USES files)

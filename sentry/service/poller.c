@@ -2,18 +2,18 @@
  * poller.c - the loop of one poller thread.
  *
  * A round: calls that fired, tasks that need attention, lanes that are busy, some of those that
- * are quiet, fibers, host completions, timers. With nothing to do for SPIN_NS the poller announces
- * that it sleeps (its word in the read-only page), looks at every lane once more, and waits for a
- * guest's FUTEX_WAKE, a host completion, a timer or a kick. Handlers run on the loop's stack and
- * may park: then this stack is left behind and the loop goes on with another one, so no round keeps
- * anything on the stack across a served lane (base/fiber.h).
+ * are quiet, fibers, host completions, timers. With nothing to do for as long as the policy says
+ * (policy.c; not at all where nobody spins) the poller announces that it sleeps (its word in the
+ * read-only page), looks at every lane once more, and waits for a guest's FUTEX_WAKE, a host
+ * completion, a timer or a kick. Handlers run on the loop's stack and may park: then this stack is
+ * left behind and the loop goes on with another one, so no round keeps anything on the stack across
+ * a served lane (base/fiber.h).
  *
  * Quiet lanes: a lane that had nothing for QUIET_ROUNDS rounds is looked at only in rotation, so
  * that a thousand idle threads cost a busy one little. Nothing of this is known to the guest.
  *
- * Host: sched_setaffinity, futex [sentry] */
+ * Host: futex [sentry] */
 #include <linux/futex.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -22,13 +22,14 @@
 #include <base/err.h>
 #include <base/log.h>
 #include <host/numa.h>
+#include <mm/mm.h>
 
 #include "private.h"
 
-#define SPIN_NS 60000   /* about what a sleep and a wake cost where IPIs are dear */
+#define IDLE_NS 12000LL /* without work so long: time for what can wait */
 #define QUIET_ROUNDS 64 /* empty looks until a lane is quiet */
+#define INBOX_BATCH 64  /* things out of the inbox before the lanes have their turn */
 #define QUIET_BATCH 2   /* quiet lanes looked at in a round */
-#define CLOCK_ROUNDS 16 /* rounds between looks at clock, timers, completions, quiet lanes */
 
 struct service g_service;
 static _Thread_local struct poller *tls_poller;
@@ -101,7 +102,7 @@ static bool inbox_run(struct poller *p)
     struct served *s;
     bool any = false;
 
-    while (inbox_take(p, &c, &s)) {
+    for (unsigned n = 0; n < INBOX_BATCH && inbox_take(p, &c, &s); n++) {
         any = true;
         if (c)
             served_run_again(c);
@@ -171,8 +172,21 @@ static bool any_lane_has_work(struct poller *p)
     return false;
 }
 
-static void poller_sleep(struct poller *p, int64_t until_timer_ns)
+/* Guest threads that run: those we look at, less those whose call waits in the middle of something. */
+static unsigned poller_active(const struct poller *p)
 {
+    struct fiber_stats f;
+
+    fiber_stats_get(p->sched, &f);
+    return p->listed - MIN(p->listed, f.stacks_in_use - MIN(f.stacks_in_use, 1U));
+}
+
+static void poller_sleep(struct poller *p, int64_t now, int64_t until_timer_ns)
+{
+    int64_t look = policy_deadline(&p->policy, now, p->policy.active);
+
+    if (look != INT64_MAX && (until_timer_ns < 0 || look - now < until_timer_ns))
+        until_timer_ns = MAX(look - now, (int64_t)0);
     atomic_store_explicit(&p->word->asleep, 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst); /* pairs with the posters' and poller_kick()'s */
     if (!any_lane_has_work(p) && !fiber_any_ready() && !atomic_load(&p->inbox_full) &&
@@ -183,6 +197,41 @@ static void poller_sleep(struct poller *p, int64_t until_timer_ns)
     atomic_store_explicit(&p->word->asleep, 0, memory_order_release);
     (void)any_lane_has_work(p); /* who rang becomes busy */
     p->last_work_ns = clock_now_ns(CLOCK_MONOTONIC);
+    stats_time(p, &p->stats->asleep_ns, p->last_work_ns);
+    policy_slept(&p->policy, p->last_work_ns);
+}
+
+/* The clock, and what depends on it. */
+static void poller_look(struct poller *p)
+{
+    bool more = quiet_run(p, QUIET_BATCH);
+
+    more |= io_round(p->io) > 0;
+    int64_t next = timer_run(p->timers);
+    int64_t now = clock_now_ns(CLOCK_MONOTONIC), passed = now - p->policy.looked;
+    bool lost = passed > POLICY_GAP_NS && place_lost_cpu(p);
+
+    if (policy_look(&p->policy, now, poller_active(p), lost))
+        place_mode(p);
+    more |= p->last_work_ns == 0;
+    stats_time(p, more ? &p->stats->working_ns : &p->stats->spinning_ns, now);
+    if (unlikely(g_service.cfg.stats))
+        stats_batch(p);
+    if (more) {
+        p->last_work_ns = now;
+        return;
+    }
+    int64_t spin = policy_spin_ns(&p->policy, now);
+    if (mm_later_any() && now - p->last_work_ns >= MIN(spin, IDLE_NS)) {
+        (void)mm_later_run(); /* the ends of address spaces: nobody waits for them */
+        (void)fiber_loop_check();
+        p->last_work_ns = 0;
+        return;
+    }
+    if (now - p->last_work_ns >= spin)
+        poller_sleep(p, now, next == INT64_MAX ? -1 : next);
+    else
+        __builtin_ia32_pause();
 }
 
 static void poller_loop(void *arg)
@@ -198,18 +247,9 @@ static void poller_loop(void *arg)
         (void)fiber_loop_check();
         if (work)
             p->last_work_ns = 0; /* looked up when it matters */
-        if (++p->rounds % CLOCK_ROUNDS)
-            continue;
-        bool more = quiet_run(p, QUIET_BATCH);
-        more |= io_round(p->io) > 0;
-        int64_t next = timer_run(p->timers);
-        int64_t now = clock_now_ns(CLOCK_MONOTONIC);
-        if (more || p->last_work_ns == 0)
-            p->last_work_ns = now;
-        else if (now - p->last_work_ns > SPIN_NS)
-            poller_sleep(p, next == INT64_MAX ? -1 : next);
-        else
-            __builtin_ia32_pause();
+        if (++p->rounds % CLOCK_ROUNDS == 0 ||
+            (!work && p->policy.mode == POLICY_HANDOVER)) /* nobody spins */
+            poller_look(p);
     }
 }
 
@@ -231,26 +271,22 @@ static int poller_init(struct poller *p, unsigned index, const struct service_co
     list_init(&p->attention);
     list_init(&p->arriving);
     spin_init(&p->lock, RANK_SCHED);
+    place_poller_init(p);
     p->stats = calloc(1, sizeof *p->stats);
     p->sched = fiber_sched_new(poller_loop, kick_fiber_sched, p);
     p->timers = timer_base_new(kick_fiber_sched, p);
     if (!p->stats || !p->sched || !p->timers)
         return -ENOMEM;
-    return io_create((enum io_engine)cfg->io_engine, &p->io);
+    int r = stats_init(p->stats, cfg->stats);
+    return r ? r : io_create((enum io_engine)cfg->io_engine, &p->io);
 }
 
 static void *poller_main(void *arg)
 {
     struct poller *p = arg;
-    cpu_set_t set;
 
     tls_poller = p;
-    if (p->cpu >= 0) {
-        CPU_ZERO(&set);
-        CPU_SET((unsigned)p->cpu, &set);
-        if (sched_setaffinity(0, sizeof set, &set))
-            log_warn("service", "poller=%u cannot be pinned to cpu=%d", p->index, p->cpu);
-    }
+    place_pin(p);
     io_bind(p->io);
     timer_base_bind(p->timers);
     fiber_sched_run(p->sched);
@@ -262,6 +298,7 @@ int service_init(const struct service_config *cfg)
     BUG_ON(cfg->pollers == 0 || cfg->pollers > RO_POLLERS);
     g_service.cfg = *cfg;
     (void)numa_init();
+    place_init();
     g_kernel_hooks.task_attach = served_attach;
     g_kernel_hooks.task_detach = served_detach;
     g_kernel_hooks.task_quiesce = served_quiesce;

@@ -15,6 +15,8 @@
 #include <service/service.h>
 #include <syscall/sys.h>
 
+#include "policy.h"
+
 enum served_state {
     SERVED_GUEST,   /* runs guest code: its slots are polled (its queue always is) */
     SERVED_CALL,    /* a call or fault is being worked on; nothing to take */
@@ -22,6 +24,9 @@ enum served_state {
     SERVED_STOPPED, /* by a stop signal, on the way back to the guest */
     SERVED_GONE,    /* host thread released */
 };
+
+/* Runs of a call that need not wait, until the others have their turn. */
+#define RUNS_AT_ONCE 16u
 
 /* A call site that has trapped. */
 #define PATCH_SEEN 64u
@@ -45,8 +50,13 @@ struct served {
     sysret_t slot_result;
     unsigned users; /* frames of this poller that still look at it */
     uint32_t idle_rounds;
-    uint8_t where;         /* SERVED_ON_* */
-    struct list_head link; /* in the poller's list that `where` names */
+    uint8_t where;               /* SERVED_ON_* */
+    bool wait_short;             /* its last wait was shorter than a sleep and a wake */
+    uint32_t placed;             /* poller->placing when its CPUs and its spins were set last */
+    int64_t parked_ns;           /* when its call began to wait */
+    struct list_head kick_link;  /* poller->kicked */
+    int64_t kick_ns, kick_again; /* when the wake is repeated, and how long it waits after that */
+    struct list_head link;       /* in the poller's list that `where` names */
     struct list_head attention_link;
     bool attached;
     uint32_t epoch;        /* attachments so far: a change during a call means exec */
@@ -60,6 +70,7 @@ struct served {
 #define SERVED_ON_BUSY 0
 #define SERVED_ON_QUIET 1
 #define SERVED_ON_REST 2
+#define SERVED_ON_NONE 3
 
 /* Notices the death of a host process. */
 struct as_watch {
@@ -94,13 +105,22 @@ enum call_way {
     CALL_WAYS,
 };
 
+/* Latencies are counted in four classes for each power of two of nanoseconds. */
+#define LATENCY_BUCKETS 128u
+#define BATCH_BUCKETS 16u
+
 struct poller_stats {
 #define STAT(section, name, text) struct tally name;
 #include "stats.def"
 #undef STAT
     struct tally calls[SYS_NR_MAX][CALL_WAYS];
     struct tally call_ns[SYS_NR_MAX];
+    struct tally
+        batches[BATCH_BUCKETS]; /* --stats: by log2 of the calls between two looks at the clock */
+    struct tally (*latency)[LATENCY_BUCKETS]; /* --stats: of each call number; else NULL */
 };
+
+#define CLOCK_ROUNDS 16 /* rounds between looks at clock, timers, completions, quiet lanes */
 
 struct poller {
     unsigned index;
@@ -115,9 +135,17 @@ struct poller {
     struct list_head quiet; /* polled a few a round; all before and after sleep */
     struct list_head rest;  /* parked, stopped: nothing to poll */
     struct list_head watches;
-    unsigned quiet_count;
+    unsigned listed; /* on busy and quiet */
     int64_t last_work_ns;
+    int64_t accounted_ns; /* up to here its time is in the statistics */
+    uint64_t taken;       /* --stats: calls since the clock was last looked at */
     uint64_t rounds;
+    struct policy policy;
+    uint32_t spins;          /* of guest threads, for the mode */
+    uint32_t placing;        /* changes with the mode */
+    uint64_t switched_out;   /* times this thread lost its CPU to others, as last asked */
+    struct list_head kicked; /* woken and not yet seen awake: served.kick_link */
+    struct timer rekick;
 
     /* Inbox: filled by anybody, emptied by the owner. */
     _Alignas(CACHE_LINE) struct spin lock;
@@ -132,6 +160,7 @@ struct poller {
 
 struct service {
     struct service_config cfg;
+    uint32_t spins; /* looks of a guest thread that cost about as much as a park and a wake */
     struct poller pollers[RO_POLLERS];
     _Atomic(unsigned) next; /* round robin of new processes */
     int exit_status;
@@ -143,9 +172,19 @@ extern struct service g_service;
 struct poller *poller_self(void);
 void poller_kick(void *poller);
 
+/* place.c: what the mode means for threads, and wakes that are repeated */
+void place_init(void);
+void place_poller_init(struct poller *p);
+void place_pin(struct poller *p);
+void place_mode(struct poller *p); /* the policy has changed its mind */
+bool place_lost_cpu(struct poller *p);
+void served_place(struct served *s); /* CPUs and spins of a task that runs again */
+void served_wait_begins(struct served *s);
+void served_wait_ends(struct served *s);
+void served_woken(struct served *s); /* its thread was parked when it was answered */
+
 /* served.c */
 void served_poll(struct served *s); /* take what the lane offers; may park */
-void served_watch(struct served *s);
 bool served_has_work(const struct served *s);
 void served_run_again(struct call *c); /* fired call; may park */
 void served_attend(struct served *s);  /* signals or exit pending; may park */
@@ -155,6 +194,10 @@ int served_attach(struct task *t, struct task *near);
 void served_detach(struct task *t);
 void served_quiesce(struct task *t);
 void served_kick(struct task *t);
+
+/* watch.c */
+void served_watch(struct served *s);
+void served_unwatch(struct served *s);
 
 /* patch.c: before an event is acted on, in SERVED_CALL; may park. true: the thread just goes on. */
 bool patch_event(struct served *s, struct pf_event *e);
@@ -170,8 +213,19 @@ sysret_t ring_ctl(struct call *c);
 
 /* trace.c */
 void trace_call(struct call *c, sysret_t result);
+void trace_event(struct task *t, const char *what, uint64_t a, int64_t b);
+
+/* stats.c; all by the poller itself */
+int stats_init(struct poller_stats *s, bool latency);
+void stats_latency(struct poller_stats *s, uint32_t nr, int64_t ns);
 /* Calls that the guest has answered itself, before its lane goes. */
 void stats_local_add(struct served *s);
-void trace_event(struct task *t, const char *what, uint64_t a, int64_t b);
+/* The time since the last one goes to @to. */
+void stats_time(struct poller *p, struct tally *to, int64_t now_ns);
+/* --stats: the calls taken since the last one are a batch. */
+void stats_batch(struct poller *p);
+
+/* control.c: signals, the end and questions come through @fd. Takes over a reference to @first. */
+void control_start(int fd, int answers, struct process *first);
 
 #endif

@@ -41,10 +41,13 @@ void served_move(struct served *s, uint8_t where)
     struct poller *p = s->poller;
     struct list_head *const lists[] = {&p->busy, &p->quiet, &p->rest};
 
+    p->listed += (where != SERVED_ON_REST) - (s->where < SERVED_ON_REST);
     s->where = where;
     s->idle_rounds = 0;
     list_del(&s->link);
     list_add_tail(&s->link, lists[where]);
+    if (where == SERVED_ON_BUSY)
+        served_place(s);
 }
 
 /* Lists change only where a wait begins or ends: a call that does not wait leaves its task where it
@@ -58,70 +61,6 @@ static void set_state(struct served *s, enum served_state state)
     } else if (state != SERVED_CALL && s->where != SERVED_ON_REST && !s->sq) {
         served_move(s, SERVED_ON_REST);
     }
-}
-
-/* --- death of the host process --- */
-
-static void watch_fired(struct io_poll *poll, uint32_t revents)
-{
-    struct as_watch *w = container_of(poll, struct as_watch, poll);
-    struct poller *p = w->poller;
-    struct served *s;
-
-    (void)revents;
-    w->dead = true;
-    struct list_head *lists[] = {&p->busy, &p->quiet, &p->rest};
-    for (unsigned i = 0; i < ARRAY_SIZE(lists); i++)
-        list_for_each_entry (s, lists[i], link) {
-            if (s->watch == w)
-                served_kick(s->task);
-        }
-}
-
-/* Owner: hear of the end of this task's host process, from before its first event: it may die without
- * having posted one. */
-void served_watch(struct served *s)
-{
-    struct poller *p = s->poller;
-    struct pf_as *as = mm_as(s->task->mm);
-    struct as_watch *w;
-    int fd = g_service.cfg.platform->as_pidfd(as);
-
-    if (fd < 0)
-        return;
-    list_for_each_entry (w, &p->watches, link) {
-        if (w->as == as) {
-            w->refs++;
-            s->watch = w;
-            if (w->dead) /* it fired before we came */
-                served_kick(s->task);
-            return;
-        }
-    }
-    w = calloc(1, sizeof *w);
-    if (!w)
-        return; /* tried again at the next look */
-    w->as = as;
-    w->poller = p;
-    w->refs = 1;
-    if (io_poll_arm(&w->poll, fd, 1 /* POLLIN */, watch_fired)) {
-        free(w);
-        return;
-    }
-    list_add(&w->link, &p->watches);
-    s->watch = w;
-}
-
-static void watch_put(struct served *s)
-{
-    struct as_watch *w = s->watch;
-
-    s->watch = NULL;
-    if (!w || --w->refs)
-        return;
-    io_poll_cancel(&w->poll);
-    list_del(&w->link);
-    free(w);
 }
 
 /* --- arrival and departure --- */
@@ -160,6 +99,7 @@ int served_attach(struct task *t, struct task *near)
         s->task = t;
         list_init(&s->link);
         list_init(&s->attention_link);
+        list_init(&s->kick_link);
         timer_init(&s->deadline, interrupt_late);
     }
     if (!s->attached)
@@ -169,6 +109,9 @@ int served_attach(struct task *t, struct task *near)
     memset(s->seen, 0, sizeof s->seen);
     s->poller = p;
     s->state = SERVED_GUEST;
+    s->where = SERVED_ON_NONE;
+    s->placed = 0;
+    s->wait_short = false;
     t->service = s; /* freed with the task; from here on it can be kicked */
     s->interrupt_sent = false;
     s->lane = g_service.cfg.platform->thread_lane(t->thread);
@@ -197,13 +140,16 @@ void served_detach(struct task *t)
     BUG_ON(p != poller_self());
     sq_destroy(s);
     timer_cancel(&s->deadline);
-    watch_put(s);
+    served_unwatch(s);
     spin_lock(&p->lock);
     list_del(&s->attention_link);
     s->state = SERVED_GONE;
     spin_unlock(&p->lock);
     list_del(&s->link);
     stats_local_add(s);
+    list_del(&s->kick_link);
+    p->listed -= s->where < SERVED_ON_REST;
+    s->where = SERVED_ON_NONE;
     t->lane = NULL;
     g_service.cfg.platform->thread_reply(t->thread, &(struct pf_reply){.kind = PF_REPLY_EXIT});
     g_service.cfg.platform->thread_destroy(t->thread);
@@ -257,6 +203,8 @@ static void reply_event(struct served *s, struct pf_reply *r)
     }
     s->event_open = false;
     g_service.cfg.platform->thread_reply(s->task->thread, r);
+    if (unlikely(ring_load_relaxed(&s->lane->guest.event_parked)))
+        served_woken(s);
     set_state(s, SERVED_GUEST);
 }
 
@@ -264,11 +212,6 @@ static void reply_event(struct served *s, struct pf_reply *r)
 static void served_exit(struct served *s, int32_t status)
 {
     task_exit(s->task, status);
-}
-
-static bool host_died(struct served *s)
-{
-    return s->watch && s->watch->dead;
 }
 
 static bool is_restart(sysret_t r)
@@ -328,8 +271,10 @@ static void slot_finish(struct served *s, sysret_t result)
     s->slot_result = result;
     set_state(s, SERVED_GUEST);
     if (slot_reply(&s->lane->call, &s->lane->guest.call_parked, slow ? CALL_SLOW : CALL_DONE,
-                   (uint64_t)result))
+                   (uint64_t)result)) {
         slot_wake(&s->lane->call);
+        served_woken(s);
+    }
     if (slow ? must_die(s->task) : signal_work(s->task))
         served_kick(s->task);
 }
@@ -344,8 +289,7 @@ static void call_finish(struct served *s, sysret_t result)
     if (unlikely(g_service.cfg.trace))
         trace_call(c, result);
     if (unlikely(g_service.cfg.stats) && c->nr < SYS_NR_MAX) {
-        tally_add(&s->poller->stats->call_ns[c->nr],
-                  (uint64_t)(clock_now_ns(CLOCK_MONOTONIC) - s->call_start_ns));
+        stats_latency(s->poller->stats, c->nr, clock_now_ns(CLOCK_MONOTONIC) - s->call_start_ns);
     }
     if (s->by_trap)
         event_finish(s, true, c->nr, result);
@@ -363,7 +307,7 @@ static void call_execute(struct served *s)
     uint32_t epoch = s->epoch;
     sysret_t r;
 
-    for (;;) {
+    for (unsigned runs = 1;; runs++) {
         fiber_set_local(c);
         if (c->started && signal_pending(t))
             c->interrupted = true;
@@ -376,10 +320,16 @@ static void call_execute(struct served *s)
             break;
         tally_add(&s->poller->stats->parks, 1);
         set_state(s, SERVED_PARKED);
+        served_wait_begins(s);
         if (signal_pending(t) && !c->interrupted)
             c->interrupted = true;
         else if (call_park_commit(c))
             return;
+        if (unlikely(runs == RUNS_AT_ONCE)) { /* it says that it can go on, and cannot */
+            call_ready_hook(c);
+            return;
+        }
+        served_wait_ends(s);
         set_state(s, SERVED_CALL);
         call_disarm(c);
         tally_add(&s->poller->stats->again, 1);
@@ -418,8 +368,10 @@ static void call_start(struct served *s, const uint64_t *args, uint32_t nr, uint
         sq_settle(s->sq);
     if (nr < SYS_NR_MAX)
         tally_add(&s->poller->stats->calls[nr][s->by_trap ? CALL_WAY_TRAP : CALL_WAY_RING], 1);
-    if (unlikely(g_service.cfg.trace || g_service.cfg.stats))
+    if (unlikely(g_service.cfg.trace || g_service.cfg.stats)) {
         s->call_start_ns = clock_now_ns(CLOCK_MONOTONIC);
+        s->poller->taken++;
+    }
     call_execute(s);
 }
 
@@ -436,6 +388,7 @@ void served_run_again(struct call *c)
     if (s->state != SERVED_PARKED)
         return;
     s->users++;
+    served_wait_ends(s);
     set_state(s, SERVED_CALL);
     call_disarm(c);
     call_execute(s);
@@ -529,8 +482,10 @@ static void slot_take(struct served *s)
     const struct sys_row *row = sys_row(nr);
 
     if (unlikely(row->sq == SQ_NO && row->run)) {
-        if (slot_reply(&s->lane->call, &s->lane->guest.call_parked, CALL_SLOW, 0))
+        if (slot_reply(&s->lane->call, &s->lane->guest.call_parked, CALL_SLOW, 0)) {
             slot_wake(&s->lane->call);
+            served_woken(s);
+        }
         return;
     }
     call_start(s, args, nr, CALL_BY_SLOT);
@@ -572,7 +527,7 @@ void served_attend(struct served *s)
     if (s->state == SERVED_GONE)
         return;
     s->users++;
-    if (host_died(s)) {
+    if (s->watch && s->watch->dead) {
         process_kill(t->process, SIGKILL);
         if (s->state == SERVED_GUEST) {
             set_state(s, SERVED_CALL);

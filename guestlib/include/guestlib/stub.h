@@ -31,7 +31,6 @@
 #define STUB_GLOBALS (STUB_RO + 0x1000)
 #define STUB_RO_BYTES 0x2000
 #define STUB_POLLERS 64    /* RO_POLLERS, for the assembler */
-#define GLOBALS_SPINS 0    /* rounds of the event wait before it parks */
 #define GLOBALS_FLAGS 4    /* GLOBALS_F_* */
 #define GLOBALS_CPUS_LEN 8 /* bytes of GLOBALS_CPUS */
 #define GLOBALS_CPUS 64    /* affinity mask of guest threads, 1024 bits */

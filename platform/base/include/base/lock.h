@@ -32,6 +32,7 @@ enum lock_rank {
     RANK_FDTABLE,
     RANK_MOUNTS,
     RANK_DENTRY,
+    RANK_NET,    /* port tables; TCP connections on their way to accept */
     RANK_OBJECT, /* pipe, eventfd, epoll, socket: state of one object */
     RANK_OBJECT_PEER,
     RANK_FUTEX,

@@ -143,6 +143,11 @@ struct platform_ops {
     uint64_t (*thread_lane_addr)(struct pf_thread *t);              /* guest address of the lane */
     void (*thread_set_owner)(struct pf_thread *t, uint32_t poller); /* whose doorbell it rings */
 
+    /* May guest threads use the CPUs of the pollers too? Holds for threads to come; others follow
+     * when they are placed. NULL members: threads are where the host puts them. */
+    void (*threads_roam)(bool roam);
+    void (*thread_place)(struct pf_thread *t);
+
     /* Make a running thread report PF_EVENT_INTERRUPTED. Idempotent until answered. The caller
      * enforces a deadline (then kills the process): the guest can block the host signal. */
     void (*thread_interrupt)(struct pf_thread *t);

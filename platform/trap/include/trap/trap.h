@@ -21,12 +21,6 @@ struct ring_poller_word *trap_poller_words(void);
  */
 void trap_set_ids(uint32_t uid, uint32_t gid);
 
-/**
- * trap_set_spins - rounds (about 25 to 60 ns each) that a guest thread waits for its answer before
- * it parks. 0: parks at once (overload mode, one CPU). Any time; all guests follow.
- */
-void trap_set_spins(uint32_t rounds);
-
 /* Where the host's vDSO stays mapped in every stub (for AT_SYSINFO_EHDR), or 0. After init(). */
 uint64_t trap_vdso_addr(void);
 

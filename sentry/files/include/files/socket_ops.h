@@ -125,6 +125,9 @@ struct timeval socket_timeout_get(const struct socket *s, bool send);
 /* file_ops.timeout_ns of every socket. */
 int64_t socket_file_timeout_ns(struct file *f, bool write);
 
+/* file_ops.getattr of every socket. */
+int socket_file_getattr(struct file *f, struct stat *ret);
+
 /* ioctls on interfaces (SIOCGIF*), which every socket has. Set at boot; NULL: -ENOTTY. */
 extern sysret_t (*socket_interface_ioctl)(struct task *t, uint32_t cmd, uint64_t arg);
 

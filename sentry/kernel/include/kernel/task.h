@@ -202,7 +202,9 @@ void rusage_add(struct rusage *sum, const struct rusage *r);
 struct cred *task_cred_get(struct task *t);
 /* Replace the calling task's; takes over @c. */
 void task_cred_set(struct task *t, struct cred *c);
-/* Add to @sum how often the guest says to have answered each of LANE_LOCAL_NRS itself. */
+/* Add to @sum how often the guest says to have answered each of LANE_LOCAL_NRS itself; the task's
+ * while it runs. */
+void lane_local_counts(const struct lane *lane, uint64_t *sum);
 void task_local_counts(struct task *t, uint64_t *sum);
 /* Name of a thread; @comm is cut to 15 bytes. */
 void task_set_comm(struct task *t, const char *comm);

@@ -78,9 +78,11 @@ struct mm *mm_new(void);
 struct mm *mm_fork(struct mm *parent); /* copy-on-write copy; takes parent's lock. ERR_PTR */
 struct mm *mm_get(struct mm *mm);
 void mm_put(struct mm *mm); /* last: destroys the host process */
-/* The same, but when the poller has done what is urgent: the caller's parent or new program runs
- * first. At once when memory is short. */
+/* The same, but in an idle moment of a poller, which calls mm_later_run(): the caller's parent or
+ * new program runs first. At once when memory is short, the address space large, or others wait. */
 void mm_put_later(struct mm *mm);
+bool mm_later_any(void);
+bool mm_later_run(void); /* one; false: none waited. May park */
 /* Also runs what has been collected while there was no thread (mm/ops.c); may park. After mm_kill()
  * the pointer is good only as long as the backend keeps it for threads that still exist. */
 struct pf_as *mm_as(struct mm *mm);

@@ -3,6 +3,8 @@
 #ifndef SERVICE_SERVICE_H
 #define SERVICE_SERVICE_H
 
+#include <stdio.h>
+
 #include <base/platform.h>
 
 struct memfile;
@@ -11,6 +13,8 @@ struct task;
 struct service_config {
     unsigned pollers;       /* 1..RO_POLLERS */
     const int *poller_cpus; /* one each, or NULL: not pinned */
+    unsigned cpus;          /* that the sandbox may use */
+    bool roam;              /* pollers and guest threads may use all of them where nobody spins */
     const struct platform_ops *platform;
     struct memfile *memfile;
     struct ring_poller_word *poller_words; /* in the page the stubs map read-only */
@@ -32,7 +36,9 @@ void service_stop(int exit_status);
 int service_exit_status(void);
 
 const struct platform_ops *service_platform(void);
-/* Statistics as text or JSON lines to fd. */
+/* Statistics so far as text or JSON (one object, a line). Any thread; may be torn between counters. */
+void service_stats_write(FILE *to, bool json);
+/* The same to a descriptor, at the end. */
 void service_stats_print(int fd, bool json);
 
 #endif

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * place.c - what the policy's mode means for threads: which CPUs they may use, how long a guest
+ * thread looks for its answer, how the host's scheduler treats a poller; and wakes that are repeated.
+ *
+ * Spinning: the poller is pinned to its CPU, guest threads keep off it and look for about as long as
+ * a park and a wake cost. Handing over: both may be anywhere (the host wakes a poller where its
+ * caller runs, or where nobody does), and a guest thread parks at once. A task that rests is not
+ * touched by a change; it is placed when it runs again.
+ *
+ * A thread whose call begins to wait is told to park, by the spins word in its lane: nobody knows
+ * better than we that it takes long. Only where a CPU is free and its last wait was short it looks on.
+ *
+ * Repeated wakes: a reply that finds its thread parked wakes it, and the task goes on a list until it
+ * has been seen awake. What is still parked after REKICK_NS is woken again, later and later.
+ * Empty list, no timer.
+ *
+ * Host: sched_setaffinity, getrusage [sentry]
+ * Host: sched_getaffinity, sched_getattr, sched_setattr [before confinement] */
+#include <sched.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <base/log.h>
+#include <ring/slot.h>
+
+#include "private.h"
+
+#define GUEST_SPIN_NS 30000
+#define PAUSES 2000 /* of which the length is measured */
+#define SPINS_MAX 20000
+#define SLICE_NS 100000 /* what a poller asks for at a time: who asks for less comes sooner */
+#define REKICK_NS 10000000
+#define REKICK_MAX_NS 1280000000
+
+static cpu_set_t g_cpus; /* that this process was given */
+
+/* linux/sched/types.h does not go together with sched.h. */
+struct attributes {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+};
+
+/* Threads made later inherit it. Hosts before 6.12 take no notice. */
+static void ask_for_short_slices(void)
+{
+    struct attributes a = {.size = sizeof a};
+
+    if (syscall(SYS_sched_getattr, 0, &a, sizeof a, 0) || a.policy != SCHED_OTHER)
+        return;
+    a.size = sizeof a;
+    a.flags = 0;
+    a.runtime = SLICE_NS;
+    if (syscall(SYS_sched_setattr, 0, &a, 0))
+        log_debug("service", "the host takes no slice length");
+}
+
+void place_init(void)
+{
+    int64_t best = INT64_MAX;
+
+    for (int tries = 0; tries < 3; tries++) {
+        int64_t start = clock_now_ns(CLOCK_MONOTONIC);
+        for (int i = 0; i < PAUSES; i++)
+            ring_pause();
+        best = MIN(best, clock_now_ns(CLOCK_MONOTONIC) - start);
+    }
+    int64_t spins = (int64_t)GUEST_SPIN_NS * PAUSES / MAX(best, (int64_t)1);
+    g_service.spins = (uint32_t)MIN(MAX(spins, (int64_t)1), (int64_t)SPINS_MAX);
+    if (sched_getaffinity(0, sizeof g_cpus, &g_cpus))
+        g_service.cfg.roam = false;
+    ask_for_short_slices();
+}
+
+static bool handing_over(const struct poller *p)
+{
+    return p->policy.mode == POLICY_HANDOVER;
+}
+
+void place_pin(struct poller *p)
+{
+    cpu_set_t set = g_cpus;
+
+    if (p->cpu < 0)
+        return;
+    if (!handing_over(p) || !g_service.cfg.roam) {
+        CPU_ZERO(&set);
+        CPU_SET((unsigned)p->cpu, &set);
+    }
+    if (sched_setaffinity(0, sizeof set, &set))
+        log_warn("service", "poller=%u cannot be pinned to cpu=%d", p->index, p->cpu);
+}
+
+void place_mode(struct poller *p)
+{
+    struct list_head *const lists[] = {&p->busy, &p->quiet};
+    struct served *s;
+
+    tally_add(&p->stats->mode_changes, 1);
+    p->spins = handing_over(p) ? 0 : g_service.spins;
+    p->placing++;
+    if (g_service.cfg.roam) {
+        g_service.cfg.platform->threads_roam(handing_over(p));
+        place_pin(p);
+    }
+    for (unsigned i = 0; i < 2; i++)
+        list_for_each_entry (s, lists[i], link)
+            served_place(s);
+}
+
+void served_place(struct served *s)
+{
+    const struct poller *p = s->poller;
+
+    if (likely(s->placed == p->placing))
+        return;
+    s->placed = p->placing;
+    ring_store_relaxed(&s->lane->sentry.spins, p->spins);
+    if (g_service.cfg.roam)
+        g_service.cfg.platform->thread_place(s->task->thread);
+}
+
+/* Was this thread switched out for another since it was last asked? */
+bool place_lost_cpu(struct poller *p)
+{
+    struct rusage r;
+
+    if (getrusage(RUSAGE_THREAD, &r))
+        return false;
+    bool lost = (uint64_t)r.ru_nivcsw != p->switched_out;
+    p->switched_out = (uint64_t)r.ru_nivcsw;
+    return lost;
+}
+
+/* --- waits of a call --- */
+
+void served_wait_begins(struct served *s)
+{
+    const struct poller *p = s->poller;
+
+    s->parked_ns = clock_now_ns(CLOCK_MONOTONIC);
+    if (p->spins && s->wait_short && (int)p->listed < p->policy.left)
+        return;
+    ring_store_relaxed(&s->lane->sentry.spins, 0);
+    s->placed = p->placing - 1;
+}
+
+void served_wait_ends(struct served *s)
+{
+    s->wait_short = clock_now_ns(CLOCK_MONOTONIC) - s->parked_ns < GUEST_SPIN_NS;
+    served_place(s);
+}
+
+/* --- wakes --- */
+
+/* Answered, and its thread has not been seen awake since. */
+static bool still_parked(const struct lane_slot *slot, const _Atomic(uint32_t) *parked)
+{
+    return ring_load_relaxed(parked) != 0 && ring_load_acquire(&slot->state) == SLOT_FREE;
+}
+
+static bool rekick_one(struct served *s, int64_t now)
+{
+    bool call = still_parked(&s->lane->call, &s->lane->guest.call_parked);
+    bool event = still_parked(&s->lane->event, &s->lane->guest.event_parked);
+
+    if (!call && !event)
+        return false;
+    if (now < s->kick_ns)
+        return true;
+    if (call)
+        slot_wake(&s->lane->call);
+    if (event)
+        slot_wake(&s->lane->event);
+    tally_add(&s->poller->stats->rekicks, 1);
+    s->kick_again = MIN(2 * s->kick_again, (int64_t)REKICK_MAX_NS);
+    s->kick_ns = now + s->kick_again;
+    return true;
+}
+
+static void rekick_run(struct timer *t)
+{
+    struct poller *p = container_of(t, struct poller, rekick);
+    int64_t now = clock_now_ns(CLOCK_MONOTONIC), next = INT64_MAX;
+    struct served *s, *tmp;
+
+    list_for_each_entry_safe (s, tmp, &p->kicked, kick_link) {
+        if (rekick_one(s, now))
+            next = MIN(next, s->kick_ns);
+        else
+            list_del(&s->kick_link);
+    }
+    if (next != INT64_MAX && timer_arm(t, NULL, next))
+        log_warn("service", "wakes are not repeated: no memory");
+}
+
+void served_woken(struct served *s)
+{
+    struct poller *p = s->poller;
+
+    tally_add(&p->stats->wakes, 1);
+    s->kick_again = REKICK_NS;
+    s->kick_ns = clock_now_ns(CLOCK_MONOTONIC) + REKICK_NS;
+    if (list_empty(&s->kick_link))
+        list_add_tail(&s->kick_link, &p->kicked);
+    if (!timer_armed(&p->rekick) && timer_arm(&p->rekick, NULL, s->kick_ns))
+        log_warn("service", "wakes are not repeated: no memory");
+}
+
+void place_poller_init(struct poller *p)
+{
+    policy_init(&p->policy, g_service.cfg.cpus, g_service.cfg.pollers,
+                clock_now_ns(CLOCK_MONOTONIC));
+    p->spins = handing_over(p) ? 0 : g_service.spins;
+    p->placing = 1;
+    list_init(&p->kicked);
+    timer_init(&p->rekick, rekick_run);
+}
