@@ -11,3 +11,12 @@ target_compile_options(procs PRIVATE -Wall -Wextra -O2)
 target_link_options(procs PRIVATE -static)
 target_link_libraries(procs PRIVATE Threads::Threads)
 set_target_properties(procs PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
+
+foreach(name table spawn wait)
+    add_executable(bench_${name} bench/${name}.c)
+    target_compile_definitions(bench_${name} PRIVATE _GNU_SOURCE)
+    target_compile_options(bench_${name} PRIVATE -Wall -Wextra -O2)
+    target_link_libraries(bench_${name} PRIVATE Threads::Threads)
+    set_target_properties(bench_${name} PROPERTIES
+        OUTPUT_NAME ${name} RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
+endforeach()

@@ -44,7 +44,8 @@ struct run_options {
     int io_engine;
     const char *trace_file; /* "" = stderr, NULL = off */
     bool stats, stats_json;
-    uint32_t patch_after;   /* 0: no patching */
+    bool no_patch;
+    uint32_t patch_after;   /* see patch_init() */
     const char *stats_file; /* NULL: stderr */
     char **command;
 };

@@ -12,7 +12,7 @@
 #define FILES_DEV_PIPE 15
 #define FILES_DEV_SOCKET 9
 
-extern const struct socket_family unix_family; /* socketpair.c */
+extern const struct socket_family unix_family; /* unix.c */
 
 /* stat() of a file without an inode: number, owner and times; everything else zero. */
 void files_anon_stat(const struct file *f, uint32_t mode, struct stat *ret);

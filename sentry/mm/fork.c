@@ -271,8 +271,6 @@ static void fork_fields(struct mm *child, struct mm *parent)
     child->layout = parent->layout;
     child->hot = mm_hot_get(parent);
     child->exe = mm_exe_hold(parent);
-    memcpy(child->areas, parent->areas, sizeof child->areas);
-    child->area_count = parent->area_count;
 }
 
 struct mm *mm_fork(struct mm *parent)
@@ -295,8 +293,12 @@ struct mm *mm_fork(struct mm *parent)
                            .hot_left = HOT_BUDGET};
     fork_fields(child, parent);
     hot_blocks(&f);
+    if (f.block_count) /* what is touched is copied; the rest is there by the host's faults */
+        f.populate_left = 0;
     for (struct vma *v = vma_of(rtree_first(&parent->vmas)); v && r == 0; v = vma_next(v))
         r = fork_vma(&f, v);
+    if (r == 0)
+        r = text_fork(child, parent);
     /* Also after an error, since the parent's trees have changed; and pending unmaps must be done
      * before memory is shared that the parent might still have mapped. */
     int r2 = ops_force(parent);

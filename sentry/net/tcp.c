@@ -189,6 +189,8 @@ static int tcp_disconnect(struct tcp_sock *s)
 {
     struct tcp_sock *peer = s->peer;
 
+    bool reset = s->state == TCP_ST_CONNECTED || s->state == TCP_ST_SYN_SENT;
+
     if (s->state == TCP_ST_LISTEN)
         tcp_listener_end(s);
     (void)tcp_halfway_leave(s);
@@ -202,7 +204,7 @@ static int tcp_disconnect(struct tcp_sock *s)
         s->phase = PHASE_UNCONNECTED;
         s->rcv_shut = s->snd_shut = s->fin = s->urgent = false;
         s->head = s->tail = 0;
-        s->i.error = 0;
+        s->i.error = reset ? ECONNRESET : 0; /* as Linux leaves it */
     }
     spin_unlock(&s->i.lock);
     fmutex_unlock(&s->read_lock);

@@ -239,6 +239,10 @@ static uint32_t stretch_locked(struct tcp_sock *s, uint64_t skip, size_t want, b
     uint64_t from = s->tail + skip, held = s->head - from;
     bool marked = s->urgent && s->urgent_at >= from && s->urgent_at < s->head;
 
+    if (marked && s->urgent_at == from && !first) {
+        *ret_why = 0; /* a read stops before the mark */
+        return 0;
+    }
     if (marked && s->urgent_at == from && !inet_opt(&s->i, OPT_OOBINLINE)) {
         if (!skip) {
             s->tail++;
@@ -247,9 +251,6 @@ static uint32_t stretch_locked(struct tcp_sock *s, uint64_t skip, size_t want, b
         from++;
         held--;
         marked = false;
-    } else if (marked && s->urgent_at == from && !first) {
-        *ret_why = 0; /* inline: a read stops before the mark */
-        return 0;
     }
     if (!held) {
         *ret_why = first ? nothing_locked(s) : 0; /* an error is told to who gets no data */

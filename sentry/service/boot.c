@@ -92,6 +92,7 @@ int boot_prepare(const struct boot_config *cfg)
         r = fs_init(cfg->memfile);
     futex_init();
     net_init();
+    procfs_net_show = proc_net_show;
     return r;
 }
 

@@ -24,6 +24,8 @@
 #include <host/numa.h>
 #include <mm/mm.h>
 
+#include <patch/patch.h>
+
 #include "private.h"
 
 #define IDLE_NS 12000LL /* without work so long: time for what can wait */
@@ -209,11 +211,12 @@ static void poller_look(struct poller *p)
     more |= io_round(p->io) > 0;
     int64_t next = timer_run(p->timers);
     int64_t now = clock_now_ns(CLOCK_MONOTONIC), passed = now - p->policy.looked;
-    bool lost = passed > POLICY_GAP_NS && place_lost_cpu(p);
 
-    if (policy_look(&p->policy, now, poller_active(p), lost))
-        place_mode(p);
     more |= p->last_work_ns == 0;
+    /* Rounds without work take no time: somebody else had the CPU, or the host the virtual one. */
+    bool lost = passed > POLICY_GAP_NS && (place_lost_cpu(p) || !more);
+    if (policy_look(&p->policy, now, poller_active(p), more, lost))
+        place_mode(p);
     stats_time(p, more ? &p->stats->working_ns : &p->stats->spinning_ns, now);
     if (unlikely(g_service.cfg.stats))
         stats_batch(p);
@@ -299,6 +302,9 @@ int service_init(const struct service_config *cfg)
     g_service.cfg = *cfg;
     (void)numa_init();
     place_init();
+    if (cfg->patch) /* a traced call has to come here */
+        patch_init(cfg->platform->post_addr(), cfg->trace ? NULL : cfg->platform->local_addr,
+                   cfg->patch_after);
     g_kernel_hooks.task_attach = served_attach;
     g_kernel_hooks.task_detach = served_detach;
     g_kernel_hooks.task_quiesce = served_quiesce;

@@ -15,6 +15,7 @@
 #include <service/service.h>
 #include <syscall/sys.h>
 
+#include "latency.h"
 #include "policy.h"
 
 enum served_state {
@@ -28,11 +29,11 @@ enum served_state {
 /* Runs of a call that need not wait, until the others have their turn. */
 #define RUNS_AT_ONCE 16u
 
-/* A call site that has trapped. */
+/* Call sites that have trapped and always will: the addresses behind them, and why. */
 #define PATCH_SEEN 64u
 struct patch_seen {
-    uint64_t end; /* address behind its syscall instruction */
-    uint32_t count;
+    uint64_t end;
+    uint8_t reason;
 };
 
 /* One task as its poller sees it; freed with the task. Only the owner's thread touches it, but for
@@ -65,6 +66,8 @@ struct served {
     struct sq *sq;         /* submission queue, if it asked for one */
     int64_t call_start_ns; /* --trace and --stats */
     struct patch_seen seen[PATCH_SEEN];
+    uint64_t slot_rip, site_rip; /* this event came from a slot: where, and what stands for it */
+    bool from_frame;             /* rip is what a signal frame says */
 };
 
 #define SERVED_ON_BUSY 0
@@ -105,8 +108,6 @@ enum call_way {
     CALL_WAYS,
 };
 
-/* Latencies are counted in four classes for each power of two of nanoseconds. */
-#define LATENCY_BUCKETS 128u
 #define BATCH_BUCKETS 16u
 
 struct poller_stats {
@@ -117,7 +118,7 @@ struct poller_stats {
     struct tally call_ns[SYS_NR_MAX];
     struct tally
         batches[BATCH_BUCKETS]; /* --stats: by log2 of the calls between two looks at the clock */
-    struct tally (*latency)[LATENCY_BUCKETS]; /* --stats: of each call number; else NULL */
+    struct tally (*latency)[LATENCY_CLASSES]; /* --stats: of each call number; else NULL */
 };
 
 #define CLOCK_ROUNDS 16 /* rounds between looks at clock, timers, completions, quiet lanes */
@@ -144,6 +145,12 @@ struct poller {
     uint32_t spins;          /* of guest threads, for the mode */
     uint32_t placing;        /* changes with the mode */
     uint64_t switched_out;   /* times this thread lost its CPU to others, as last asked */
+    struct follow {          /* handing over: where the callers are */
+        int home;            /* the CPU this poller keeps to; -1: any */
+        int from;            /* that of the last caller */
+        unsigned run, mixed; /* callers on end from there; changes, lately */
+        int64_t moved_ns;
+    } follow;
     struct list_head kicked; /* woken and not yet seen awake: served.kick_link */
     struct timer rekick;
 
@@ -201,6 +208,8 @@ void served_unwatch(struct served *s);
 
 /* patch.c: before an event is acted on, in SERVED_CALL; may park. true: the thread just goes on. */
 bool patch_event(struct served *s, struct pf_event *e);
+/* The thread goes back to the guest, perhaps to where a jump stands now. */
+void patch_resume(struct served *s);
 
 /* sq.c */
 bool sq_ready(const struct sq *q);

@@ -201,6 +201,8 @@ static void reply_event(struct served *s, struct pf_reply *r)
         r->self_len = c->self.len;
         c->self = (struct mm_self){0};
     }
+    if (unlikely(s->slot_rip || s->from_frame))
+        patch_resume(s);
     s->event_open = false;
     g_service.cfg.platform->thread_reply(s->task->thread, r);
     if (unlikely(ring_load_relaxed(&s->lane->guest.event_parked)))
@@ -337,6 +339,7 @@ static void call_execute(struct served *s)
     if (r == SYS_NORETURN) { /* the registers are set */
         call_end(c);
         atomic_store_explicit(&t->in_call, false, memory_order_relaxed);
+        s->from_frame = g_service.cfg.patch;
         event_finish(s, false, c->nr, 0);
         return;
     }
@@ -427,7 +430,7 @@ static void event_run(struct served *s, struct pf_event *e)
         s->interrupt_sent = false;
         timer_cancel(&s->deadline);
     }
-    if (g_service.cfg.patch_after || e->in_posted_call) {
+    if (g_service.cfg.patch || e->in_posted_call) {
         set_state(s, SERVED_CALL);
         if (patch_event(s, e)) {
             reply_event(s, &(struct pf_reply){.kind = PF_REPLY_RESUME});
@@ -481,7 +484,7 @@ static void slot_take(struct served *s)
     uint32_t nr = slot_take_call(&s->lane->call, args);
     const struct sys_row *row = sys_row(nr);
 
-    if (unlikely(row->sq == SQ_NO && row->run)) {
+    if (unlikely(row->sq == SQ_NO && (row->run || nr == RING_CTL_NR))) {
         if (slot_reply(&s->lane->call, &s->lane->guest.call_parked, CALL_SLOW, 0)) {
             slot_wake(&s->lane->call);
             served_woken(s);

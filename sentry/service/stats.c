@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include <base/count.h>
+#include <patch/patch.h>
 
 #include "private.h"
 
@@ -34,30 +35,11 @@ int stats_init(struct poller_stats *s, bool latency)
     return latency && !s->latency ? -ENOMEM : 0;
 }
 
-/* Class of a number: 0 to 3 below 16, then four for each power of two. */
-static unsigned latency_bucket(uint64_t ns)
-{
-    if (ns < 16)
-        return (unsigned)ns / 4;
-    unsigned top = 63 - (unsigned)__builtin_clzll(ns);
-    unsigned bucket = (top - 4) * 4 + (unsigned)(ns >> (top - 2) & 3) + 4;
-    return MIN(bucket, LATENCY_BUCKETS - 1);
-}
-
-/* The least number above the class. */
-static uint64_t latency_bound(unsigned bucket)
-{
-    if (bucket < 4)
-        return 4 * (bucket + 1ULL);
-    unsigned top = (bucket - 4) / 4 + 4, part = (bucket - 4) % 4;
-    return (5ULL + part) << (top - 2);
-}
-
 void stats_latency(struct poller_stats *s, uint32_t nr, int64_t ns)
 {
     tally_add(&s->call_ns[nr], (uint64_t)ns);
     if (s->latency)
-        tally_add(&s->latency[nr][latency_bucket((uint64_t)ns)], 1);
+        tally_add(&s->latency[nr][latency_class((uint64_t)ns)], 1);
 }
 
 void stats_local_add(struct served *s)
@@ -130,20 +112,16 @@ struct call_sums {
 
 static void percentiles(uint32_t nr, struct call_sums *c)
 {
-    uint64_t classes[LATENCY_BUCKETS], seen = 0;
-    unsigned next = 0;
+    uint64_t count[LATENCY_CLASSES];
 
-    for (unsigned b = 0; b < LATENCY_BUCKETS; b++) {
-        classes[b] = 0;
+    for (unsigned k = 0; k < LATENCY_CLASSES; k++) {
+        count[k] = 0;
         for (unsigned i = 0; i < g_service.cfg.pollers; i++)
-            classes[b] += tally_get(&g_service.pollers[i].stats->latency[nr][b]);
-        c->timed += classes[b];
+            count[k] += tally_get(&g_service.pollers[i].stats->latency[nr][k]);
+        c->timed += count[k];
     }
-    for (unsigned b = 0; b < LATENCY_BUCKETS && next < PERCENTILES; b++) {
-        seen += classes[b];
-        while (next < PERCENTILES && c->timed && seen * 1000 >= c->timed * per_mille[next])
-            c->percentile_ns[next++] = latency_bound(b);
-    }
+    for (unsigned i = 0; i < PERCENTILES; i++)
+        c->percentile_ns[i] = latency_percentile(count, per_mille[i]);
 }
 
 /* Of one call number. false: it was never made. */
@@ -191,6 +169,42 @@ static void counter_write(FILE *to, bool json, const char **last, const char *se
         fprintf(to, "  %14llu     %s\n", llu(v), text);
 }
 
+static void patching_write(FILE *to, bool json, const char **last)
+{
+    const struct mm_text_counters *c = &mm_text_counters;
+    char name[32], text[64];
+
+    for (unsigned i = 0; i < MM_TEXT_SHAPES; i++) {
+        snprintf(name, sizeof name, "sites_%s", patch_shape_name(i));
+        snprintf(text, sizeof text, "call sites changed: %s", patch_shape_text(i));
+        counter_write(to, json, last, "patching", name, text, c->sites[i]);
+    }
+    for (unsigned i = 0; i < MM_TEXT_REASONS; i++) {
+        if (!c->refused[i] && !json)
+            continue;
+        snprintf(name, sizeof name, "refused_%s", patch_reason_name(i));
+        snprintf(text, sizeof text, "call sites not changed: %s", patch_reason_text(i));
+        counter_write(to, json, last, "patching", name, text, c->refused[i]);
+    }
+    for (unsigned i = 0; i < MM_TEXT_REASONS; i++) {
+        if (!c->traps[i] && !json)
+            continue;
+        snprintf(name, sizeof name, "traps_%s", patch_reason_name(i));
+        snprintf(text, sizeof text, "calls that trapped: %s", patch_reason_text(i));
+        counter_write(to, json, last, "patching", name, text, c->traps[i]);
+    }
+    counter_write(to, json, last, "patching", "text_images", "images of text made", c->images);
+    counter_write(to, json, last, "patching", "text_image_bytes", "bytes of these", c->image_bytes);
+    counter_write(to, json, last, "patching", "text_dropped", "images dropped for their limit",
+                  c->dropped);
+    counter_write(to, json, last, "patching", "text_mapped", "mappings of text served by images",
+                  c->mapped);
+    counter_write(to, json, last, "patching", "text_mapped_sites", "changed call sites in these",
+                  c->mapped_sites);
+    counter_write(to, json, last, "patching", "text_switched",
+                  "running processes that changed over to an image", c->switched);
+}
+
 static void counters_write(FILE *to, bool json)
 {
     const char *last = "";
@@ -199,6 +213,7 @@ static void counters_write(FILE *to, bool json)
     counter_write(to, json, &last, #section, #name, text, sum(offsetof(struct poller_stats, name)));
 #include "stats.def"
 #undef STAT
+    patching_write(to, json, &last);
 #define COUNT(name, text) \
     counter_write(to, json, &last, "below", #name, text, count_get(COUNT_##name));
 #include <base/counts.def>

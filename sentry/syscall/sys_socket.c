@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <kernel/ktime.h>
 #include <vfs/fdtable.h>
 
 #include "sys_socket.h"
@@ -99,6 +100,19 @@ static void msg_drop_files(struct socket_msg *m)
     m->file_count = 0;
 }
 
+/* Until @m may go on, within SO_SNDTIMEO. */
+static sysret_t send_wait(struct call *c, struct file *f, struct socket_msg *m)
+{
+    int64_t limit = socket_file_timeout_ns(f, true);
+
+    if (limit)
+        call_deadline(c, deadline_after(limit));
+    sysret_t r = f->ops->socket->send_wait(c, f, m);
+    if (r == -ETIMEDOUT)
+        return -EAGAIN;
+    return limit && r == -ERESTARTSYS ? -EINTR : r;
+}
+
 /* One send with waiting and SIGPIPE. Consumes m->files. */
 static sysret_t send_message(struct call *c, struct file *f, struct socket_msg *m, uint32_t flags)
 {
@@ -116,7 +130,9 @@ static sysret_t send_message(struct call *c, struct file *f, struct socket_msg *
         msg_drop_files(m);
     if (r > 0)
         c->progress += (uint64_t)r;
-    if (wait && (r == -EAGAIN || (r >= 0 && stream && m->data->left)))
+    if (wait && r == -EAGAIN && f->ops->socket->send_wait)
+        r = send_wait(c, f, m);
+    else if (wait && (r == -EAGAIN || (r >= 0 && stream && m->data->left)))
         r = socket_wait(c, f, POLLOUT);
     if (r == SYS_PARK)
         return r;

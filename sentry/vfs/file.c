@@ -223,7 +223,7 @@ ssize_t vfs_write_nowait(struct task *t, struct file *f, struct uio *u, int64_t 
     ssize_t n = file_io(f, f->ops->write, u, pos);
     if (n > 0)
         vfs_notify_path(&f->path, IN_MODIFY);
-    if (n == -EPIPE)
+    if (n == -EPIPE && !f->ops->no_sigpipe)
         (void)signal_send_task(t, SIGPIPE, NULL);
     return n;
 }

@@ -123,8 +123,8 @@ struct lane_guest {
     _Atomic(uint32_t) call_parked;  /* about to sleep on call.state */
     _Atomic(uint32_t) event_parked; /* about to sleep on event.state */
     _Atomic(uint32_t) doorbell;     /* set when the poller sleeps */
-    uint32_t reserved0;
-    uint64_t fs_base; /* read by the handler where rdfsbase exists */
+    _Atomic(uint32_t) cpu;          /* where it last rang or parked, low 12 bits: a hint */
+    uint64_t fs_base;               /* read by the handler where rdfsbase exists */
     uint64_t reserved[5];
 };
 

@@ -568,6 +568,30 @@ static void pool(void **state)
     assert_int_equal(memfile_used(fake_mf), 0);
 }
 
+/* Three ends may wait; a fourth makes the first one real, large ones never wait. */
+static void ends_wait(void **state)
+{
+    (void)state;
+    unsigned long alive = fake.alive;
+    assert_false(mm_later_any());
+    for (unsigned i = 0; i < 4; i++) {
+        struct mm *mm = new_mm();
+        assert_true(map_anon(mm, 0, 64 * K, RW, PRIV | MAP_POPULATE) > 0);
+        mm_put_later(mm);
+        assert_true(mm_later_any());
+        assert_int_equal(fake.alive, alive + (i < 3 ? i + 1 : 3));
+    }
+    struct mm *large = new_mm();
+    assert_true(map_anon(large, 0, 65 * M, RW, PRIV) > 0);
+    mm_put_later(large);
+    assert_int_equal(fake.alive, alive + 3);
+    while (mm_later_run())
+        ;
+    assert_false(mm_later_any());
+    assert_int_equal(fake.alive, alive);
+    assert_int_equal(memfile_used(fake_mf), 0);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -584,7 +608,7 @@ int main(void)
         cmocka_unit_test(mremap_moves),   cmocka_unit_test(strings),
         cmocka_unit_test(uios),           cmocka_unit_test(advice),
         cmocka_unit_test(hot_pages),      cmocka_unit_test(read_by_self),
-        cmocka_unit_test(pool),
+        cmocka_unit_test(pool),           cmocka_unit_test(ends_wait),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

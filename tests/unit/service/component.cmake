@@ -2,6 +2,8 @@
 add_unit_test(service_policy ${CMAKE_CURRENT_LIST_DIR}/policy_test.c base)
 target_sources(service_policy PRIVATE ${CMAKE_SOURCE_DIR}/sentry/service/policy.c)
 target_include_directories(service_policy PRIVATE ${CMAKE_SOURCE_DIR}/sentry/service)
+add_unit_test(service_latency ${CMAKE_CURRENT_LIST_DIR}/latency_test.c base)
+target_include_directories(service_latency PRIVATE ${CMAKE_SOURCE_DIR}/sentry/service)
 # Hostile lane entries against the whole Sentry in one process; 10^8 of them with --full.
 add_executable(lane_storm ${CMAKE_CURRENT_LIST_DIR}/lane_storm.c ${CMAKE_CURRENT_LIST_DIR}/fakebox.c
     ${CMAKE_CURRENT_LIST_DIR}/values.c)

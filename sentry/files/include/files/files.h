@@ -81,7 +81,7 @@ void epoll_file_gone(struct file *f);
 bool epoll_item_get(struct file *ep, unsigned n, int *ret_fd, uint32_t *ret_events,
                     uint64_t *ret_data);
 
-/* --- socketpair.c, socket_opt.c, socket_name.c: AF_UNIX (socket_ops.h has the calls) --- */
+/* --- unix*.c: AF_UNIX (socket_ops.h has the calls) --- */
 
 #define SOCKET_BUFFER_DEFAULT 212992u /* bytes queued towards one socket */
 #define SOCKET_BUFFER_MAX (4u << 20)

@@ -74,6 +74,9 @@ struct socket_ops {
     /* MSG_* as the guest gave them; MSG_DONTWAIT is set when the caller will not wait. Bytes,
      * -EAGAIN, -errno. -EPIPE of a stream becomes SIGPIPE by the caller. */
     ssize_t (*send)(struct file *f, struct socket_msg *m, int flags);
+    /* After @send's -EAGAIN without MSG_DONTWAIT, with the same @m: wait until it may go on. NULL:
+     * for POLLOUT. */
+    sysret_t (*send_wait)(struct call *c, struct file *f, struct socket_msg *m);
     /* Bytes, 0 at the end, -EAGAIN, -errno. */
     ssize_t (*receive)(struct file *f, struct socket_msg *m, int flags);
     /* One control message of a send (not SCM_RIGHTS, SCM_CREDENTIALS); NULL: -EINVAL for

@@ -22,7 +22,8 @@ struct service_config {
     bool trace;
     int trace_fd;
     bool stats;
-    uint32_t patch_after; /* traps of a site until it is patched; 0: never */
+    bool patch;           /* call sites are changed so that they post */
+    uint32_t patch_after; /* see patch_init() */
 };
 
 /* Creates pollers and their I/O engines (before confinement). */

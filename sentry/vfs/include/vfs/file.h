@@ -53,6 +53,7 @@ struct file_ops {
     int (*flush)(struct file *f, struct task *t); /* each close() of a descriptor */
     void (*release)(struct file *f);              /* last reference; frees private */
     const struct socket_ops *socket;              /* NULL: no socket (files/socket_ops.h) */
+    bool no_sigpipe;                              /* -EPIPE of a write comes without the signal */
     /* How long a read or write may wait, ns; 0: without end, the default. */
     int64_t (*timeout_ns)(struct file *f, bool write);
     /* open() of /proc/PID/fd/N of a file without an inode: sets fresh->ops and private_data.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * socket_name.c - AF_UNIX sockets by name: bind, listen, connect, accept.
+ * unix_name.c - AF_UNIX sockets by name: bind, listen, connect, accept.
  *
  * Bound sockets stand in one table, g_names, by the inode of their file (held by its path, so that
  * every walk finds the same inode) or by their abstract name. connect makes the server's socket,
@@ -8,8 +8,8 @@
  *
  * Guests choose names, backlogs and order of calls. Locks: g_names_lock (RANK_OBJECT) and sock.lock
  * (RANK_OBJECT), one at a time.
- * Left out: names of datagram sockets; a listening socket's POLLOUT for connectors is not said to
- * poll. */
+ *
+ * What waits for a listener's room is on its room_wait. */
 #include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
@@ -17,11 +17,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <kernel/ktime.h>
 #include <kernel/task.h>
 
-#include "socket.h"
+#include "unix.h"
 
-#define FAMILY_LEN ((uint32_t)offsetof(struct sockaddr_un, sun_path))
 #define BUCKETS 64u
 
 static struct spin g_names_lock = SPIN_INIT(RANK_OBJECT);
@@ -43,7 +43,7 @@ static unsigned name_hash(const struct inode *i, const struct sockaddr_un *name,
 
     if (i)
         return (unsigned)((uintptr_t)i >> 6);
-    for (uint32_t at = 0; at < len - FAMILY_LEN; at++)
+    for (uint32_t at = 0; at < len - UNIX_FAMILY_LEN; at++)
         h = h * 33 + (unsigned char)name->sun_path[at];
     return h;
 }
@@ -99,14 +99,14 @@ static int name_take(struct sock *s, const struct path *p, const struct sockaddr
     return r;
 }
 
-static int bind_auto(struct sock *s)
+int unix_bind_auto(struct sock *s)
 {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
-    int r = -EADDRINUSE;
+    int r = s->name_len ? 0 : -EADDRINUSE;
 
     for (unsigned tries = 0; r == -EADDRINUSE && tries < 4096; tries++) {
         snprintf(name.sun_path + 1, 6, "%05x", atomic_fetch_add(&g_next_auto, 1) & 0xfffff);
-        r = name_take(s, NULL, &name, FAMILY_LEN + 6);
+        r = name_take(s, NULL, &name, UNIX_FAMILY_LEN + 6);
     }
     return r;
 }
@@ -114,7 +114,7 @@ static int bind_auto(struct sock *s)
 /* A copy of the guest's, zeros behind it. */
 static int name_check(const struct sockaddr *addr, uint32_t len)
 {
-    if (len < FAMILY_LEN || len > sizeof(struct sockaddr_un) || addr->sa_family != AF_UNIX)
+    if (len < UNIX_FAMILY_LEN || len > sizeof(struct sockaddr_un) || addr->sa_family != AF_UNIX)
         return -EINVAL;
     return 0;
 }
@@ -128,16 +128,14 @@ int unix_bind(struct task *t, struct file *f, const struct sockaddr *addr, uint3
 
     if (r)
         return r;
+    if (len == UNIX_FAMILY_LEN)
+        return unix_bind_auto(s);
     if (s->name_len)
         return -EINVAL;
-    if (s->base.type == SOCK_DGRAM)
-        return -EOPNOTSUPP;
-    if (len == FAMILY_LEN)
-        return bind_auto(s);
     if (!name->sun_path[0])
         return name_take(s, NULL, name, len);
     char path[sizeof(name->sun_path) + 1] = {0};
-    memcpy(path, name->sun_path, len - FAMILY_LEN);
+    memcpy(path, name->sun_path, len - UNIX_FAMILY_LEN);
     struct sockaddr_un shown = {.sun_family = AF_UNIX};
     memcpy(shown.sun_path, path, sizeof(shown.sun_path));
     r = vfs_mknod(t, AT_FDCWD, path, S_IFSOCK | 0777, 0);
@@ -146,7 +144,7 @@ int unix_bind(struct task *t, struct file *f, const struct sockaddr *addr, uint3
     r = path_lookup(t, AT_FDCWD, path, LOOKUP_NOFOLLOW, &p);
     if (r)
         return r;
-    return name_take(s, &p, &shown, FAMILY_LEN + (uint32_t)strlen(path) + 1);
+    return name_take(s, &p, &shown, UNIX_FAMILY_LEN + (uint32_t)strlen(path) + 1);
 }
 
 /* --- listen, connect, accept --- */
@@ -164,7 +162,7 @@ int unix_listen(struct file *f, int backlog)
     s->backlog = MIN((uint32_t)backlog, SOCKET_BACKLOG_MAX);
     s->peer_cred = sock_cred_of_current();
     spin_unlock(&s->lock);
-    wake_all(&s->wait, POLLOUT | POLLWRNORM);
+    wake_all(&s->room_wait, POLLOUT);
     return 0;
 }
 
@@ -173,32 +171,37 @@ static void sock_put_ref(void *ref)
     sock_put(ref);
 }
 
-/* The socket of that name, a reference. */
-static struct sock *listener_find(struct task *t, const struct sockaddr_un *name, uint32_t len,
-                                  int type)
+/* The inode of a path name, with permission to write: a reference in @p. */
+static int path_find(const struct sockaddr_un *name, uint32_t len, struct path *p)
+{
+    struct task *t = task_current();
+    char path[sizeof(name->sun_path) + 1] = {0};
+
+    memcpy(path, name->sun_path, len - UNIX_FAMILY_LEN);
+    int r = path_lookup(t, AT_FDCWD, path, 0, p);
+    return r ? r : inode_permission(path_inode(p), MAY_WRITE, t->cred);
+}
+
+struct sock *unix_find(const struct sockaddr_un *name, uint32_t len, int type)
 {
     struct path p AUTO_PATH = {0};
     struct inode *i = NULL;
 
-    if (len == FAMILY_LEN)
+    if (len <= UNIX_FAMILY_LEN)
         return ERR_PTR(-EINVAL);
     if (name->sun_path[0]) {
-        char path[sizeof(name->sun_path) + 1] = {0};
-        memcpy(path, name->sun_path, len - FAMILY_LEN);
-        int r = path_lookup(t, AT_FDCWD, path, 0, &p);
+        int r = path_find(name, len, &p);
         if (r)
             return ERR_PTR(r);
         i = path_inode(&p);
-        r = inode_permission(i, MAY_WRITE, t->cred);
-        if (r)
-            return ERR_PTR(r);
     }
     spin_lock(&g_names_lock);
     struct sock *s = name_find_locked(i, name, len, type);
-    if (s)
+    bool fits = s && s->base.type == type;
+    if (fits)
         refcount_get(&s->ref);
     spin_unlock(&g_names_lock);
-    return s ? s : ERR_PTR(-ECONNREFUSED);
+    return fits ? s : ERR_PTR(s ? -EPROTOTYPE : -ECONNREFUSED);
 }
 
 /* A place among the pending ones of @l, counted. */
@@ -207,7 +210,7 @@ static int pending_reserve(struct sock *l, struct ucred *ret_cred)
     int r = 0;
 
     spin_lock(&l->lock);
-    if (!l->listening || l->dead)
+    if (!l->listening || l->dead || l->rcv_shut)
         r = -ECONNREFUSED;
     else if (l->pending_count > l->backlog)
         r = -EAGAIN;
@@ -237,7 +240,7 @@ static bool pending_add(struct sock *l, struct sock *server)
 static int sock_join(struct sock *s, struct sock *server, const struct ucred *listener)
 {
     spin_lock(&s->lock);
-    int r = s->peer ? -EISCONN : 0;
+    int r = s->listening ? -EINVAL : s->peer ? -EISCONN : 0;
     if (!r) {
         s->peer_cred = *listener;
         refcount_get(&s->ref);
@@ -249,28 +252,32 @@ static int sock_join(struct sock *s, struct sock *server, const struct ucred *li
     return r;
 }
 
+static void pending_give_back(struct sock *l)
+{
+    spin_lock(&l->lock);
+    l->pending_count--;
+    spin_unlock(&l->lock);
+    wake_all(&l->room_wait, POLLOUT);
+}
+
 static int connect_to(struct sock *s, struct sock *l)
 {
     struct ucred cred;
 
-    if (s->base.type != l->base.type)
-        return -EPROTOTYPE;
     struct sock *server = sock_alloc(s->base.type);
     if (!server)
         return -ENOMEM;
     server->peer_cred = sock_cred_of_current();
+    server->pass_cred = l->pass_cred;
     server->name = l->name;
     server->name_len = l->name_len;
     int r = pending_reserve(l, &cred);
-    if (r) {
-        sock_put(server);
-        return r;
+    if (!r) {
+        r = sock_join(s, server, &cred);
+        if (r)
+            pending_give_back(l);
     }
-    r = sock_join(s, server, &cred);
     if (r) {
-        spin_lock(&l->lock);
-        l->pending_count--;
-        spin_unlock(&l->lock);
         sock_put(server);
         return r;
     }
@@ -283,17 +290,17 @@ static int connect_to(struct sock *s, struct sock *l)
 }
 
 /* -EAGAIN: the listener's queue is full; then *ret_l is it, a reference. */
-static int connect_once(struct task *t, struct sock *s, const struct sockaddr_un *name,
-                        uint32_t len, struct sock **ret_l)
+static int connect_once(struct sock *s, const struct sockaddr_un *name, uint32_t len,
+                        struct sock **ret_l)
 {
-    if (s->listening)
-        return -EINVAL;
-    if (s->peer && s->base.type != SOCK_DGRAM)
-        return -EISCONN;
-    struct sock *l = listener_find(t, name, len, s->base.type);
+    int r = s->pass_cred ? unix_bind_auto(s) : 0;
+
+    if (r)
+        return r;
+    struct sock *l = unix_find(name, len, s->base.type);
     if (IS_ERR(l))
         return PTR_ERR(l);
-    int r = connect_to(s, l);
+    r = connect_to(s, l);
     if (r == -EAGAIN)
         *ret_l = l;
     else
@@ -301,46 +308,68 @@ static int connect_once(struct task *t, struct sock *s, const struct sockaddr_un
     return r;
 }
 
+static bool connect_full(struct sock *l)
+{
+    spin_lock(&l->lock);
+    bool full = l->listening && !l->dead && !l->rcv_shut && l->pending_count > l->backlog;
+    spin_unlock(&l->lock);
+    return full;
+}
+
+/* A datagram socket only notes where it sends to. */
+static int dgram_connect(struct sock *s, const struct sockaddr *addr, uint32_t len)
+{
+    if (len >= sizeof(addr->sa_family) && addr->sa_family == AF_UNSPEC)
+        return unix_dgram_connect(s, NULL);
+    int r = name_check(addr, len);
+    if (!r && s->pass_cred)
+        r = unix_bind_auto(s);
+    if (r)
+        return r;
+    struct sock *to = unix_find((const void *)addr, len, SOCK_DGRAM);
+    if (IS_ERR(to))
+        return PTR_ERR(to);
+    if (to->peer && to->peer != s) {
+        sock_put(to);
+        return -EPERM;
+    }
+    return unix_dgram_connect(s, to);
+}
+
 sysret_t unix_connect(struct call *c, struct file *f, const struct sockaddr *addr, uint32_t len)
 {
-    const struct sockaddr_un *name = (const void *)addr;
-    struct sock *s = file_sock(f), *l;
-    int r = name_check(addr, len);
+    struct sock *s = file_sock(f), *l = NULL;
 
+    if (s->base.type == SOCK_DGRAM)
+        return dgram_connect(s, addr, len);
+    int r = name_check(addr, len);
     if (!r)
-        r = connect_once(c->task, s, name, len, &l);
+        r = connect_once(s, (const void *)addr, len, &l);
     if (r != -EAGAIN)
         return r;
     if (f->flags & O_NONBLOCK) {
         sock_put(l);
         return -EAGAIN;
     }
-    r = call_arm_ref(c, &l->wait, POLLOUT, l, sock_put_ref);
+    if (s->base.send_timeout_ns)
+        call_deadline(c, deadline_after(s->base.send_timeout_ns));
+    r = call_arm_ref(c, &l->room_wait, POLLOUT, l, sock_put_ref);
     if (r)
         return r;
-    r = connect_once(c->task, s, name, len, &l); /* room that came before the waiter */
-    if (r != -EAGAIN)
-        return r;
-    sock_put(l);
-    return call_wait_armed(c);
+    if (!connect_full(l)) /* room that came before the waiter */
+        return call_run_again(c);
+    sysret_t w = call_wait_armed(c);
+    return w == -ETIMEDOUT ? -EAGAIN : w;
 }
 
-/* Nobody has a name to send to: what a look at the path says, else ECONNREFUSED. */
+/* Before anything of a message is looked at. */
 int unix_destination(struct file *f, const struct sockaddr *addr, uint32_t len)
 {
-    const struct sockaddr_un *un = (const void *)addr;
     struct sock *s = file_sock(f);
-    struct path p AUTO_PATH = {0};
 
     if (s->base.type == SOCK_STREAM)
         return s->peer ? -EISCONN : -EOPNOTSUPP;
-    int err = name_check(addr, len);
-    if (err)
-        return err;
-    char name[sizeof(un->sun_path) + 1] = {0};
-    memcpy(name, un->sun_path, len - FAMILY_LEN);
-    err = name[0] ? path_lookup(task_current(), AT_FDCWD, name, 0, &p) : 0;
-    return err ? err : -ECONNREFUSED;
+    return s->base.type == SOCK_DGRAM ? name_check(addr, len) : 0;
 }
 
 struct file *unix_accept(struct file *f, uint32_t flags)
@@ -351,7 +380,7 @@ struct file *unix_accept(struct file *f, uint32_t flags)
     if (s->base.type == SOCK_DGRAM)
         return ERR_PTR(-EOPNOTSUPP);
     spin_lock(&s->lock);
-    if (!s->listening) {
+    if (!s->listening || s->rcv_shut) {
         r = -EINVAL;
     } else if (!list_empty(&s->pending)) {
         server = list_first_entry(&s->pending, struct sock, name_link);
@@ -361,7 +390,7 @@ struct file *unix_accept(struct file *f, uint32_t flags)
     spin_unlock(&s->lock);
     if (!server)
         return ERR_PTR(r);
-    wake_all(&s->wait, POLLOUT | POLLWRNORM);
+    wake_all(&s->room_wait, POLLOUT);
     refcount_get(&server->ref);
     struct file *a = sock_file_new(server, flags & SOCK_NONBLOCK ? SOCK_NONBLOCK : 0);
     if (IS_ERR(a)) /* its references went, also the one to the peer */
@@ -374,18 +403,27 @@ struct file *unix_accept(struct file *f, uint32_t flags)
 
 int unix_name(struct file *f, bool peer, struct sockaddr_storage *ret)
 {
-    struct sock *s = file_sock(f);
+    struct sock *s = file_sock(f), *other = peer ? sock_peer_get(s) : NULL;
 
     ret->ss_family = AF_UNIX;
-    if (peer)
-        s = s->peer;
-    if (!s)
+    if (peer && !other)
         return -ENOTCONN;
+    if (peer)
+        s = other;
     uint32_t len = atomic_load(&s->name_len);
-    if (!len)
-        return (int)FAMILY_LEN;
-    memcpy(ret, &s->name, sizeof(s->name));
-    return (int)len;
+    if (len)
+        memcpy(ret, &s->name, sizeof(s->name));
+    sock_put(other);
+    return (int)(len ? len : UNIX_FAMILY_LEN);
+}
+
+void unix_name_copy(const struct sock *s, struct socket_msg *m)
+{
+    uint32_t len = atomic_load(&s->name_len);
+
+    m->name_len = len;
+    if (len)
+        memcpy(&m->name, &s->name, sizeof(s->name));
 }
 
 void sock_name_end(struct sock *s)
@@ -413,4 +451,5 @@ void sock_name_end(struct sock *s)
         sock_end(server);
     }
     wake_all(&s->wait, POLLIN | POLLOUT | POLLHUP);
+    wake_all(&s->room_wait, POLLOUT);
 }
