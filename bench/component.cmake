@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-add_executable(micro bench/micro.c)
+add_executable(micro bench/micro.c bench/micro_net.c)
 target_compile_definitions(micro PRIVATE _GNU_SOURCE)
 target_compile_options(micro PRIVATE -Wall -Wextra -O2)
 target_link_libraries(micro PRIVATE ringbox_lib Threads::Threads)

@@ -79,12 +79,14 @@ static void tcp_finish(struct tcp_sock *s, const struct tcp_sock *from)
 {
     spin_lock(&s->i.lock);
     bool there = s->peer == from && s->state == TCP_ST_CONNECTED;
-    if (there) {
+    bool over = there && s->snd_shut;
+    if (there)
         s->fin = s->rcv_shut = true;
-        if (s->snd_shut)
-            s->state = TCP_ST_CLOSE;
-    }
+    if (over)
+        s->state = TCP_ST_CLOSE;
     spin_unlock(&s->i.lock);
+    if (over)
+        port_detach(&g_tcp_ports, &s->i);
     if (there && s->listener)
         tcp_arrived(s);
     if (there)
@@ -101,8 +103,10 @@ void tcp_reset(struct tcp_sock *s, const struct tcp_sock *from)
         s->rcv_shut = s->snd_shut = true;
     }
     spin_unlock(&s->i.lock);
-    if (there)
-        tcp_wake(s);
+    if (!there)
+        return;
+    port_detach(&g_tcp_ports, &s->i);
+    tcp_wake(s);
 }
 
 void tcp_fail(struct tcp_sock *s, int error)
@@ -233,16 +237,15 @@ static sysret_t connect_state(struct call *c, struct file *f, int err)
         return r == -ETIMEDOUT ? err : limit && r == -ERESTARTSYS ? -EINTR : r;
     }
     spin_lock(&s->i.lock);
-    int r = 0;
-    if (s->state == TCP_ST_CLOSE && s->phase == PHASE_CONNECTING && !s->peer) {
-        s->phase = PHASE_UNCONNECTED;
-        r = atomic_exchange(&s->i.error, 0);
-        r = r ? -r : -ECONNABORTED;
-    } else {
+    bool failed = s->state == TCP_ST_CLOSE && s->phase == PHASE_CONNECTING;
+    int r = failed ? atomic_exchange(&s->i.error, 0) : 0;
+    if (!failed)
         s->phase = PHASE_CONNECTED;
-    }
     spin_unlock(&s->i.lock);
-    return r;
+    if (!failed)
+        return 0;
+    (void)tcp_disconnect(s); /* to be used again */
+    return r ? -r : -ECONNABORTED;
 }
 
 static sysret_t tcp_connect(struct call *c, struct file *f, const struct sockaddr *addr,
@@ -344,10 +347,13 @@ static int tcp_shutdown(struct file *f, int how)
     if (how != SHUT_RD) {
         finish = !r && !s->snd_shut;
         s->snd_shut = true;
-        if (s->fin)
-            s->state = TCP_ST_CLOSE;
     }
+    bool over = s->fin && s->snd_shut && s->state == TCP_ST_CONNECTED;
+    if (over)
+        s->state = TCP_ST_CLOSE;
     spin_unlock(&s->i.lock);
+    if (over)
+        port_detach(&g_tcp_ports, &s->i);
     if (finish && peer)
         tcp_finish(peer, s);
     tcp_wake(s);

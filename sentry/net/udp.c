@@ -164,11 +164,24 @@ static int send_name(struct inet_sock *s, const struct socket_msg *m, struct ine
     return inet_destination(s, ret);
 }
 
+/* Nobody receives at @to: is it this socket that an ICMP message would find? */
+static bool refusal_reaches(const struct udp_sock *s, const struct inet_name *to)
+{
+    if (s->i.remote.port)
+        return s->i.remote.port == to->port && ip_equal(&s->i.remote.ip, &to->ip);
+    return inet_opt(&s->i, ip_is_v4(&to->ip) ? OPT_IP_RECVERR : OPT_RECVERR6);
+}
+
 static ssize_t udp_send_msg(struct udp_sock *s, struct uio *u, const struct socket_msg *m,
                             int flags)
 {
     struct inet_name to, from;
-    int r = flags & MSG_OOB ? -EOPNOTSUPP : -inet_error_take(&s->i);
+    int r = list_empty(&s->i.port_link) ? port_auto(&g_udp_ports, &s->i) : 0;
+
+    if (!r && (flags & MSG_OOB))
+        r = -EOPNOTSUPP;
+    if (!r)
+        r = -inet_error_take(&s->i);
 
     if (!r && s->snd_shut)
         r = -EPIPE;
@@ -176,15 +189,6 @@ static ssize_t udp_send_msg(struct udp_sock *s, struct uio *u, const struct sock
         r = -EMSGSIZE;
     if (!r)
         r = send_name(&s->i, m, &to);
-    if (!r && !s->i.local.port) {
-        struct inet_name any = s->i.local;
-        r = port_bind(&g_udp_ports, &s->i, &any);
-        s->i.port_fixed = false;
-        if (r == -EINVAL) /* another thread was first */
-            r = 0;
-        else if (r == -EADDRINUSE)
-            r = -EAGAIN;
-    }
     if (r)
         return r;
     from = s->i.local;
@@ -207,7 +211,7 @@ static ssize_t udp_send_msg(struct udp_sock *s, struct uio *u, const struct sock
         inet_put(receiver);
     } else {
         datagram_free(d);
-        if (s->i.remote.port || inet_opt(&s->i, v4 ? OPT_IP_RECVERR : OPT_RECVERR6)) {
+        if (refusal_reaches(s, &to)) {
             s->i.error = ECONNREFUSED;
             wake_all(&s->i.wait, POLLERR);
         }

@@ -109,6 +109,18 @@ ms run 0 kill stopped
 [ "$took" -lt 10000 ] || bad "kill of a stopped Sentry took $took ms"
 ended 137
 
+# Guest processes that are stopped from outside.
+start numb
+for p in $(pgrep -P "$sentry"); do kill -STOP "$p"; done
+run 0 stats numb
+ms run 0 kill numb
+[ "$took" -lt 10000 ] || bad "kill of stopped guests took $took ms"
+ended 137
+start numb
+for p in $(pgrep -P "$sentry"); do kill -STOP "$p"; done
+run 0 kill -s TERM numb # the Sentry decides what it means
+ended 143
+
 # A `ringbox run` that is stopped.
 start paused
 kill -STOP "$cli"
