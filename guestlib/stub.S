@@ -446,9 +446,13 @@ stub_handler:
         mov     %rbx, %rsi
         mov     $NR_ARCH_PRCTL, %eax
         syscall
-11:     test    $EVENT_SET_FS, %r12d
+11:     test    $(EVENT_SET_FS | EVENT_OWN_GS), %r12d
         jz      12f
         mov     $ARCH_SET_FS, %edi
+        test    $EVENT_SET_FS, %r12d
+        jnz     18f
+        mov     $ARCH_SET_GS, %edi
+18:
         mov     EV_ARG(5)(%rbx), %rsi
         mov     $NR_ARCH_PRCTL, %eax
         syscall

@@ -174,7 +174,7 @@ struct mm {
     struct mm_exe_ref *exe;
     struct list_head text_maps, dead_text_maps; /* text.c */
     _Atomic(unsigned) text_map_count;           /* read without the lock as a hint */
-    bool no_text;                               /* the guest has a GS base of its own */
+    bool no_text;                               /* mm_text_forbid() */
 };
 
 /* The executable, shared by the address spaces forked from one exec. */

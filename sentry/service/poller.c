@@ -184,6 +184,7 @@ static unsigned poller_active(const struct poller *p)
 static void poller_sleep(struct poller *p, int64_t now, int64_t until_timer_ns)
 {
     int64_t look = policy_deadline(&p->policy, now, p->policy.active);
+    bool slept = false;
 
     if (look != INT64_MAX && (until_timer_ns < 0 || look - now < until_timer_ns))
         until_timer_ns = MAX(look - now, (int64_t)0);
@@ -193,12 +194,14 @@ static void poller_sleep(struct poller *p, int64_t now, int64_t until_timer_ns)
         !atomic_load(&p->stop)) {
         tally_add(&p->stats->sleeps, 1);
         io_sleep(p->io, &p->word->asleep, 1, until_timer_ns);
+        slept = true;
     }
     atomic_store_explicit(&p->word->asleep, 0, memory_order_release);
     (void)any_lane_has_work(p); /* who rang becomes busy */
     p->last_work_ns = clock_now_ns(CLOCK_MONOTONIC);
     stats_time(p, &p->stats->asleep_ns, p->last_work_ns);
-    policy_slept(&p->policy, p->last_work_ns);
+    if (slept)
+        policy_slept(&p->policy, p->last_work_ns);
 }
 
 /* The clock, and what depends on it. */
