@@ -1,6 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-add_executable(micro bench/micro.c)
+add_executable(micro bench/micro.c bench/micro_net.c)
 target_compile_definitions(micro PRIVATE _GNU_SOURCE)
 target_compile_options(micro PRIVATE -Wall -Wextra -O2)
 target_link_libraries(micro PRIVATE ringbox_lib Threads::Threads)
 set_target_properties(micro PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
+foreach(name table spawn wait)
+    add_executable(bench_${name} bench/${name}.c)
+    target_compile_definitions(bench_${name} PRIVATE _GNU_SOURCE)
+    target_compile_options(bench_${name} PRIVATE -Wall -Wextra -O2)
+    target_link_libraries(bench_${name} PRIVATE Threads::Threads)
+    set_target_properties(bench_${name} PROPERTIES
+        OUTPUT_NAME ${name} RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
+endforeach()

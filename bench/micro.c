@@ -15,6 +15,7 @@
  *   half_fork    ms  1 GiB, every second page written after fork, checked in parent and child
  *   reserve      us  16 TiB of PROT_NONE, one page of it used
  *   compute      us  a loop that only computes
+ *   unix_*, tcp_*    sockets (micro_net.c)
  *   nothing          0
  *
  * With MICRO_HOLD set it waits for the end of its standard input before it ends, so that its memory
@@ -42,6 +43,8 @@
 #include <unistd.h>
 
 #include <ringbox.h>
+
+#include "micro_net.h"
 
 static double now_ns(void)
 {
@@ -436,6 +439,13 @@ static const struct {
     double (*run)(const char *arg);
 } table[] = {
     {"line", bench_line},
+    {"unix_threads", bench_unix_threads},
+    {"unix_processes", bench_unix_processes},
+    {"tcp_threads", bench_tcp_threads},
+    {"tcp_processes", bench_tcp_processes},
+    {"unix_stream", bench_unix_stream},
+    {"tcp_stream", bench_tcp_stream},
+    {"tcp_connect", bench_tcp_connect},
     {"sigsys", bench_sigsys},
     {"getppid", bench_getppid},
     {"local", bench_local},

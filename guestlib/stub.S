@@ -53,7 +53,9 @@
 #define CALL_PARKED LANE_GUEST
 #define EVENT_PARKED (LANE_GUEST + 4)
 #define DOORBELL (LANE_GUEST + 8)
+#define ON_CPU (LANE_GUEST + 12)
 #define FS_BASE (LANE_GUEST + 16)
+#define CPU_SEGMENT 0x7b /* whose limit tells CPU and node, as the vDSO's getcpu reads it */
 #define DEMOTED LANE_SENTRY
 #define POLLER (LANE_SENTRY + 4)
 
@@ -128,6 +130,9 @@ stub_call_wait:
         seto    %al
         mov     %rax, %gs:PRIV_SAVE + 40
 stub_call_saved:
+        mov     $CPU_SEGMENT, %eax
+        lsl     %eax, %eax
+        mov     %eax, %gs:ON_CPU
         movzbl  %gs:POLLER, %eax
         shl     $6, %eax
         movabs  $STUB_RO, %rdi
@@ -391,6 +396,9 @@ stub_handler:
         mov     (%r12), %eax
         or      DEMOTED(%rbx), %eax
         jz      6f
+        mov     $CPU_SEGMENT, %eax
+        lsl     %eax, %eax
+        mov     %eax, ON_CPU(%rbx)
         movl    $1, DOORBELL(%rbx)
         mfence                          /* the bell rings before the poller's word is read again */
 5:      cmpl    $0, (%r12)
@@ -415,7 +423,10 @@ stub_handler:
         pause
         dec     %ecx
         jg      7b
-8:      movl    $1, EVENT_PARKED(%rbx)
+8:      mov     $CPU_SEGMENT, %eax
+        lsl     %eax, %eax
+        mov     %eax, ON_CPU(%rbx)
+        movl    $1, EVENT_PARKED(%rbx)
         mfence                          /* pairs with the fence in slot_release() */
         mov     EV_STATE(%rbx), %edx
         test    %edx, %edx
@@ -435,9 +446,13 @@ stub_handler:
         mov     %rbx, %rsi
         mov     $NR_ARCH_PRCTL, %eax
         syscall
-11:     test    $EVENT_SET_FS, %r12d
+11:     test    $(EVENT_SET_FS | EVENT_OWN_GS), %r12d
         jz      12f
         mov     $ARCH_SET_FS, %edi
+        test    $EVENT_SET_FS, %r12d
+        jnz     18f
+        mov     $ARCH_SET_GS, %edi
+18:
         mov     EV_ARG(5)(%rbx), %rsi
         mov     $NR_ARCH_PRCTL, %eax
         syscall

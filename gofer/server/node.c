@@ -434,6 +434,30 @@ int node_enterable(const struct node *n)
     return n->wall ? -EACCES : 0;
 }
 
+int node_open_read(struct conn *c, struct node *dir, const struct p9_str *name, struct statx *stx)
+{
+    char text[P9_NAME_MAX + 1], path[FD_PATH_MAX];
+    if (c->proc_fd < 0 || !p9_name_ok(name) || node_enterable(dir) < 0)
+        return -EAGAIN;
+    int dirfd = node_fd(c, dir);
+    if (dirfd < 0)
+        return dirfd;
+    node_name_copy(name, text);
+    int at = host_openat2(dirfd, text, O_PATH, 0);
+    if (at < 0)
+        return at;
+    int r = host_statx(at, stx);
+    if (r == 0 && !S_ISREG(stx->stx_mode))
+        r = -EAGAIN;
+    if (r == 0) {
+        fd_name(at, path);
+        r = openat(c->proc_fd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        r = r < 0 ? -errno : r;
+    }
+    close(at);
+    return r;
+}
+
 /* --- names that go away or move --- */
 
 void node_prepare_loss(struct conn *c, struct node *n)

@@ -95,6 +95,9 @@ void node_unpin(struct conn *c, struct node *n);
 int node_stat(struct conn *c, struct node *n, struct statx *ret);
 /* Open for I/O: regular files and directories only. O_CLOEXEC is set. */
 int node_open(struct conn *c, struct node *n, int flags);
+/* A regular file @name of @dir for reading, and its attributes, without a node for it: for descriptors
+ * that are given away. -EAGAIN: it is none, or that way is not there; use node_child and node_open. */
+int node_open_read(struct conn *c, struct node *dir, const struct p9_str *name, struct statx *stx);
 /* Before and after a name goes away or moves. prepare makes the object survive as a fid. */
 struct node *node_find(struct conn *c, struct node *dir, const struct p9_str *name);
 void node_prepare_loss(struct conn *c, struct node *n);

@@ -43,9 +43,6 @@
 #else
 #define STACK_SIZE (64u << 10)
 #endif
-#define READY_BATCH \
-    256 /* resumed per round, so that a fiber that yields cannot starve the lanes \
-         */
 #define STACKS_KEPT_WARM 16 /* free stacks beyond these give their memory back */
 
 struct work {
@@ -342,11 +339,15 @@ unsigned fiber_run_ready(void)
     unsigned ran = 0;
 
     inbox_take(s);
-    while (!list_empty(&s->ready) && ran < READY_BATCH) {
+    /* Those that are ready now: one that yields comes again when the loop has had its turn. */
+    const struct fiber *last = list_last_entry(&s->ready, struct fiber, link);
+    while (!list_empty(&s->ready)) {
         struct fiber *f = list_first_entry(&s->ready, struct fiber, link);
         list_del(&f->link);
         ran++;
         switch_to(f);
+        if (f == last)
+            break;
     }
     while (!list_empty(&s->work)) {
         struct work *w = list_first_entry(&s->work, struct work, link);

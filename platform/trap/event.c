@@ -381,9 +381,10 @@ void trap_thread_reply(struct pf_thread *t, const struct pf_reply *r)
         arg[3] = r->self_len;
         arg[4] = self_calls[r->self_op].arg2;
     }
-    if (r->set_fs) {
-        nr |= EVENT_SET_FS;
-        arg[5] = r->fs_base;
+    BUG_ON(r->set_fs && r->set_gs);
+    if (r->set_fs || r->set_gs) {
+        nr |= r->set_fs ? EVENT_SET_FS : EVENT_OWN_GS;
+        arg[5] = r->base;
     }
     t->open = false;
     t->frame = 0;

@@ -101,7 +101,8 @@ static void lane_set(struct pf_as *as, unsigned slot, enum lane_state state)
 }
 
 /* Map the lane if need be, clone. Returns the tid or -errno. as->lock held. */
-static int64_t thread_spawn(struct pf_as *as, struct pf_thread *t, bool mapped, uint64_t fs_base)
+static int64_t thread_spawn(struct pf_as *as, struct pf_thread *t, bool mapped, uint64_t fs_base,
+                            uint64_t gs_base)
 {
     unsigned n = 0, done;
     int64_t tid = 0;
@@ -118,7 +119,7 @@ static int64_t thread_spawn(struct pf_as *as, struct pf_thread *t, bool mapped, 
                                         STUB_CTL_STRICT};
     as->req[n++] = (struct stub_op){
         SYS_clone,
-        {flags, 0, t->lane_addr + STUB_START_FRAME, t->lane_addr + LANE_TID, fs_base, t->lane_addr},
+        {flags, 0, t->lane_addr + STUB_START_FRAME, t->lane_addr + LANE_TID, fs_base, gs_base},
         stub_addr(stub_thread)};
     r = mapper_run(as, n, &done, &tid);
     if (r) {
@@ -136,7 +137,7 @@ int trap_thread_create(struct pf_as *as, const struct pf_regs *regs, const void 
 
     if (!t)
         return -ENOMEM;
-    if (regs->fs_base >= 1ULL << 47)
+    if (regs->fs_base >= 1ULL << 47 || regs->gs_base >= 1ULL << 47)
         return -EINVAL; /* no thread pointer of user space: the host would refuse the clone */
     fmutex_lock(&as->lock);
     int64_t r = atomic_load(&as->gone) ? -ESRCH : lane_take(as, &t->slot, &mapped);
@@ -152,7 +153,8 @@ int trap_thread_create(struct pf_as *as, const struct pf_regs *regs, const void 
         if (r)
             lane_set(as, t->slot, mapped ? LANE_IDLE : LANE_UNMAPPED);
         else
-            r = thread_spawn(as, t, mapped, regs->fs_base);
+            r = thread_spawn(as, t, mapped, regs->fs_base,
+                             regs->gs_base ? regs->gs_base : t->lane_addr);
     }
     if (r > 0) {
         t->tid = (pid_t)r;

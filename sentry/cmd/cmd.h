@@ -16,6 +16,12 @@ extern int (*cmd_gofer)(int sock, int root_fd);
 int cmd_run(int argc, char **argv);
 int cmd_syscalls(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+int cmd_kill(int argc, char **argv);
+int cmd_ps(int argc, char **argv);
+int cmd_stats(int argc, char **argv);
+
+/* Print what a sandbox answers (stats.c). An exit status. */
+int cmd_ask(const char *name, const char *request, int timeout_ms);
 
 /* "ringbox: <text>" on stderr; returns EXIT_FAILED. */
 PRINTF_LIKE(1, 2) int cmd_error(const char *fmt, ...);
@@ -23,6 +29,7 @@ PRINTF_LIKE(1, 2) int cmd_error(const char *fmt, ...);
 /* --- run's options (options.c) --- */
 
 struct run_options {
+    const char *name; /* of the sandbox; NULL: none given */
     const char *rootfs, *cwd, *hostname;
     char **env; /* caller's environment with --env applied */
     uint32_t uid, gid;
@@ -37,7 +44,8 @@ struct run_options {
     int io_engine;
     const char *trace_file; /* "" = stderr, NULL = off */
     bool stats, stats_json;
-    uint32_t patch_after;   /* 0: no patching */
+    bool no_patch;
+    uint32_t patch_after;   /* see patch_init() */
     const char *stats_file; /* NULL: stderr */
     char **command;
 };

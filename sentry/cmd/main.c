@@ -28,6 +28,9 @@ int cmd_error(const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
+    for (char *p = line; *p; p++)
+        if ((unsigned char)*p < ' ' || *p == 0x7f)
+            *p = '?'; /* one line, and no orders to a terminal */
     fprintf(stderr, "ringbox: %s\n", line);
     return EXIT_FAILED;
 }
@@ -39,8 +42,14 @@ static const struct verb {
 } verbs[] = {
     {"run", cmd_run, "run a command in a sandbox"},
     {"syscalls", cmd_syscalls, "list system calls and how far they are supported"},
+    {"ps", cmd_ps, "list sandboxes, or what runs in one"},
+    {"kill", cmd_kill, "end a sandbox, or send it a signal"},
+    {"stats", cmd_stats, "counters of a running sandbox"},
     {"doctor", cmd_doctor, "say what this host offers and lacks"},
 };
+
+/* Of the design, and refused. */
+static const char *const planned[] = {"exec", "trace"};
 
 static int usage(FILE *to, int status)
 {
@@ -67,5 +76,8 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < ARRAY_SIZE(verbs); i++)
         if (strcmp(argv[1], verbs[i].name) == 0)
             return verbs[i].run(argc - 1, argv + 1);
+    for (unsigned i = 0; i < ARRAY_SIZE(planned); i++)
+        if (strcmp(argv[1], planned[i]) == 0)
+            return cmd_error("%s is not built into this version", argv[1]);
     return cmd_error("unknown verb '%s'; see ringbox --help", argv[1]);
 }

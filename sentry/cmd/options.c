@@ -17,10 +17,10 @@
 #include <host/io.h>
 
 #include "cmd.h"
+#include "control.h"
 
 #define PIDS_DEFAULT 4096
 #define PIDS_MAX 30000
-#define PATCH_AFTER_DEFAULT 8
 #define MEMORY_MAX (64ULL << 40)
 #define CPUS_LIST_MAX 256 /* as in run.c */
 
@@ -43,6 +43,14 @@ static int set_platform(struct run_options *o, const char *v)
     if (strcmp(v, "ptrace") == 0 || strcmp(v, "kvm") == 0)
         return cmd_error("--platform %s is not built into this version; use trap", v);
     return bad("platform", v, "auto or trap");
+}
+
+static int set_name(struct run_options *o, const char *v)
+{
+    if (!control_name_valid(v))
+        return bad("name", v, "a name: 1 to 64 letters, digits, '_', '-', '.', a letter first");
+    o->name = v;
+    return 0;
 }
 
 static int set_rootfs(struct run_options *o, const char *v)
@@ -257,11 +265,19 @@ static int set_stats(struct run_options *o, const char *v)
 
 static int set_patch(struct run_options *o, const char *v)
 {
-    uint64_t n = PATCH_AFTER_DEFAULT;
+    uint64_t n = 0;
 
     if (v && (!parse_number(v, 1000000, &n) || n == 0))
         return bad("patch", v, "a number of calls");
     o->patch_after = (uint32_t)n;
+    o->no_patch = false;
+    return 0;
+}
+
+static int set_no_patch(struct run_options *o, const char *v)
+{
+    (void)v;
+    o->no_patch = true;
     return 0;
 }
 
@@ -275,6 +291,7 @@ static int set_net(struct run_options *o, const char *v)
 
 static const struct option_row rows[] = {
     {"platform", "auto|trap", set_platform, "how system calls are caught"},
+    {"name", "ID", set_name, "name for ringbox kill, ps, stats (default: the process id)"},
     {"rootfs", "DIR", set_rootfs, "directory that becomes / (default /)"},
     {"cwd", "DIR", set_cwd, "working directory (default: the caller's)"},
     {"env", "NAME=VALUE", set_env, "set an environment variable"},
@@ -289,7 +306,8 @@ static const struct option_row rows[] = {
     {"net", "none", set_net, "network"},
     {"trace", "[FILE]", set_trace, "print every system call (default: to stderr)"},
     {"stats", "[text|json][,FILE]", set_stats, "print counters at the end"},
-    {"patch", "[N]", set_patch, "call sites post instead of trapping after N traps (default 8)"},
+    {"no-patch", NULL, set_no_patch, "every system call traps: no call site is changed"},
+    {"patch", "[N]", set_patch, "change call sites after N traps (default: when it pays)"},
     {"rw", NULL, NULL, NULL},
     {"bind", "SRC:DST[:ro|rw]", NULL, NULL},
     {"tmpfs", "DST", NULL, NULL},
@@ -299,7 +317,6 @@ static const struct option_row rows[] = {
     {"tty", "auto|yes|no", NULL, NULL},
     {"pledge", "PROMISES", NULL, NULL},
     {"unveil", "PATH:rwxc", NULL, NULL},
-    {"no-patch", NULL, NULL, NULL},
 };
 
 static void print_help(void)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * run.c - `ringbox run`: starts gofer and Sentry, then only relays signals and the exit status.
+ * run.c - `ringbox run`: starts gofer and Sentry, attends to them (attend.c) and relays the exit status.
  *
  *   ringbox (stays, in the caller's namespaces)
  *     gofer       forked; holds the root directory
@@ -41,6 +41,7 @@
 #include <service/service.h>
 #include <trap/trap.h>
 
+#include "attend.h"
 #include "cmd.h"
 
 #define MALLOC_ARENAS 8
@@ -49,12 +50,13 @@
 
 struct run {
     struct run_options o;
-    int root_fd, gofer_sock[2], control[2], pid_pipe[2], trace_fd, stats_fd;
+    int root_fd, gofer_sock[2], control[2], answers[2], pid_pipe[2], trace_fd, stats_fd;
+    struct control at;
     char cwd[PATH_MAX];
     char guest_cpus[CPUS_LIST_MAX];
     int poller_cpus[64];
     unsigned cpus;
-    bool pin, roam, timed_out;
+    bool pin, roam;
     uint32_t groups[HOST_GROUPS_MAX];
     uint32_t group_count;
     pid_t gofer, sentry;
@@ -125,10 +127,23 @@ static int prepare(struct run *r)
     if (e)
         return e;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, r->gofer_sock) ||
-        pipe2(r->control, O_CLOEXEC | O_NONBLOCK) || pipe2(r->pid_pipe, O_CLOEXEC))
+        pipe2(r->control, O_CLOEXEC | O_NONBLOCK) || pipe2(r->answers, O_CLOEXEC | O_NONBLOCK) ||
+        pipe2(r->pid_pipe, O_CLOEXEC))
         return cmd_error("cannot create pipes: %s", strerror(errno));
     choose_cpus(r);
     return 0;
+}
+
+/* Without a name it is only for convenience: a host without a place for it runs sandboxes all the same. */
+static int open_control(struct run *r)
+{
+    int e = control_listen(&r->at, r->o.name);
+
+    if (!r->o.name || e == 0)
+        return 0;
+    return e == -EADDRINUSE
+               ? cmd_error("--name %s: a sandbox of that name is running", r->o.name)
+               : cmd_error("--name %s: no place for its socket: %s", r->o.name, strerror(-e));
 }
 
 /* Close everything but stdio and the given descriptors. */
@@ -177,6 +192,8 @@ static int sentry_setup(struct run *r, struct boot_config *boot, struct memfile 
     e = isolate_drop(&what);
     if (e)
         return cmd_error("cannot drop privileges: %s: %s", what, strerror(-e));
+    /* Stuck and stopped as it may be, it ends with the CLI. Not earlier: new ids forget it. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     e = pf->init(*mf, r->guest_cpus[0] ? r->guest_cpus : NULL);
     if (e)
         return cmd_error("platform %s: %s", pf->name, strerror(-e));
@@ -191,6 +208,7 @@ static int sentry_setup(struct run *r, struct boot_config *boot, struct memfile 
                                 .trace = r->o.trace_file != NULL,
                                 .trace_fd = r->trace_fd,
                                 .stats = r->o.stats,
+                                .patch = !r->o.no_patch,
                                 .patch_after = r->o.patch_after};
     e = service_init(&sc);
     if (e)
@@ -220,6 +238,7 @@ NORETURN static void sentry_main(struct run *r)
     struct boot_config boot = {.root_sock = r->gofer_sock[1],
                                .root_source = r->o.rootfs,
                                .control = r->control[0],
+                               .answers = r->answers[1],
                                .argv = r->o.command,
                                .envp = r->o.env,
                                .cwd = r->cwd,
@@ -235,7 +254,7 @@ NORETURN static void sentry_main(struct run *r)
     signals_reset();
     signal(SIGPIPE, SIG_IGN);
     setsid();
-    const int keep[] = {r->gofer_sock[1], r->control[0], r->trace_fd, r->stats_fd};
+    const int keep[] = {r->gofer_sock[1], r->control[0], r->answers[1], r->trace_fd, r->stats_fd};
     close_others(keep, ARRAY_SIZE(keep));
     for (int i = 0; i < 3; i++)
         boot.stdio[i] = fcntl(i, F_DUPFD_CLOEXEC, 3);
@@ -303,49 +322,11 @@ static int start_sentry(struct run *r)
     close(r->gofer_sock[0]);
     close(r->gofer_sock[1]);
     close(r->control[0]);
+    close(r->answers[1]);
     return 0;
 }
 
 /* --- we --- */
-
-static void relay(struct run *r, int signo)
-{
-    unsigned char byte = (unsigned char)signo;
-
-    if (write(r->control[1], &byte, 1) < 0 && errno == EAGAIN)
-        kill(r->sentry, SIGKILL); /* it has not read 64 KiB of signals: it hangs */
-}
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-/* Until the Sentry ends. Returns its wait status. */
-static int attend(struct run *r, const sigset_t *set)
-{
-    int64_t end = r->o.timeout_s > 0 ? now_ns() + (int64_t)(r->o.timeout_s * 1e9) : INT64_MAX;
-    int status;
-
-    for (;;) {
-        if (waitpid(r->sentry, &status, WNOHANG) == r->sentry)
-            return status;
-        int64_t left = end == INT64_MAX ? INT64_MAX : end - now_ns();
-        if (left <= 0) {
-            kill(r->sentry, SIGKILL);
-            r->timed_out = true;
-            end = INT64_MAX;
-            continue;
-        }
-        struct timespec ts = {left / 1000000000, left % 1000000000};
-        int signo = sigtimedwait(set, NULL, end == INT64_MAX ? NULL : &ts);
-        if (signo > 0 && signo != SIGCHLD)
-            relay(r, signo);
-    }
-}
 
 static void reap_gofer(struct run *r)
 {
@@ -378,6 +359,9 @@ int cmd_run(int argc, char **argv)
     for (unsigned i = 0; i < ARRAY_SIZE(relayed); i++)
         sigaddset(&set, relayed[i]);
     sigprocmask(SIG_BLOCK, &set, NULL);
+    e = open_control(&r);
+    if (e)
+        return e;
     e = start_gofer(&r);
     if (e == 0)
         e = start_sentry(&r);
@@ -386,14 +370,22 @@ int cmd_run(int argc, char **argv)
             kill(r.gofer, SIGKILL);
             waitpid(r.gofer, NULL, 0);
         }
+        control_remove(&r.at);
         return e;
     }
-    int status = attend(&r, &set);
+    struct attended a = {.sentry = r.sentry,
+                         .control = r.control[1],
+                         .answers = r.answers[0],
+                         .at = &r.at,
+                         .command = r.o.command,
+                         .timeout_s = r.o.timeout_s};
+    int status = attend(&a, &set);
+    control_remove(&r.at);
     close(r.control[1]);
     reap_gofer(&r);
     if (WIFEXITED(status))
         return WEXITSTATUS(status);
-    if (r.timed_out && WTERMSIG(status) == SIGKILL)
+    if (a.killed && WTERMSIG(status) == SIGKILL)
         return 128 + SIGKILL;
     return cmd_error("the Sentry was killed by signal %d (%s)", WTERMSIG(status),
                      strsignal(WTERMSIG(status)));

@@ -352,6 +352,7 @@ const struct inode_ops p9_other_ops = {
 static void p9fs_free(struct p9fs *fs)
 {
     p9_conn_free(fs->conn);
+    (void)p9_ahead_drop(fs);
     p9_listings_free(fs);
     p9_scanbufs_free(fs);
     free(fs->hash);

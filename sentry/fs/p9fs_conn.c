@@ -504,6 +504,7 @@ void p9_transact_all(struct p9_conn *c, struct p9_req *const *r, unsigned n)
             iov[v++] = r[k]->data;
     }
     c->messages += n;
+    count_add(COUNT_p9_messages, n);
     (void)send_all(c, iov, v); /* a failure completes them as well */
     fmutex_unlock(&c->send_lock);
     for (unsigned k = 0; k < n; k++) {

@@ -405,6 +405,23 @@ static void map_describe(struct mappable *m, char *buf, size_t len, uint64_t *re
     *ret_ino = a.ino;
 }
 
+/* From the host: also what has changed behind our back is seen. */
+static int map_identity(struct mappable *m, struct mappable_id *ret)
+{
+    struct stat st;
+    int fd = map_host_fd(m, false);
+    if (fd < 0 || of_map(m)->map_rw || fstat(fd, &st) < 0) /* written to by mappings, perhaps */
+        return -ENODEV;
+    *ret = (struct mappable_id){
+        .dev = st.st_dev,
+        .ino = st.st_ino,
+        .size = (uint64_t)st.st_size,
+        .mtime_ns = st.st_mtim.tv_sec * 1000000000LL + st.st_mtim.tv_nsec,
+        .ctime_ns = st.st_ctim.tv_sec * 1000000000LL + st.st_ctim.tv_nsec,
+    };
+    return 0;
+}
+
 const struct mappable_ops p9_mappable_ops = {
     .get = map_get,
     .put = map_put,
@@ -412,6 +429,7 @@ const struct mappable_ops p9_mappable_ops = {
     .page = map_page,
     .size = map_size,
     .describe = map_describe,
+    .identity = map_identity,
 };
 
 struct mappable *p9_mappable(struct inode *i)

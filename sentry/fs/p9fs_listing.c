@@ -313,7 +313,8 @@ static int entry_compare(const struct p9_listing *l, enum order o, uint32_t a, u
 }
 
 /* The order in which the fewest are between @last and @at. */
-static enum order order_guess(const struct p9_listing *l, uint32_t last, uint32_t at)
+static enum order order_guess(const struct p9_listing *l, uint32_t last, uint32_t at,
+                              bool *ret_in_sequence)
 {
     uint32_t between[ORDERS] = {0};
     enum order best = ORDER_LISTED;
@@ -327,16 +328,19 @@ static enum order order_guess(const struct p9_listing *l, uint32_t last, uint32_
         if (between[o] < between[best])
             best = o;
     }
+    *ret_in_sequence = between[best] == 0;
     return best;
 }
 
 uint32_t p9_listing_after(struct p9fs *fs, const struct p9_listing *l, uint32_t at, uint32_t *last,
                           bool (*wanted)(struct p9fs *fs, const struct p9_attr *a), uint32_t max,
-                          uint32_t *ret)
+                          uint32_t *ret, bool *ret_in_sequence)
 {
     uint32_t n = 0;
+    *ret_in_sequence = false;
     spin_lock(&fs->lock);
-    enum order o = *last && *last - 1 < l->count ? order_guess(l, *last - 1, at) : ORDER_LISTED;
+    enum order o = *last && *last - 1 < l->count ? order_guess(l, *last - 1, at, ret_in_sequence)
+                                                 : ORDER_LISTED;
     *last = at + 1;
     for (uint32_t i = 0; i < l->count; i++) {
         if (l->entries[i].type != l->entries[at].type || entry_compare(l, o, at, i) >= 0 ||

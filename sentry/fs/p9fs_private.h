@@ -13,7 +13,7 @@
 
 #define P9_TAGS 256u                         /* requests in flight; more wait for a tag */
 #define P9_CLUNKS 64u                        /* fids to clunk, gathered to go with other requests */
-#define P9_FDS_QUEUED 64u                    /* donated descriptors that came before their reply */
+#define P9_FDS_QUEUED 128u                   /* donated descriptors that came before their reply */
 #define P9_DEADLINE_NS (60LL * 1000000000LL) /* for a reply; then the connection is closed */
 extern int64_t p9_deadline_ns;               /* as above; only tests change it */
 
@@ -99,8 +99,10 @@ uint64_t p9_conn_messages(const struct p9_conn *c);
 /* --- file system --- */
 
 #define P9_CACHED_FDS \
-    4000u                   /* donated descriptors that the inodes of a mount keep without an open
-                             * file; at most half of those allowed */
+    10000u                  /* donated descriptors that the inodes of a mount keep without an open
+                              * file; at most 7/8 of those allowed */
+#define P9_AHEAD_FDS 64u    /* donated before they were asked for, of a mount */
+#define P9_AHEAD_BATCH 31u  /* with one request */
 #define P9_FDS_MAX 12000u   /* donated descriptors of all mounts (p9fs_limit_fds); -ENFILE */
 #define P9_FDS_DEFAULT 512u /* until the limit is known: fits the usual soft RLIMIT_NOFILE */
 #define P9_LISTING_ENTRIES 100000u /* of a directory kept in memory; longer ones are streamed */
@@ -155,6 +157,12 @@ struct p9fs {
     struct list_head waiting[P9_WAITING_BUCKETS]; /* those that came before they were asked for */
     uint32_t ahead_bytes;                /* that may come unasked; 0: nobody walks a tree */
     uint32_t ahead_given, ahead_waiting; /* listings: came lately; wait */
+    struct p9_ahead_fd {                 /* descriptors that wait to be asked for */
+        struct p9_fd *fd;                /* reference; NULL: free */
+        uint64_t path, dev;
+    } ahead_fds[P9_AHEAD_FDS];
+    uint32_t ahead_fd_next, ahead_fd_count;
+    uint32_t open_ahead, fds_given; /* to come with the next; came lately */
     struct p9_scanbuf *scanbufs;
     uint32_t scanbuf_count;
 };
@@ -260,6 +268,18 @@ int p9_fd_adopt(struct p9_inode *pi, int fd, bool writable, const struct p9_attr
 struct p9_fd *p9_fd_any(struct p9_inode *pi);
 void p9_fds_drop(struct p9_inode *pi);
 uint32_t p9_fds_count(void); /* donated descriptors held, all mounts */
+uint32_t p9_fds_room(void);  /* more that may be */
+/* Is it what @a says, with that access? 0, or the connection is failed. */
+int p9_fd_verify(struct p9fs *fs, int fd, bool writable, const struct p9_attr *a);
+
+/* p9fs_ahead.c */
+/* Ask the server to open @name of @dir, which was scanned, and perhaps others. Results as of Topenat. */
+int p9_open_in(struct p9_inode *pi, struct inode *dir, const char *name, uint32_t flags,
+               int *ret_fd, uint32_t *ret_fid, struct p9_ropenat *ret);
+struct p9_fd *
+p9_ahead_take_locked(struct p9_inode *pi); /* its descriptor, if it came before; or NULL */
+bool p9_ahead_drop(struct p9fs *fs);       /* close all; were there any? */
+
 /* p9fs_file.c */
 int p9_open_file(struct inode *i, struct file *f);
 struct mappable *p9_mappable(struct inode *i);
@@ -291,10 +311,10 @@ void p9_listing_claim_locked(struct p9fs *fs, struct p9_inode *dir); /* a new in
 bool p9_listing_known_locked(struct p9fs *fs, const struct p9_attr *dir);
 int p9_listing_find(const struct p9_listing *l, const char *name, size_t len); /* -1; with index */
 /* Entries of @at's type that are likely to be asked for after it, at most @max into @ret: in the order
- * that *last -> @at suggests. */
+ * that *last -> @at suggests. *ret_in_sequence: @at comes right behind *last in it. */
 uint32_t p9_listing_after(struct p9fs *fs, const struct p9_listing *l, uint32_t at, uint32_t *last,
                           bool (*wanted)(struct p9fs *fs, const struct p9_attr *a), uint32_t max,
-                          uint32_t *ret);
+                          uint32_t *ret, bool *ret_in_sequence);
 /* What a cached listing says about a name: 1 with attributes, 0 there is no such name, -1 nothing. */
 int p9_hint(struct p9_inode *dir, const char *name, size_t len, struct p9_attr *ret);
 

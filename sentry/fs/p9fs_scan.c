@@ -133,7 +133,7 @@ static bool sibling_wanted(struct p9fs *fs, const struct p9_attr *a)
 static void scan_names(struct scan *s)
 {
     struct p9fs *fs = s->fs;
-    bool big;
+    bool big, in_sequence;
     s->m.names.count = 1;
     s->m.names.name[0] = p9_name(s->pi->name, s->pi->name_len);
     s->peers = p9_listing_cached(p9_of(s->parent), &big);
@@ -144,7 +144,7 @@ static void scan_names(struct scan *s)
     if (own < 0)
         return;
     uint32_t n = p9_listing_after(fs, s->peers, (uint32_t)own, &s->peers->last_dir, sibling_wanted,
-                                  P9_WALK_MAX - 1, s->pick + 1);
+                                  P9_WALK_MAX - 1, s->pick + 1, &in_sequence);
     for (uint32_t k = 1; k <= n; k++) {
         const struct p9_entry *e = &s->peers->entries[s->pick[k]];
         s->m.names.name[k] = p9_name(s->peers->names + e->name, e->len);

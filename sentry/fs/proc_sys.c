@@ -148,13 +148,42 @@ static const struct pseudo_node net_core_nodes[] = {
 
 static const struct pseudo_node net_ipv4_nodes[] = {
     PSEUDO_TEXT("ip_local_port_range", "32768\t60999\n"),
+    PSEUDO_TEXT("ip_unprivileged_port_start", "1024\n"),
     PSEUDO_TEXT("tcp_fin_timeout", "60\n"),
+    PSEUDO_TEXT("tcp_fastopen", "0\n"),
+    PSEUDO_TEXT("tcp_keepalive_time", "7200\n"),
+    PSEUDO_TEXT("tcp_keepalive_intvl", "75\n"),
+    PSEUDO_TEXT("tcp_keepalive_probes", "9\n"),
+    PSEUDO_TEXT("tcp_max_syn_backlog", "4096\n"),
+    PSEUDO_TEXT("tcp_rmem", "4096\t131072\t6291456\n"),
+    PSEUDO_TEXT("tcp_wmem", "4096\t16384\t4194304\n"),
+    PSEUDO_TEXT("tcp_congestion_control", "cubic\n"),
+    PSEUDO_TEXT("tcp_available_congestion_control", "reno cubic\n"),
+    PSEUDO_END,
+};
+
+static const struct pseudo_node ipv6_conf_nodes[] = {
+    PSEUDO_TEXT("disable_ipv6", "0\n"),
+    PSEUDO_END,
+};
+
+static const struct pseudo_node ipv6_confs[] = {
+    PSEUDO_DIR("all", ipv6_conf_nodes),
+    PSEUDO_DIR("default", ipv6_conf_nodes),
+    PSEUDO_DIR("lo", ipv6_conf_nodes),
+    PSEUDO_END,
+};
+
+static const struct pseudo_node net_ipv6_nodes[] = {
+    PSEUDO_TEXT("bindv6only", "0\n"),
+    PSEUDO_DIR("conf", ipv6_confs),
     PSEUDO_END,
 };
 
 static const struct pseudo_node sys_net_nodes[] = {
     PSEUDO_DIR("core", net_core_nodes),
     PSEUDO_DIR("ipv4", net_ipv4_nodes),
+    PSEUDO_DIR("ipv6", net_ipv6_nodes),
     PSEUDO_END,
 };
 
@@ -170,6 +199,51 @@ const struct pseudo_node proc_sys_nodes[] = {
     "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout " \
     "inode\n"
 
+#define SOCKET_TABLE6_HEAD                                                               \
+    "  sl  local_address                         remote_address                        " \
+    "st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+#define UDP_TABLE_HEAD                                                                             \
+    "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout " \
+    "inode ref pointer drops\n"
+#define UDP_TABLE6_HEAD                                                                  \
+    "  sl  local_address                         remote_address                        " \
+    "st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n"
+
+int (*procfs_net_show)(const char *name, char **ret_text, size_t *ret_len);
+
+static int net_show(struct text *t, const char *name, const char *head)
+{
+    char *lines autofree = NULL;
+    size_t len = 0;
+    int r = procfs_net_show ? procfs_net_show(name, &lines, &len) : 0;
+
+    if (r)
+        return r;
+    text_printf(t, "%s", head);
+    text_add(t, lines, len);
+    return 0;
+}
+
+static int tcp_show(struct text *t, const struct pseudo_key *k UNUSED)
+{
+    return net_show(t, "tcp", SOCKET_TABLE_HEAD);
+}
+
+static int tcp6_show(struct text *t, const struct pseudo_key *k UNUSED)
+{
+    return net_show(t, "tcp6", SOCKET_TABLE6_HEAD);
+}
+
+static int udp_show(struct text *t, const struct pseudo_key *k UNUSED)
+{
+    return net_show(t, "udp", UDP_TABLE_HEAD);
+}
+
+static int udp6_show(struct text *t, const struct pseudo_key *k UNUSED)
+{
+    return net_show(t, "udp6", UDP_TABLE6_HEAD);
+}
+
 const struct pseudo_node proc_net_nodes[] = {
     PSEUDO_TEXT(
         "dev", "Inter-|   Receive                                                |  Transmit\n"
@@ -177,17 +251,17 @@ const struct pseudo_node proc_net_nodes[] = {
                "errs drop fifo colls carrier compressed\n"
                "    lo:       0       0    0    0    0     0          0         0        0       0 "
                "   0    0    0     0       0          0\n"),
-    PSEUDO_TEXT("tcp", SOCKET_TABLE_HEAD),
-    PSEUDO_TEXT("tcp6", SOCKET_TABLE_HEAD),
-    PSEUDO_TEXT("udp", SOCKET_TABLE_HEAD),
-    PSEUDO_TEXT("udp6", SOCKET_TABLE_HEAD),
+    PSEUDO_FILE("tcp", tcp_show),
+    PSEUDO_FILE("tcp6", tcp6_show),
+    PSEUDO_FILE("udp", udp_show),
+    PSEUDO_FILE("udp6", udp6_show),
     PSEUDO_TEXT("raw", SOCKET_TABLE_HEAD),
     PSEUDO_TEXT("unix", "Num       RefCount Protocol Flags    Type St Inode Path\n"),
     PSEUDO_TEXT("route", "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\t"
                          "Window\tIRTT\n"),
     PSEUDO_TEXT("arp", "IP address       HW type     Flags       HW address            Mask     "
                        "Device\n"),
-    PSEUDO_TEXT("if_inet6", ""),
+    PSEUDO_TEXT("if_inet6", "00000000000000000000000000000001 01 80 10 80       lo\n"),
     PSEUDO_TEXT("protocols", ""),
     PSEUDO_TEXT("netlink", "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks "
                            "   Drops    Inode\n"),

@@ -38,9 +38,10 @@ struct tmpfs_inode {
     bool sealable;
     char *map_path; /* for /proc/PID/maps, with the next two; lock */
     uint64_t map_dev, map_ino;
-    struct dirtable dir;  /* vfs->lock */
-    struct xattrs xattrs; /* vfs->lock */
-    char *target;         /* symlink */
+    _Atomic(bool) map_written; /* may have been, through a mapping: times do not tell */
+    struct dirtable dir;       /* vfs->lock */
+    struct xattrs xattrs;      /* vfs->lock */
+    char *target;              /* symlink */
 };
 
 extern struct memfile *g_fs_memfile;

@@ -487,9 +487,10 @@ static int64_t map_size(struct mappable *m)
 static int map_page(struct mappable *m, uint64_t index, bool write, uint64_t *ret_off,
                     uint64_t *ret_count)
 {
-    (void)write;
     struct inode *i = map_inode(m);
     struct tmpfs_inode *ti = tmpfs_i(i);
+    if (write)
+        ti->map_written = true;
     uint64_t size = (uint64_t)map_size(m), pages = align_up(size, PAGE_SIZE) / PAGE_SIZE;
     if (index >= pages)
         return -ENXIO;
@@ -518,6 +519,23 @@ static void map_describe(struct mappable *m, char *buf, size_t len, uint64_t *re
     *ret_ino = path ? tmpfs_i(i)->map_ino : i->attr.ino;
 }
 
+static int map_identity(struct mappable *m, struct mappable_id *ret)
+{
+    struct inode *i = map_inode(m);
+    struct attr a;
+    if (tmpfs_i(i)->map_written)
+        return -ENODEV;
+    inode_attr(i, &a);
+    *ret = (struct mappable_id){
+        .dev = a.dev,
+        .ino = a.ino,
+        .size = a.size,
+        .mtime_ns = a.mtime.tv_sec * 1000000000LL + a.mtime.tv_nsec,
+        .ctime_ns = a.ctime.tv_sec * 1000000000LL + a.ctime.tv_nsec,
+    };
+    return 0;
+}
+
 static const struct mappable_ops map_ops = {
     .get = map_get,
     .put = map_put,
@@ -525,6 +543,7 @@ static const struct mappable_ops map_ops = {
     .page = map_page,
     .size = map_size,
     .describe = map_describe,
+    .identity = map_identity,
 };
 
 void tmpfs_data_init(struct tmpfs_inode *ti)

@@ -363,6 +363,7 @@ void task_exec_commit(struct task *t, struct mm *mm, struct sighand *sighand,
     process_vfork_release(t->process);
     mm_put(old);
     t->fs_base = regs->fs_base;
+    t->gs_base = regs->gs_base;
     int err = g_platform->thread_create(mm_as(mm), regs, NULL, 0, &t->thread);
     if (!err) {
         err = task_start(t, t);

@@ -17,6 +17,9 @@
 #include <ring/abi.h>
 #include <ring/barrier.h>
 
+/* What a thread may claim: more than it can do, and sums do not overflow. */
+#define LOCAL_COUNT_MAX (1ULL << 44)
+
 static void ident_set(struct lane_ident *i, unsigned word, uint32_t value)
 {
     ring_store_relaxed(&i->id[word], value);
@@ -74,11 +77,18 @@ void task_ident_publish(struct task *t)
     spin_unlock(&g_pids);
 }
 
+void lane_local_counts(const struct lane *lane, uint64_t *sum)
+{
+    for (unsigned i = 0; i < LANE_LOCAL_COUNT; i++) {
+        uint64_t n = ring_read64(&lane->local[i]);
+        sum[i] += MIN(n, LOCAL_COUNT_MAX);
+    }
+}
+
 void task_local_counts(struct task *t, uint64_t *sum)
 {
     spin_lock(&t->process->lock);
-    const struct lane *lane = t->ident ? container_of(t->ident, const struct lane, ident) : NULL;
-    for (unsigned i = 0; lane && i < LANE_LOCAL_COUNT; i++)
-        sum[i] += ring_read64(&lane->local[i]);
+    if (t->ident)
+        lane_local_counts(container_of(t->ident, const struct lane, ident), sum);
     spin_unlock(&t->process->lock);
 }

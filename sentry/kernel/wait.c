@@ -212,8 +212,13 @@ sysret_t call_wait_none(struct call *c)
     return call_wait_armed(c);
 }
 
+/* A call that cannot be interrupted here could run again for ever. */
 sysret_t call_run_again(struct call *c)
 {
+    if (call_is_interrupted(c)) {
+        call_disarm(c);
+        return -ERESTARTSYS;
+    }
     call_fire(c);
     return SYS_PARK;
 }
@@ -234,7 +239,7 @@ void call_begin(struct call *c, struct task *t, uint32_t nr, const uint64_t *arg
     c->task = t;
     c->nr = nr;
     c->how = how;
-    c->started = c->timed_out = c->has_deadline = c->set_fs = false;
+    c->started = c->timed_out = c->has_deadline = c->set_fs = c->set_gs = false;
     /* Relaxed, here and below: only the owner's thread touches what is neither armed nor parked. */
     atomic_store_explicit(&c->interrupted, false, memory_order_relaxed);
     if (args)

@@ -164,6 +164,7 @@ int mm_madvise(struct mm *mm, uint64_t addr, uint64_t len, int advice)
     int r = mm_lock_change(mm);
     if (r < 0)
         return r;
+    r = text_yield(mm, addr, end, false);
     for (uint64_t at = addr; at < end && r == 0;) {
         struct vma *v = vma_find(mm, at);
         if (!v || v->r.start >= end) {

@@ -122,11 +122,14 @@ static void block_choose(struct mm *mm, struct vma *v, const struct seg *s, uint
     v->cow_size = size;
 }
 
-static int copy_block(struct vma *v, const struct seg *s, uint64_t a, uint64_t b, uint64_t dst)
+static int copy_block(struct mm *mm, struct vma *v, const struct seg *s, uint64_t a, uint64_t b,
+                      uint64_t dst)
 {
+    const bool file =
+        s->kind == SEG_FD || text_seg_is_image(mm, s, a); /* text: as the file has it */
     uint64_t src = s->off + (a - s->r.start), len = b - a;
     bool huge = len == HUGE_SIZE && !(dst & (HUGE_SIZE - 1)) && !(v->flags & VMA_NOHUGE);
-    if (s->kind != SEG_FD) {
+    if (!file) {
         present_want(src, len);
         if (!huge)
             return memfile_write(g_mm.mf, dst, memfile_ptr(g_mm.mf, src), len);
@@ -134,8 +137,8 @@ static int copy_block(struct vma *v, const struct seg *s, uint64_t a, uint64_t b
     int r = huge ? memfile_populate_huge(g_mm.mf, dst) : memfile_populate(g_mm.mf, dst, len);
     if (r < 0)
         return -ENOMEM;
-    if (s->kind == SEG_FD)
-        return file_read(s->file->m, vma_file_off(v, a), memfile_ptr(g_mm.mf, dst), len);
+    if (file)
+        return file_read(v->file->m, vma_file_off(v, a), memfile_ptr(g_mm.mf, dst), len);
     return ua_copy(memfile_ptr(g_mm.mf, dst), memfile_ptr(g_mm.mf, src), len) ? -ENOMEM : 0;
 }
 
@@ -158,7 +161,7 @@ static int copy_to_shadow(struct mm *mm, struct vma *v, struct seg *s, uint64_t 
     s = seg_cut(mm, s, a, b);
     if (!s || (!whole && shadow_alloc(mm, s) < 0))
         return -ENOMEM;
-    int r = copy_block(v, s, a, b, s->shadow);
+    int r = copy_block(mm, v, s, a, b, s->shadow);
     if (r < 0)
         return r;
     if (s->kind == SEG_MEM) {
@@ -193,7 +196,8 @@ int seg_break(struct mm *mm, struct vma *v, struct seg *s, uint64_t addr, bool m
         return break_shared(mm, v, s, addr, fi);
     if (s->kind == SEG_MEM) {
         uint64_t max = MIN(s->r.end, v->r.end) - page;
-        if (!memref_shared(s->off + (page - s->r.start), max, &run))
+        if (!memref_shared(s->off + (page - s->r.start), max, &run) &&
+            !text_seg_is_image(mm, s, page))
             return take_over(mm, v, s, page, page + run);
     } else if (file_past_end(s->file->m, vma_file_off(v, page))) {
         return bus_error(fi);

@@ -94,7 +94,8 @@ bool file_past_end(struct mappable *m, uint64_t off)
 static int read_pages(struct mappable *m, uint64_t off, uint8_t *dst, size_t len)
 {
     while (len) {
-        uint64_t poff, count = (len + PAGE_SIZE - 1) >> PAGE_SHIFT;
+        uint64_t poff, in = off & ~PAGE_MASK;
+        uint64_t count = (in + len + PAGE_SIZE - 1) >> PAGE_SHIFT;
         int r = m->ops->page(m, off >> PAGE_SHIFT, false, &poff, &count);
         if (r == -ENXIO) {
             memset(dst, 0, len);
@@ -102,8 +103,8 @@ static int read_pages(struct mappable *m, uint64_t off, uint8_t *dst, size_t len
         }
         if (r < 0)
             return r == -ENOMEM ? r : -EIO;
-        size_t n = MIN((size_t)(count << PAGE_SHIFT), len);
-        if (ua_copy(dst, memfile_ptr(g_mm.mf, poff), n))
+        size_t n = MIN((size_t)((count << PAGE_SHIFT) - in), len);
+        if (ua_copy(dst, memfile_ptr(g_mm.mf, poff + in), n))
             return -ENOMEM;
         off += n;
         dst += n;
@@ -238,7 +239,20 @@ int file_map_initial(struct mm *mm, struct vma *v, uint64_t a, uint64_t b)
         return 0;
     if (!(v->flags & VMA_SHARED) && (v->prot & PROT_WRITE) && b - a <= SMALL_COPY)
         return copy_small(mm, v, a, b);
-    int r = backing_fd(mm, v, a, &s);
+    int r = text_map_known(mm, v, a, b);
+    if (r < 0)
+        return r;
+    for (s = seg_find(mm, a); s && s->r.start < b;) { /* pieces: the holes between them, too */
+        if (s->r.start > a && (r = file_backing(mm, v, a, false, &s, &fi)) < 0)
+            break;
+        a = s->r.end;
+        s = seg_find(mm, a);
+        if (a < b && (!s || s->r.start >= b))
+            s = NULL;
+    }
+    if (r < 0 || a >= b)
+        return r == -EFAULT ? 0 : r;
+    r = backing_fd(mm, v, a, &s);
     if (r == 0) {
         r = map_range(mm, v, a, b, false, false);
         /* Text comes in now; the rest by the host's fault-around. */

@@ -158,8 +158,6 @@ static void fork_fields(struct mm *child, struct mm *parent)
     memcpy(child->hot, parent->hot, sizeof child->hot);
     child->hot_next = parent->hot_next;
     child->exe = mm_exe_hold(parent);
-    memcpy(child->areas, parent->areas, sizeof child->areas);
-    child->area_count = parent->area_count;
 }
 
 struct mm *mm_fork(struct mm *parent)
@@ -182,6 +180,8 @@ struct mm *mm_fork(struct mm *parent)
     fork_fields(child, parent);
     for (struct vma *v = vma_of(rtree_first(&parent->vmas)); v && r == 0; v = vma_next(v))
         r = fork_vma(&f, v);
+    if (r == 0)
+        r = text_fork(child, parent);
     /* Also after an error, since the parent's trees have changed; and pending unmaps must be done
      * before memory is shared that the parent might still have mapped. */
     int r2 = ops_force(parent);

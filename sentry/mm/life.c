@@ -54,6 +54,8 @@ static struct mm *mm_alloc(void)
     mm->deferring = true;
     list_init(&mm->files);
     list_init(&mm->dead_files);
+    list_init(&mm->text_maps);
+    list_init(&mm->dead_text_maps);
     mm->limits = (struct mm_limits){UINT64_MAX, UINT64_MAX, UINT64_MAX};
     return mm;
 }
@@ -125,13 +127,18 @@ int mm_lock_change(struct mm *mm)
 
 void mm_unlock(struct mm *mm)
 {
-    struct list_head dead;
+    struct list_head dead, dead_maps;
     struct mm_file *f, *tmp;
     list_init(&dead);
+    list_init(&dead_maps);
     list_splice_tail(&mm->dead_files, &dead);
+    list_splice_tail(&mm->dead_text_maps, &dead_maps);
     fmutex_unlock(&mm->lock);
+    text_free_dead(&dead_maps);
     list_for_each_entry_safe (f, tmp, &dead, link) {
         list_del(&f->link);
+        if (f->text)
+            text_file_forget(f->text);
         f->m->ops->put(f->m);
         free(f);
     }
@@ -174,6 +181,7 @@ void mm_put(struct mm *mm)
     for (struct vma *v; (v = vma_of(mm->vmas.root));)
         vma_remove(mm, v);
     ops_release_dying(mm);
+    list_splice_tail(&mm->text_maps, &mm->dead_text_maps);
     mm_unlock(mm);
     exe_ref_put(mm->exe);
     while (mm->spare_vmas)
@@ -292,6 +300,9 @@ static int brk_shrink(struct mm *mm, uint64_t from, uint64_t to)
 static int brk_grow(struct mm *mm, uint64_t from, uint64_t to)
 {
     int r = mm_may_grow(mm, to - from, true);
+    if (r < 0)
+        return r;
+    r = text_yield(mm, from, to, false);
     if (r < 0)
         return r;
     struct vma *n = vma_find(mm, from);

@@ -117,6 +117,7 @@ void unmap_range(struct mm *mm, uint64_t a, uint64_t b)
         vma_remove(mm, v);
         v = n;
     }
+    text_unmapped(mm, a, b);
 }
 
 static uint32_t vma_flags(const struct mm_map_args *a, bool lock_future)
@@ -170,6 +171,9 @@ static int map_choose(struct mm *mm, const struct mm_map_args *a, uint64_t len, 
             return -ENOMEM;
         if (a->addr < g_mm.limits.user_min)
             return -EPERM;
+        int r = text_yield(mm, a->addr, a->addr + len, false);
+        if (r < 0)
+            return r;
         struct vma *v = vma_find(mm, a->addr);
         if ((a->flags & MAP_FIXED_NOREPLACE) && v && v->r.start < a->addr + len)
             return -EEXIST;
@@ -270,7 +274,9 @@ int mm_munmap(struct mm *mm, uint64_t addr, uint64_t len, struct mm_self *ret_se
     int r = mm_lock_change(mm);
     if (r < 0)
         return r;
-    r = vmas_isolate(mm, addr, addr + len);
+    r = text_yield(mm, addr, addr + len, false);
+    if (r == 0)
+        r = vmas_isolate(mm, addr, addr + len);
     if (r < 0)
         goto out;
     segs_summary(mm, addr, addr + len, &sum);

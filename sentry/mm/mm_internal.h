@@ -45,8 +45,6 @@
 #define MM_VMAS_MAX 65530u   /* as Linux' default max_map_count; tests at limit and limit + 1 */
 #define MM_VSIZE_MAX (128ULL << 40) /* bytes of VMAs of one address space: TSan needs 120 TiB */
 #define HOT_PAGES 8u
-#define TEXT_AREAS_MAX 16u
-#define TEXT_AREA_SIZE (16ULL << 10)
 #define NO_OFF UINT64_MAX
 
 /* Flags of a VMA. */
@@ -61,6 +59,7 @@
 #define VMA_HUGE 256u
 #define VMA_STACK_HINT 512u /* MAP_STACK: touched from the top */
 #define VMA_HEAP 1024u
+#define VMA_HIDDEN 2048u /* slots beside text (text.c): not the guest's, told to nobody */
 #define VMA_MERGE_MASK (~0u)
 
 /* One mapped file in one address space: donated descriptors, link for truncation. */
@@ -74,6 +73,10 @@ struct mm_file {
     int slot_ro, slot_rw; /* fd_donate slots, -1 none */
     bool no_fd;           /* the mappable has no descriptor to give */
     bool no_rw;
+    struct text_file *text; /* what is known of its content (text.c); reference */
+    bool no_text;           /* its content can change unseen */
+    bool text_failed;       /* no image can be mapped here */
+    uint32_t text_traps;    /* at sites of it, without an image */
 };
 
 struct vma {
@@ -111,10 +114,8 @@ struct pending_unmap {
     uint64_t addr, len;
 };
 
-struct mm_text_area { /* text.c: constant once counted, but for used */
-    uint64_t start;
-    uint32_t used; /* bytes */
-};
+struct text_file;
+struct text_map;
 
 struct fwindow;
 struct tcache { /* one translation: addresses [start, end) are at ptr */
@@ -171,8 +172,9 @@ struct mm {
     struct mm_limits limits;
     struct mm_layout layout;
     struct mm_exe_ref *exe;
-    struct mm_text_area areas[TEXT_AREAS_MAX];
-    _Atomic(unsigned) area_count; /* grows; read without the lock */
+    struct list_head text_maps, dead_text_maps; /* text.c */
+    _Atomic(unsigned) text_map_count;           /* read without the lock as a hint */
+    bool no_text;                               /* mm_text_forbid() */
 };
 
 /* The executable, shared by the address spaces forked from one exec. */
@@ -227,6 +229,7 @@ bool vmas_cover(struct mm *mm, uint64_t a, uint64_t b);
 void vma_account(struct mm *mm, const struct vma *v, int sign);
 uint64_t vma_file_off(const struct vma *v, uint64_t addr);
 bool guest_range_valid(uint64_t addr, uint64_t len); /* inside guest address space, no overflow */
+bool vma_place_free(struct mm *mm, uint64_t addr, uint64_t len);
 /* Free range for a mapping; 0 or -ENOMEM. */
 int vma_place(struct mm *mm, uint64_t hint, uint64_t len, uint64_t align, uint32_t flags,
               uint64_t *ret);
@@ -312,6 +315,18 @@ int file_map_initial(struct mm *mm, struct vma *v, uint64_t a, uint64_t b);
 int file_read(struct mappable *m, uint64_t off, void *dst,
               size_t len); /* zero-filled past the end */
 bool file_past_end(struct mappable *m, uint64_t off);
+
+/* text.c: text with changed call sites. All with the lock held. */
+/* Map what there is of images over the new mapping [a, b) of @v; holes may remain. */
+int text_map_known(struct mm *mm, struct vma *v, uint64_t a, uint64_t b);
+/* The guest is about to change the mappings of [a, b): slots there go, and the changes that need
+ * them; @text: changed text there becomes the file's again, too. Before anything else is changed. */
+int text_yield(struct mm *mm, uint64_t a, uint64_t b, bool text);
+void text_unmapped(struct mm *mm, uint64_t a, uint64_t b); /* [a, b) has been */
+bool text_seg_is_image(const struct mm *mm, const struct seg *s, uint64_t addr);
+int text_fork(struct mm *child, struct mm *parent);
+void text_free_dead(struct list_head *maps); /* without the lock */
+void text_file_forget(struct text_file *f);  /* the same */
 
 /* rmap.c */
 int rmap_add(struct mm_file *f);

@@ -120,7 +120,9 @@ int mm_mprotect(struct mm *mm, uint64_t addr, uint64_t len, uint32_t prot, struc
     int r = mm_lock_change(mm);
     if (r < 0)
         return r;
-    r = protect_locked(mm, addr, addr + len, prot, ret_self);
+    r = text_yield(mm, addr, addr + len, (prot & PROT_WRITE) != 0);
+    if (r == 0)
+        r = protect_locked(mm, addr, addr + len, prot, ret_self);
     int r2 = ops_run(mm);
     mm_unlock(mm);
     return r < 0 ? r : r2;

@@ -195,7 +195,11 @@ int64_t mm_mremap(struct mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_l
         r = mm_lock_change(mm);
     if (r < 0)
         return r;
-    r = remap_locked(mm, &q);
+    r = text_yield(mm, addr, addr + MAX(old_len, new_len), true);
+    if (r == 0 && (flags & MREMAP_FIXED))
+        r = text_yield(mm, new_addr, new_addr + new_len, false);
+    if (r == 0)
+        r = remap_locked(mm, &q);
     int r2 = ops_run(mm);
     mm_unlock(mm);
     if (r < 0 || r2 < 0)

@@ -78,7 +78,7 @@ void mm_stats_get(struct mm *mm, struct mm_stats *ret)
         uint64_t len = v->r.end - v->r.start;
         if (v->flags & VMA_GROWSDOWN)
             ret->stack += len;
-        if (v->prot & PROT_EXEC)
+        if ((v->prot & PROT_EXEC) && !(v->flags & VMA_HIDDEN))
             ret->text += len;
     }
     mm_unlock(mm);
@@ -89,6 +89,8 @@ bool mm_region_next(struct mm *mm, uint64_t addr, struct mm_region *ret)
     memset(ret, 0, sizeof *ret);
     mm_lock(mm);
     struct vma *v = vma_find(mm, addr);
+    while (v && (v->flags & VMA_HIDDEN))
+        v = vma_next(v);
     if (v) {
         ret->start = v->r.start;
         ret->end = v->r.end;

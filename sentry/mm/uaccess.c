@@ -52,6 +52,8 @@ static void want_around(const struct tcache *t, uint64_t addr, uint64_t len)
 
 static bool may_access(const struct vma *v, uint32_t access, bool force)
 {
+    if (v->flags & VMA_HIDDEN)
+        return false;
     if (!force)
         return vma_allows(v, access);
     return !(access & PF_ACCESS_WRITE) || !(v->flags & VMA_SHARED) ||
@@ -59,10 +61,10 @@ static bool may_access(const struct vma *v, uint32_t access, bool force)
 }
 
 /* Window of a file mapped from a descriptor. */
-static int resolve_file(struct vma *v, struct seg *s, uint64_t addr, bool write, struct tcache *t)
+static int resolve_file(struct vma *v, uint64_t addr, bool write, struct tcache *t)
 {
     uint64_t off = vma_file_off(v, addr);
-    struct fwindow *w = fwindow_get(s->file->m, off, write);
+    struct fwindow *w = fwindow_get(v->file->m, off, write);
     if (IS_ERR(w))
         return PTR_ERR(w);
     uint64_t win = align_down(off, FWINDOW_SIZE);
@@ -72,6 +74,22 @@ static int resolve_file(struct vma *v, struct seg *s, uint64_t addr, bool write,
     t->ptr = fwindow_ptr(w, off - before);
     t->win = w;
     t->writable = write;
+    return 0;
+}
+
+/* Text with changed call sites: what its file has. */
+static int resolve_text(struct vma *v, uint64_t addr, struct tcache *t)
+{
+    struct mappable *m = v->file->m;
+    uint64_t page = align_down(addr, PAGE_SIZE), off, count = 1;
+    t->writable = false;
+    if (m->ops->host_fd && m->ops->host_fd(m, false) >= 0)
+        return resolve_file(v, addr, false, t);
+    if (m->ops->page(m, vma_file_off(v, page) >> PAGE_SHIFT, false, &off, &count) < 0)
+        return -EFAULT;
+    t->start = page;
+    t->end = page + PAGE_SIZE;
+    t->ptr = memfile_ptr(g_mm.mf, off);
     return 0;
 }
 
@@ -104,7 +122,9 @@ static int resolve_slow(struct mm *mm, uint64_t addr, uint64_t len, uint32_t acc
     t->end = MIN(s->r.end, v->r.end);
     t->writable = !s->cow && (v->prot & PROT_WRITE);
     if (s->kind == SEG_FD)
-        return resolve_file(v, s, addr, write, t);
+        return resolve_file(v, addr, write, t);
+    if (!write && text_seg_is_image(mm, s, addr))
+        return resolve_text(v, addr, t);
     t->ptr = (uint8_t *)memfile_ptr(g_mm.mf, s->off) + (t->start - s->r.start);
     return 0;
 }

@@ -46,6 +46,8 @@ void vma_account(struct mm *mm, const struct vma *v, int sign)
     uint64_t len = v->r.end - v->r.start;
     bool data = !(v->flags & VMA_SHARED) && (v->prot & PROT_WRITE) && !(v->flags & VMA_GROWSDOWN);
     uint64_t delta = sign < 0 ? -len : len;
+    if (v->flags & VMA_HIDDEN)
+        return;
     mm->vsize += delta;
     if (data)
         mm->data_size += delta;
@@ -162,7 +164,7 @@ bool guest_range_valid(uint64_t addr, uint64_t len)
     return !add_overflow(addr, len, &end) && end <= g_mm.limits.user_max;
 }
 
-static bool place_free(struct mm *mm, uint64_t addr, uint64_t len)
+bool vma_place_free(struct mm *mm, uint64_t addr, uint64_t len)
 {
     if (addr < g_mm.limits.user_min || !guest_range_valid(addr, len))
         return false;
@@ -188,7 +190,7 @@ int vma_place(struct mm *mm, uint64_t hint, uint64_t len, uint64_t align, uint32
 {
     uint64_t lo = MAX(g_mm.limits.user_min, 65536ULL), hi = mm->mmap_top;
     hint = align_down(hint, PAGE_SIZE);
-    if (hint && place_free(mm, hint, len)) {
+    if (hint && vma_place_free(mm, hint, len)) {
         *ret = hint;
         return 0;
     }

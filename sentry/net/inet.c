@@ -11,6 +11,7 @@
 #include <vfs/vfs.h>
 
 #include "inet.h"
+#include "netlink.h"
 
 void inet_init(struct inet_sock *s, int domain, int type, int protocol,
                void (*free_fn)(struct inet_sock *s))
@@ -107,5 +108,6 @@ void net_init(void)
     ports_init();
     socket_family_register(&inet_family);
     socket_family_register(&inet6_family);
+    socket_family_register(&netlink_family);
     socket_interface_ioctl = iface_ioctl;
 }

@@ -47,8 +47,8 @@ struct inet_sock {
     /* Under the port table's lock; local and remote are read without while the socket is bound or
      * connected and nobody may change them. */
     struct inet_name local, remote;
-    bool port_fixed; /* bind() chose the port, not connect() */
-    bool listening;  /* in the table's listeners */
+    bool port_fixed, ip_fixed; /* the guest chose them; others go with the connection */
+    bool listening;            /* in the table's listeners */
     struct list_head port_link, listen_link;
 
     _Atomic(int32_t) opt[OPT_COUNT];
@@ -98,7 +98,8 @@ int inet_name_in(int domain, const struct sockaddr *addr, uint32_t len, bool bin
                  struct inet_name *ret);
 /* As @domain shows it; its length. */
 uint32_t inet_name_out(int domain, const struct inet_name *n, struct sockaddr_storage *ret);
-/* Where a connect or send goes: any becomes loopback. -ENETUNREACH. */
+/* Where a connect or send goes: any becomes loopback. -ENETUNREACH, -EAFNOSUPPORT (from an IPv4
+ * address to an IPv6 one). */
 int inet_destination(const struct inet_sock *s, struct inet_name *n);
 /* The address packets to @to have when the socket is bound to none. */
 struct in6_addr inet_source(const struct inet_name *to);
@@ -122,6 +123,10 @@ void port_join(struct port_table *t, struct inet_sock *s, const struct inet_name
                const struct inet_name *remote);
 /* The peer's name is gone, and with it an address or port that connect() chose. */
 void port_disconnect(struct port_table *t, struct inet_sock *s);
+/* The connection has ended: a port the guest did not choose is free, although names still show it. */
+void port_detach(struct port_table *t, struct inet_sock *s);
+/* A port if there is none yet. -EAGAIN. */
+int port_auto(struct port_table *t, struct inet_sock *s);
 int port_listen(struct port_table *t, struct inet_sock *s); /* -EADDRINUSE */
 void port_unlisten(struct port_table *t, struct inet_sock *s);
 void port_release(struct port_table *t, struct inet_sock *s);

@@ -272,7 +272,7 @@ static int special_set(struct inet_sock *s, int level, int name, const void *buf
         return tcp_option_set(s, name, buf, len);
     if (level == IPPROTO_IP || level == IPPROTO_IPV6)
         return multicast_set(level, name);
-    return level == IPPROTO_UDP ? -ENOPROTOOPT : -EOPNOTSUPP;
+    return -ENOPROTOOPT;
 }
 
 /* Numbers whose limits depend on more than themselves. */

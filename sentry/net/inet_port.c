@@ -111,7 +111,7 @@ int port_bind(struct port_table *t, struct inet_sock *s, const struct inet_name 
         !cred_capable(task->cred, CAP_NET_BIND_SERVICE))
         return -EACCES;
     spin_lock(&t->lock);
-    if (s->local.port) {
+    if (!list_empty(&s->port_link)) {
         r = -EINVAL;
     } else {
         struct in6_addr before = s->local.ip;
@@ -123,8 +123,8 @@ int port_bind(struct port_table *t, struct inet_sock *s, const struct inet_name 
             port_take_locked(t, s, port);
         if (r)
             s->local.ip = before;
-        else
-            s->port_fixed = true;
+        s->port_fixed = !r && name->port;
+        s->ip_fixed = !r && !ip_is_any(&name->ip);
     }
     spin_unlock(&t->lock);
     return r;
@@ -149,10 +149,10 @@ int port_connect(struct port_table *t, struct inet_sock *s, const struct inet_na
 
     spin_lock(&t->lock);
     struct inet_name before = s->local;
-    if (ip_is_any(&s->local.ip))
+    if (!s->ip_fixed)
         s->local.ip = inet_source(remote);
     s->remote = *remote;
-    if (!s->local.port) {
+    if (list_empty(&s->port_link)) {
         uint16_t port = port_choose_locked(t);
         if (port)
             port_take_locked(t, s, port);
@@ -175,7 +175,7 @@ void port_join(struct port_table *t, struct inet_sock *s, const struct inet_name
     spin_lock(&t->lock);
     s->local = *local;
     s->remote = *remote;
-    s->port_fixed = true;
+    s->port_fixed = s->ip_fixed = true;
     port_take_locked(t, s, local->port);
     spin_unlock(&t->lock);
 }
@@ -184,14 +184,41 @@ void port_disconnect(struct port_table *t, struct inet_sock *s)
 {
     spin_lock(&t->lock);
     memset(&s->remote, 0, sizeof(s->remote));
-    if (!s->port_fixed) {
-        list_del(&s->port_link);
-        s->local.port = 0;
+    if (!s->ip_fixed) {
         s->local.ip = (struct in6_addr){0};
         if (s->base.domain == AF_INET)
             s->local.ip.s6_addr32[2] = htonl(0xffff);
     }
+    if (!s->port_fixed) {
+        list_del(&s->port_link);
+        if (t == &g_udp_ports)
+            s->local.port = 0;
+    }
     spin_unlock(&t->lock);
+}
+
+void port_detach(struct port_table *t, struct inet_sock *s)
+{
+    spin_lock(&t->lock);
+    if (!s->port_fixed)
+        list_del(&s->port_link);
+    spin_unlock(&t->lock);
+}
+
+int port_auto(struct port_table *t, struct inet_sock *s)
+{
+    int r = 0;
+
+    spin_lock(&t->lock);
+    if (list_empty(&s->port_link)) {
+        uint16_t port = port_choose_locked(t);
+        if (port)
+            port_take_locked(t, s, port);
+        else
+            r = -EAGAIN;
+    }
+    spin_unlock(&t->lock);
+    return r;
 }
 
 int port_listen(struct port_table *t, struct inet_sock *s)
@@ -199,14 +226,12 @@ int port_listen(struct port_table *t, struct inet_sock *s)
     int r = 0;
 
     spin_lock(&t->lock);
-    if (!s->local.port) {
+    if (list_empty(&s->port_link)) {
         uint16_t port = port_choose_locked(t);
-        if (port) {
+        if (port)
             port_take_locked(t, s, port);
-            s->port_fixed = true;
-        } else {
+        else
             r = -EADDRINUSE;
-        }
     } else if (!port_free_locked(t, s, s->local.port)) {
         r = -EADDRINUSE;
     }

@@ -79,12 +79,14 @@ static void tcp_finish(struct tcp_sock *s, const struct tcp_sock *from)
 {
     spin_lock(&s->i.lock);
     bool there = s->peer == from && s->state == TCP_ST_CONNECTED;
-    if (there) {
+    bool over = there && s->snd_shut;
+    if (there)
         s->fin = s->rcv_shut = true;
-        if (s->snd_shut)
-            s->state = TCP_ST_CLOSE;
-    }
+    if (over)
+        s->state = TCP_ST_CLOSE;
     spin_unlock(&s->i.lock);
+    if (over)
+        port_detach(&g_tcp_ports, &s->i);
     if (there && s->listener)
         tcp_arrived(s);
     if (there)
@@ -101,8 +103,10 @@ void tcp_reset(struct tcp_sock *s, const struct tcp_sock *from)
         s->rcv_shut = s->snd_shut = true;
     }
     spin_unlock(&s->i.lock);
-    if (there)
-        tcp_wake(s);
+    if (!there)
+        return;
+    port_detach(&g_tcp_ports, &s->i);
+    tcp_wake(s);
 }
 
 void tcp_fail(struct tcp_sock *s, int error)
@@ -112,7 +116,7 @@ void tcp_fail(struct tcp_sock *s, int error)
     s->i.error = error;
     s->rcv_shut = s->snd_shut = true;
     spin_unlock(&s->i.lock);
-    port_disconnect(&g_tcp_ports, &s->i);
+    port_detach(&g_tcp_ports, &s->i);
     tcp_wake(s);
 }
 
@@ -189,6 +193,8 @@ static int tcp_disconnect(struct tcp_sock *s)
 {
     struct tcp_sock *peer = s->peer;
 
+    bool reset = s->state == TCP_ST_CONNECTED || s->state == TCP_ST_SYN_SENT;
+
     if (s->state == TCP_ST_LISTEN)
         tcp_listener_end(s);
     (void)tcp_halfway_leave(s);
@@ -202,7 +208,7 @@ static int tcp_disconnect(struct tcp_sock *s)
         s->phase = PHASE_UNCONNECTED;
         s->rcv_shut = s->snd_shut = s->fin = s->urgent = false;
         s->head = s->tail = 0;
-        s->i.error = 0;
+        s->i.error = reset ? ECONNRESET : 0; /* as Linux leaves it */
     }
     spin_unlock(&s->i.lock);
     fmutex_unlock(&s->read_lock);
@@ -231,16 +237,15 @@ static sysret_t connect_state(struct call *c, struct file *f, int err)
         return r == -ETIMEDOUT ? err : limit && r == -ERESTARTSYS ? -EINTR : r;
     }
     spin_lock(&s->i.lock);
-    int r = 0;
-    if (s->state == TCP_ST_CLOSE && s->phase == PHASE_CONNECTING && !s->peer) {
-        s->phase = PHASE_UNCONNECTED;
-        r = atomic_exchange(&s->i.error, 0);
-        r = r ? -r : -ECONNABORTED;
-    } else {
+    bool failed = s->state == TCP_ST_CLOSE && s->phase == PHASE_CONNECTING;
+    int r = failed ? atomic_exchange(&s->i.error, 0) : 0;
+    if (!failed)
         s->phase = PHASE_CONNECTED;
-    }
     spin_unlock(&s->i.lock);
-    return r;
+    if (!failed)
+        return 0;
+    (void)tcp_disconnect(s); /* to be used again */
+    return r ? -r : -ECONNABORTED;
 }
 
 static sysret_t tcp_connect(struct call *c, struct file *f, const struct sockaddr *addr,
@@ -255,6 +260,8 @@ static sysret_t tcp_connect(struct call *c, struct file *f, const struct sockadd
         return tcp_disconnect(s);
     if (s->phase == PHASE_CONNECTED || s->state == TCP_ST_LISTEN)
         return -EISCONN;
+    if (s->phase == PHASE_DISCONNECTING)
+        return -EINVAL;
     if (fresh) {
         int r = connect_begin(s, addr, len);
         if (r)
@@ -337,15 +344,20 @@ static int tcp_shutdown(struct file *f, int how)
     }
     spin_lock(&s->i.lock);
     int r = s->state == TCP_ST_CONNECTED ? 0 : -ENOTCONN;
+    if (s->phase == PHASE_CONNECTING)
+        s->phase = r ? PHASE_DISCONNECTING : PHASE_CONNECTED;
     if (how != SHUT_WR)
         s->rcv_shut = true;
     if (how != SHUT_RD) {
         finish = !r && !s->snd_shut;
         s->snd_shut = true;
-        if (s->fin)
-            s->state = TCP_ST_CLOSE;
     }
+    bool over = s->fin && s->snd_shut && s->state == TCP_ST_CONNECTED;
+    if (over)
+        s->state = TCP_ST_CLOSE;
     spin_unlock(&s->i.lock);
+    if (over)
+        port_detach(&g_tcp_ports, &s->i);
     if (finish && peer)
         tcp_finish(peer, s);
     tcp_wake(s);

@@ -111,8 +111,8 @@ static enum put put_begin(struct tcp_sock *s, struct tcp_sock *to, size_t want, 
 
     spin_lock(&to->i.lock);
     uint32_t held = tcp_held_locked(to);
-    if (to->dead || to->peer != s) {
-        r = PUT_GONE;
+    if (to->dead || to->peer != s || (to->rcv_shut && to->snd_shut)) {
+        r = PUT_GONE; /* shut both ways it answers data with a reset, too */
     } else if (held >= limit) {
         r = PUT_FULL;
     } else if (held == to->size || (to->size < TCP_RING_ACTIVE && want > to->size - held)) {
@@ -205,6 +205,7 @@ ssize_t tcp_send_uio(struct tcp_sock *s, struct uio *u, int flags)
         r = (ssize_t)u->left;
         uio_advance(u, u->left);
         tcp_reset(s, to);
+        tcp_reset(to, s);
         return r;
     }
     if (r > 0) {
@@ -239,6 +240,10 @@ static uint32_t stretch_locked(struct tcp_sock *s, uint64_t skip, size_t want, b
     uint64_t from = s->tail + skip, held = s->head - from;
     bool marked = s->urgent && s->urgent_at >= from && s->urgent_at < s->head;
 
+    if (marked && s->urgent_at == from && !first) {
+        *ret_why = 0; /* a read stops before the mark */
+        return 0;
+    }
     if (marked && s->urgent_at == from && !inet_opt(&s->i, OPT_OOBINLINE)) {
         if (!skip) {
             s->tail++;
@@ -247,9 +252,6 @@ static uint32_t stretch_locked(struct tcp_sock *s, uint64_t skip, size_t want, b
         from++;
         held--;
         marked = false;
-    } else if (marked && s->urgent_at == from && !first) {
-        *ret_why = 0; /* inline: a read stops before the mark */
-        return 0;
     }
     if (!held) {
         *ret_why = first ? nothing_locked(s) : 0; /* an error is told to who gets no data */

@@ -333,6 +333,7 @@ void tcp_listener_end(struct tcp_sock *l)
     list_splice_tail(&l->pending, &rest);
     l->pending_count = 0;
     spin_unlock(&l->i.lock);
+    port_detach(&g_tcp_ports, &l->i);
     while ((s = halfway_take(&l->deferred)))
         list_add_tail(&s->link, &rest);
     while ((s = halfway_take(&l->syns))) {

@@ -10,6 +10,7 @@
  * Locks: the port table's for lookups, the receiver's for its queue; recv_lock (RANK_FILE) orders
  * receivers, who copy out of the first datagram without the spin lock. Left out: broadcast and
  * multicast (ENETUNREACH), UDP_CORK, UDP_SEGMENT, error queues. */
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -94,7 +95,6 @@ static sysret_t udp_connect(struct call *c UNUSED, struct file *f, const struct 
         r = inet_destination(s, &to);
     if (!r)
         r = port_connect(&g_udp_ports, s, &to);
-    s->error = 0;
     return r == -EADDRNOTAVAIL ? -EAGAIN : r;
 }
 
@@ -164,11 +164,24 @@ static int send_name(struct inet_sock *s, const struct socket_msg *m, struct ine
     return inet_destination(s, ret);
 }
 
+/* Nobody receives at @to: is it this socket that an ICMP message would find? */
+static bool refusal_reaches(const struct udp_sock *s, const struct inet_name *to)
+{
+    if (s->i.remote.port)
+        return s->i.remote.port == to->port && ip_equal(&s->i.remote.ip, &to->ip);
+    return inet_opt(&s->i, ip_is_v4(&to->ip) ? OPT_IP_RECVERR : OPT_RECVERR6);
+}
+
 static ssize_t udp_send_msg(struct udp_sock *s, struct uio *u, const struct socket_msg *m,
                             int flags)
 {
     struct inet_name to, from;
-    int r = flags & MSG_OOB ? -EOPNOTSUPP : -inet_error_take(&s->i);
+    int r = list_empty(&s->i.port_link) ? port_auto(&g_udp_ports, &s->i) : 0;
+
+    if (!r && (flags & MSG_OOB))
+        r = -EOPNOTSUPP;
+    if (!r)
+        r = -inet_error_take(&s->i);
 
     if (!r && s->snd_shut)
         r = -EPIPE;
@@ -176,15 +189,6 @@ static ssize_t udp_send_msg(struct udp_sock *s, struct uio *u, const struct sock
         r = -EMSGSIZE;
     if (!r)
         r = send_name(&s->i, m, &to);
-    if (!r && !s->i.local.port) {
-        struct inet_name any = s->i.local;
-        r = port_bind(&g_udp_ports, &s->i, &any);
-        s->i.port_fixed = false;
-        if (r == -EINVAL) /* another thread was first */
-            r = 0;
-        else if (r == -EADDRINUSE)
-            r = -EAGAIN;
-    }
     if (r)
         return r;
     from = s->i.local;
@@ -207,7 +211,7 @@ static ssize_t udp_send_msg(struct udp_sock *s, struct uio *u, const struct sock
         inet_put(receiver);
     } else {
         datagram_free(d);
-        if (s->i.remote.port || inet_opt(&s->i, v4 ? OPT_IP_RECVERR : OPT_RECVERR6)) {
+        if (refusal_reaches(s, &to)) {
             s->i.error = ECONNREFUSED;
             wake_all(&s->i.wait, POLLERR);
         }
@@ -236,7 +240,8 @@ struct received {
 };
 _Static_assert(sizeof(struct received) <= sizeof(((struct socket_msg *)0)->family_data), "");
 
-static struct datagram *first(struct udp_sock *s, ssize_t *ret_why)
+/* Shut for reading, a call that would wait is told the end; another one nothing, as on Linux. */
+static struct datagram *first(struct udp_sock *s, bool wait, ssize_t *ret_why)
 {
     struct datagram *d = NULL;
 
@@ -247,7 +252,7 @@ static struct datagram *first(struct udp_sock *s, ssize_t *ret_why)
     else if (!list_empty(&s->queue))
         d = list_first_entry(&s->queue, struct datagram, link);
     else
-        *ret_why = s->rcv_shut ? 0 : -EAGAIN;
+        *ret_why = s->rcv_shut && wait ? 0 : -EAGAIN;
     spin_unlock(&s->i.lock);
     return d;
 }
@@ -267,7 +272,7 @@ static ssize_t udp_take(struct udp_sock *s, struct uio *u, struct socket_msg *m,
     if (flags & MSG_OOB)
         return -EOPNOTSUPP;
     fmutex_lock(&s->recv_lock);
-    struct datagram *d = first(s, &r);
+    struct datagram *d = first(s, !(flags & MSG_DONTWAIT), &r);
     if (d) {
         size_t n = MIN((size_t)d->size, u->left);
         r = n ? uio_copy_to_user(u, d->data, n) : 0;
@@ -298,7 +303,7 @@ static ssize_t udp_receive(struct file *f, struct socket_msg *m, int flags)
 static ssize_t udp_file_read(struct file *f, struct uio *u, int64_t *pos UNUSED,
                              unsigned flags UNUSED)
 {
-    return udp_take(file_udp(f), u, NULL, 0);
+    return udp_take(file_udp(f), u, NULL, f->flags & O_NONBLOCK ? MSG_DONTWAIT : 0);
 }
 
 static void put_control(struct control_out *o, struct socket_msg *m, int level, int type,

@@ -3,21 +3,17 @@
  *
  * boot_prepare() runs before the Sentry confines itself and touches the host; boot_run() after it,
  * with nothing but the descriptors in boot_config.
- *
- * Host: read [sentry] */
+ */
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <unistd.h>
 
 #include <base/err.h>
 #include <base/log.h>
 #include <files/files.h>
 #include <fs/fs.h>
-#include <host/io.h>
 #include <host/limits.h>
 #include <kernel/futex.h>
 #include <mm/mm.h>
@@ -35,7 +31,6 @@
 #define NAME_SHOWN 300 /* bytes of a name in a message */
 
 static struct process *g_first;
-static struct io_poll g_control_poll;
 
 static int hook_fds_clone(struct fdtable *from, bool share, struct fdtable **ret)
 {
@@ -94,31 +89,8 @@ int boot_prepare(const struct boot_config *cfg)
         r = fs_init(cfg->memfile);
     futex_init();
     net_init();
+    procfs_net_show = proc_net_show;
     return r;
-}
-
-/* Signals that the CLI passes on go to the terminal's foreground group once the guest has one (job
- * control), else to the command, as a supervisor would send them. */
-static void control_signal(int signo)
-{
-    int32_t pgid = hostfile_foreground();
-
-    if (pgid <= 0 || signal_send_group(pgid, signo, NULL))
-        signal_send_process(g_first, signo, NULL);
-}
-
-static void control_ready(struct io_poll *p, uint32_t revents)
-{
-    unsigned char signo;
-    ssize_t n;
-    int fd = p->fd;
-
-    (void)revents;
-    while ((n = read(fd, &signo, 1)) == 1)
-        if (signo >= 1 && signo <= NSIGNALS && g_first)
-            control_signal(signo);
-    if (n == 0 || io_poll_arm(p, fd, POLLIN, control_ready))
-        service_stop(STATUS_FAILED); /* the CLI has gone */
 }
 
 static int mount_at(struct task *t, const char *where, struct superblock *sb, unsigned long flags)
@@ -315,6 +287,6 @@ void boot_run(void *arg)
         service_stop(status);
         return;
     }
-    if (cfg->control >= 0 && io_poll_arm(&g_control_poll, cfg->control, POLLIN, control_ready))
-        log_warn("boot", "signals will not be passed on");
+    if (cfg->control >= 0)
+        control_start(cfg->control, cfg->answers, g_first);
 }

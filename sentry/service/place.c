@@ -3,8 +3,8 @@
  * thread looks for its answer, how the host's scheduler treats a poller; and wakes that are repeated.
  *
  * Spinning: the poller is pinned to its CPU, guest threads keep off it and look for about as long as
- * a park and a wake cost. Handing over: both may be anywhere (the host wakes a poller where its
- * caller runs, or where nobody does), and a guest thread parks at once. A task that rests is not
+ * a park and a wake cost. Handing over: guest threads may be anywhere and park at once; the poller keeps
+ * to the CPU that calls come from, or to none when they come from several. A task that rests is not
  * touched by a change; it is placed when it runs again.
  *
  * A thread whose call begins to wait is told to park, by the spins word in its lane: nobody knows
@@ -30,7 +30,11 @@
 #define GUEST_SPIN_NS 30000
 #define PAUSES 2000 /* of which the length is measured */
 #define SPINS_MAX 20000
-#define SLICE_NS 100000 /* what a poller asks for at a time: who asks for less comes sooner */
+#define SLICE_NS 100000   /* what a poller asks for at a time: who asks for less comes sooner */
+#define FOLLOW_RUN 8      /* callers on end from one CPU, until the poller goes there */
+#define FOLLOW_MIXED 16   /* and changes between CPUs, until it goes anywhere */
+#define FOLLOW_NS 1000000 /* between two moves, at least */
+#define CPU_MASK 0xfffu
 #define REKICK_NS 10000000
 #define REKICK_MAX_NS 1280000000
 
@@ -76,6 +80,41 @@ void place_init(void)
     ask_for_short_slices();
 }
 
+static void pin_to(const struct poller *p, int cpu)
+{
+    cpu_set_t set = g_cpus;
+
+    if (cpu >= 0) {
+        CPU_ZERO(&set);
+        CPU_SET((unsigned)cpu, &set);
+    }
+    if (sched_setaffinity(0, sizeof set, &set))
+        log_warn("service", "poller=%u cannot be pinned to cpu=%d", p->index, cpu);
+}
+
+/* A caller on its own CPU costs a poller half of what one elsewhere does: go where they come from. The
+ * CPU is what the guest says; one that lies slows its own sandbox. */
+static void follow(struct poller *p, int cpu, int64_t now)
+{
+    struct follow *f = &p->follow;
+
+    if (cpu != f->from) {
+        f->from = cpu;
+        f->run = 0;
+        f->mixed += 4;
+    } else if (++f->run % 4 == 0 && f->mixed) {
+        f->mixed--;
+    }
+    bool settle = f->run >= FOLLOW_RUN || f->moved_ns == 0; /* the first decides */
+    int want = f->mixed > FOLLOW_MIXED ? -1 : settle ? cpu : f->home;
+    if (want == f->home || now - f->moved_ns < FOLLOW_NS)
+        return;
+    pin_to(p, want);
+    f->home = want;
+    f->mixed = 0;
+    f->moved_ns = now;
+}
+
 static bool handing_over(const struct poller *p)
 {
     return p->policy.mode == POLICY_HANDOVER;
@@ -83,16 +122,9 @@ static bool handing_over(const struct poller *p)
 
 void place_pin(struct poller *p)
 {
-    cpu_set_t set = g_cpus;
-
-    if (p->cpu < 0)
-        return;
-    if (!handing_over(p) || !g_service.cfg.roam) {
-        CPU_ZERO(&set);
-        CPU_SET((unsigned)p->cpu, &set);
-    }
-    if (sched_setaffinity(0, sizeof set, &set))
-        log_warn("service", "poller=%u cannot be pinned to cpu=%d", p->index, p->cpu);
+    p->follow = (struct follow){.home = -1, .from = -1};
+    if (p->cpu >= 0)
+        pin_to(p, handing_over(p) && g_service.cfg.roam ? -1 : p->cpu);
 }
 
 void place_mode(struct poller *p)
@@ -204,7 +236,11 @@ void served_woken(struct served *s)
 
     tally_add(&p->stats->wakes, 1);
     s->kick_again = REKICK_NS;
-    s->kick_ns = clock_now_ns(CLOCK_MONOTONIC) + REKICK_NS;
+    int64_t now = clock_now_ns(CLOCK_MONOTONIC);
+    s->kick_ns = now + REKICK_NS;
+    unsigned cpu = ring_load_relaxed(&s->lane->guest.cpu) & CPU_MASK;
+    if (g_service.cfg.roam && handing_over(p) && cpu < CPU_SETSIZE && CPU_ISSET(cpu, &g_cpus))
+        follow(p, (int)cpu, now);
     if (list_empty(&s->kick_link))
         list_add_tail(&s->kick_link, &p->kicked);
     if (!timer_armed(&p->rekick) && timer_arm(&p->rekick, NULL, s->kick_ns))

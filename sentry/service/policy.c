@@ -6,14 +6,18 @@
  * HANDOVER: nobody spins. A caller wakes the poller and parks; all may run on all CPUs, and the
  * poller sleeps as soon as it has answered. A call costs two switches, and no CPU when nobody calls.
  *
- * SPIN is for a machine with CPUs to spare, and for calls that come so densely that two switches a
- * call would cost more than the poller's CPU is worth. So:
+ * Nobody minds a poller that spins where there are CPUs to spare, if calls come before it gives up:
+ * when most find it asleep, they are handed over, which on the caller's own CPU costs less than waking
+ * another. Where others want the CPU, calls must come so densely that handing them over would cost
+ * more than the CPU is worth. So:
  *
- *   contended  more guest threads run than there are CPUs beside the pollers' (for POLICY_CROWD_NS),
- *              or the poller was switched out for others while it spun (then for a time that doubles
- *              while it happens again)
- *   dense      in the last window the poller was awake most of the time, and not for nothing
- *   mode       HANDOVER when contended and not dense, or with no CPU left for guests; else SPIN
+ *   contended  more guest threads run than there are CPUs beside the pollers' (for a while), or the
+ *              poller lost its CPU to others while it spun (then for a time that doubles while it
+ *              happens again)
+ *   sparse     most calls of the last window found the poller asleep; until POLICY_QUICK calls on end
+ *              would have met it awake
+ *   dense      in the last window the poller lay idle for less time than handing over would cost
+ *   mode       SPIN when contended ? dense : not sparse, and there is a CPU for guests besides
  *
  * Pure: clock and facts come from the caller. Who may lie: nobody; guests decide by what they do,
  * and get what they pay for: time spun is time of their sandbox. */
@@ -41,16 +45,16 @@ static bool taken(const struct policy *p, int64_t now)
 /* What held since the last look ends now. */
 static void crowd_account(struct policy *p, int64_t now)
 {
-    int64_t passed = now - p->looked;
+    int64_t passed = now - p->looked, most = p->crowded ? POLICY_ALONE_NS : POLICY_CROWD_NS;
 
-    if (too_many(p, p->active))
-        p->crowd_ns = MIN(p->crowd_ns + passed, (int64_t)POLICY_CROWD_NS);
-    else
-        p->crowd_ns = MAX(p->crowd_ns - passed, (int64_t)0);
-    if (p->crowd_ns == POLICY_CROWD_NS)
+    p->crowd_ns += too_many(p, p->active) ? passed : -passed;
+    p->crowd_ns = MAX(MIN(p->crowd_ns, most), (int64_t)0);
+    if (!p->crowded && p->crowd_ns == most) {
         p->crowded = true;
-    else if (p->crowd_ns == 0)
+        p->crowd_ns = POLICY_ALONE_NS;
+    } else if (p->crowd_ns == 0) {
         p->crowded = false;
+    }
 }
 
 static void taken_note(struct policy *p, int64_t now)
@@ -62,43 +66,58 @@ static void taken_note(struct policy *p, int64_t now)
     p->taken_until = now + p->taken_for;
 }
 
-/* Handed over, a poller is asleep between any two calls: short sleeps are what counts there. */
+/* While it spins, a poller takes its CPU from guests asleep or not, so all of it counts. */
+static void idle_account(struct policy *p, int64_t passed, bool all)
+{
+    p->window_idle += passed;
+    p->window_gaps += all ? passed : MIN(passed, (int64_t)POLICY_IDLE_MAX);
+}
+
+/* Would a poller on a CPU of its own lie idle there for less time than handing over its calls costs? A
+ * sleep between two calls that are handed over is longer than the guest's own time, by about that
+ * cost less what the two judgements differ by, so that the mode does not flutter. */
 static void window_judge(struct policy *p, int64_t now)
 {
-    int64_t length = now - p->window, wasted = (int64_t)p->window_sleeps * POLICY_SPIN_SHORT_NS;
-    bool awake = length - p->window_asleep > length / 4;
+    int64_t length = now - p->window;
+    int64_t worth = POLICY_WORTH_NS * (p->mode == POLICY_SPIN ? 12 : 14) / 8;
 
     if (length < POLICY_WINDOW_NS)
         return;
+    p->dense = p->window_gaps < (int64_t)p->window_calls * worth || p->window_idle < length / 16;
     if (p->mode == POLICY_SPIN)
-        p->dense = awake && wasted < length / 4;
-    else
-        p->dense = (awake && wasted < length / 4) ||
-                   ((int64_t)p->window_short > length / (8 * POLICY_SPIN_SHORT_NS) &&
-                    p->window_short >= p->window_sleeps - p->window_sleeps / 4);
+        p->sparse = 2 * p->window_sleeps > p->window_calls;
+    else if (p->window_idle < length / 16) /* it is not even asleep between them */
+        p->sparse = false;
     p->window = now;
-    p->window_asleep = 0;
-    p->window_sleeps = p->window_short = 0;
+    p->window_idle = p->window_gaps = 0;
+    p->window_calls = p->window_sleeps = 0;
 }
 
-bool policy_look(struct policy *p, int64_t now, unsigned active, bool lost)
+bool policy_look(struct policy *p, int64_t now, unsigned active, bool work, bool lost)
 {
     crowd_account(p, now);
-    if (lost) {
-        p->window_asleep += now - p->looked; /* no time that calls filled */
-        if (p->mode == POLICY_SPIN)
-            taken_note(p, now);
-    }
+    if (lost && p->mode == POLICY_SPIN)
+        taken_note(p, now);
+    if (lost)
+        p->window += now - p->looked; /* as if it had not been */
+    else if (!work)
+        idle_account(p, now - p->looked, p->mode == POLICY_SPIN);
+    p->window_calls += work && p->mode == POLICY_SPIN;
     p->looked = now;
     p->active = active;
     window_judge(p, now);
 
-    bool contended = p->left <= 0 || p->crowded || taken(p, now);
-    enum policy_mode want = p->left > 0 && (!contended || p->dense) ? POLICY_SPIN : POLICY_HANDOVER;
-    if (want == p->mode || now - p->since < POLICY_WINDOW_NS)
+    if (p->mode == POLICY_HANDOVER && p->quick >= POLICY_QUICK)
+        p->sparse = false;
+
+    bool contended = p->crowded || taken(p, now), spin = contended ? p->dense : !p->sparse;
+    enum policy_mode want = p->left > 0 && spin ? POLICY_SPIN : POLICY_HANDOVER;
+    int64_t stay = contended || want == POLICY_HANDOVER ? POLICY_WINDOW_NS : POLICY_QUICK_STAY_NS;
+    if (want == p->mode || now - p->since < stay)
         return false;
     p->mode = want;
     p->since = now;
+    p->quick = 0;
     p->changes++;
     return true;
 }
@@ -109,16 +128,19 @@ void policy_slept(struct policy *p, int64_t now)
 
     crowd_account(p, now);
     p->looked = now;
-    p->window_asleep += passed;
+    idle_account(p, passed, p->mode == POLICY_SPIN);
+    p->window_calls += p->mode == POLICY_HANDOVER;
     p->window_sleeps++;
-    p->window_short += passed < POLICY_SPIN_SHORT_NS;
+    p->quick = passed < POLICY_SPIN_NS ? p->quick + 1 : 0;
 }
 
 int64_t policy_deadline(const struct policy *p, int64_t now, unsigned active)
 {
-    if (p->mode == POLICY_HANDOVER || !too_many(p, active))
+    if (p->mode == POLICY_HANDOVER)
         return INT64_MAX;
-    return MAX(now + POLICY_CROWD_NS - p->crowd_ns, p->since + POLICY_WINDOW_NS);
+    int64_t idle = MAX(now, p->since) + POLICY_WINDOW_NS;
+    return too_many(p, active) && !p->crowded ? MIN(idle, now + POLICY_CROWD_NS - p->crowd_ns)
+                                              : idle;
 }
 
 int64_t policy_spin_ns(const struct policy *p, int64_t now)

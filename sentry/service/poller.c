@@ -23,11 +23,13 @@
 #include <base/log.h>
 #include <host/numa.h>
 
+#include <patch/patch.h>
+
 #include "private.h"
 
 #define QUIET_ROUNDS 64 /* empty looks until a lane is quiet */
+#define INBOX_BATCH 64  /* things out of the inbox before the lanes have their turn */
 #define QUIET_BATCH 2   /* quiet lanes looked at in a round */
-#define CLOCK_ROUNDS 16 /* rounds between looks at clock, timers, completions, quiet lanes */
 
 struct service g_service;
 static _Thread_local struct poller *tls_poller;
@@ -100,7 +102,7 @@ static bool inbox_run(struct poller *p)
     struct served *s;
     bool any = false;
 
-    while (inbox_take(p, &c, &s)) {
+    for (unsigned n = 0; n < INBOX_BATCH && inbox_take(p, &c, &s); n++) {
         any = true;
         if (c)
             served_run_again(c);
@@ -182,6 +184,7 @@ static unsigned poller_active(const struct poller *p)
 static void poller_sleep(struct poller *p, int64_t now, int64_t until_timer_ns)
 {
     int64_t look = policy_deadline(&p->policy, now, p->policy.active);
+    bool slept = false;
 
     if (look != INT64_MAX && (until_timer_ns < 0 || look - now < until_timer_ns))
         until_timer_ns = MAX(look - now, (int64_t)0);
@@ -191,11 +194,14 @@ static void poller_sleep(struct poller *p, int64_t now, int64_t until_timer_ns)
         !atomic_load(&p->stop)) {
         tally_add(&p->stats->sleeps, 1);
         io_sleep(p->io, &p->word->asleep, 1, until_timer_ns);
+        slept = true;
     }
     atomic_store_explicit(&p->word->asleep, 0, memory_order_release);
     (void)any_lane_has_work(p); /* who rang becomes busy */
     p->last_work_ns = clock_now_ns(CLOCK_MONOTONIC);
-    policy_slept(&p->policy, p->last_work_ns);
+    stats_time(p, &p->stats->asleep_ns, p->last_work_ns);
+    if (slept)
+        policy_slept(&p->policy, p->last_work_ns);
 }
 
 /* The clock, and what depends on it. */
@@ -206,15 +212,19 @@ static void poller_look(struct poller *p)
     more |= io_round(p->io) > 0;
     int64_t next = timer_run(p->timers);
     int64_t now = clock_now_ns(CLOCK_MONOTONIC), passed = now - p->policy.looked;
-    bool lost = passed > POLICY_GAP_NS && place_lost_cpu(p);
 
-    if (policy_look(&p->policy, now, poller_active(p), lost))
+    more |= p->last_work_ns == 0;
+    /* Rounds without work take no time: somebody else had the CPU, or the host the virtual one. */
+    bool lost = passed > POLICY_GAP_NS && (place_lost_cpu(p) || !more);
+    if (policy_look(&p->policy, now, poller_active(p), more, lost))
         place_mode(p);
-    if (more || p->last_work_ns == 0) {
+    stats_time(p, more ? &p->stats->working_ns : &p->stats->spinning_ns, now);
+    if (unlikely(g_service.cfg.stats))
+        stats_batch(p);
+    if (more) {
         p->last_work_ns = now;
         return;
     }
-    tally_add(&p->stats->spins_ns, (uint64_t)passed);
     if (now - p->last_work_ns >= policy_spin_ns(&p->policy, now))
         poller_sleep(p, now, next == INT64_MAX ? -1 : next);
     else
@@ -264,7 +274,8 @@ static int poller_init(struct poller *p, unsigned index, const struct service_co
     p->timers = timer_base_new(kick_fiber_sched, p);
     if (!p->stats || !p->sched || !p->timers)
         return -ENOMEM;
-    return io_create((enum io_engine)cfg->io_engine, &p->io);
+    int r = stats_init(p->stats, cfg->stats);
+    return r ? r : io_create((enum io_engine)cfg->io_engine, &p->io);
 }
 
 static void *poller_main(void *arg)
@@ -285,6 +296,9 @@ int service_init(const struct service_config *cfg)
     g_service.cfg = *cfg;
     (void)numa_init();
     place_init();
+    if (cfg->patch) /* a traced call has to come here */
+        patch_init(cfg->platform->post_addr(), cfg->trace ? NULL : cfg->platform->local_addr,
+                   cfg->patch_after);
     g_kernel_hooks.task_attach = served_attach;
     g_kernel_hooks.task_detach = served_detach;
     g_kernel_hooks.task_quiesce = served_quiesce;

@@ -15,6 +15,7 @@
 #include <service/service.h>
 #include <syscall/sys.h>
 
+#include "latency.h"
 #include "policy.h"
 
 enum served_state {
@@ -25,11 +26,14 @@ enum served_state {
     SERVED_GONE,    /* host thread released */
 };
 
-/* A call site that has trapped. */
+/* Runs of a call that need not wait, until the others have their turn. */
+#define RUNS_AT_ONCE 16u
+
+/* Call sites that have trapped and always will: the addresses behind them, and why. */
 #define PATCH_SEEN 64u
 struct patch_seen {
-    uint64_t end; /* address behind its syscall instruction */
-    uint32_t count;
+    uint64_t end;
+    uint8_t reason;
 };
 
 /* One task as its poller sees it; freed with the task. Only the owner's thread touches it, but for
@@ -62,6 +66,8 @@ struct served {
     struct sq *sq;         /* submission queue, if it asked for one */
     int64_t call_start_ns; /* --trace and --stats */
     struct patch_seen seen[PATCH_SEEN];
+    uint64_t slot_rip, site_rip; /* this event came from a slot: where, and what stands for it */
+    bool from_frame;             /* rip is what a signal frame says */
 };
 
 #define SERVED_ON_BUSY 0
@@ -102,13 +108,20 @@ enum call_way {
     CALL_WAYS,
 };
 
+#define BATCH_BUCKETS 16u
+
 struct poller_stats {
 #define STAT(section, name, text) struct tally name;
 #include "stats.def"
 #undef STAT
     struct tally calls[SYS_NR_MAX][CALL_WAYS];
     struct tally call_ns[SYS_NR_MAX];
+    struct tally
+        batches[BATCH_BUCKETS]; /* --stats: by log2 of the calls between two looks at the clock */
+    struct tally (*latency)[LATENCY_CLASSES]; /* --stats: of each call number; else NULL */
 };
+
+#define CLOCK_ROUNDS 16 /* rounds between looks at clock, timers, completions, quiet lanes */
 
 struct poller {
     unsigned index;
@@ -125,11 +138,19 @@ struct poller {
     struct list_head watches;
     unsigned listed; /* on busy and quiet */
     int64_t last_work_ns;
+    int64_t accounted_ns; /* up to here its time is in the statistics */
+    uint64_t taken;       /* --stats: calls since the clock was last looked at */
     uint64_t rounds;
     struct policy policy;
     uint32_t spins;          /* of guest threads, for the mode */
     uint32_t placing;        /* changes with the mode */
     uint64_t switched_out;   /* times this thread lost its CPU to others, as last asked */
+    struct follow {          /* handing over: where the callers are */
+        int home;            /* the CPU this poller keeps to; -1: any */
+        int from;            /* that of the last caller */
+        unsigned run, mixed; /* callers on end from there; changes, lately */
+        int64_t moved_ns;
+    } follow;
     struct list_head kicked; /* woken and not yet seen awake: served.kick_link */
     struct timer rekick;
 
@@ -187,6 +208,8 @@ void served_unwatch(struct served *s);
 
 /* patch.c: before an event is acted on, in SERVED_CALL; may park. true: the thread just goes on. */
 bool patch_event(struct served *s, struct pf_event *e);
+/* The thread goes back to the guest, perhaps to where a jump stands now. */
+void patch_resume(struct served *s);
 
 /* sq.c */
 bool sq_ready(const struct sq *q);
@@ -199,8 +222,19 @@ sysret_t ring_ctl(struct call *c);
 
 /* trace.c */
 void trace_call(struct call *c, sysret_t result);
+void trace_event(struct task *t, const char *what, uint64_t a, int64_t b);
+
+/* stats.c; all by the poller itself */
+int stats_init(struct poller_stats *s, bool latency);
+void stats_latency(struct poller_stats *s, uint32_t nr, int64_t ns);
 /* Calls that the guest has answered itself, before its lane goes. */
 void stats_local_add(struct served *s);
-void trace_event(struct task *t, const char *what, uint64_t a, int64_t b);
+/* The time since the last one goes to @to. */
+void stats_time(struct poller *p, struct tally *to, int64_t now_ns);
+/* --stats: the calls taken since the last one are a batch. */
+void stats_batch(struct poller *p);
+
+/* control.c: signals, the end and questions come through @fd. Takes over a reference to @first. */
+void control_start(int fd, int answers, struct process *first);
 
 #endif

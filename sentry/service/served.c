@@ -190,10 +190,11 @@ static void reply_event(struct served *s, struct pf_reply *r)
 {
     struct call *c = &s->task->call;
 
-    if (c->set_fs) {
-        r->set_fs = true;
-        r->fs_base = s->task->fs_base;
-        c->set_fs = false;
+    if (c->set_fs || c->set_gs) {
+        r->set_fs = c->set_fs;
+        r->set_gs = c->set_gs;
+        r->base = c->set_fs ? s->task->fs_base : s->task->gs_base;
+        c->set_fs = c->set_gs = false;
     }
     if (c->self.op) {
         r->self_op = c->self.op;
@@ -201,6 +202,8 @@ static void reply_event(struct served *s, struct pf_reply *r)
         r->self_len = c->self.len;
         c->self = (struct mm_self){0};
     }
+    if (unlikely(s->slot_rip || s->from_frame))
+        patch_resume(s);
     s->event_open = false;
     g_service.cfg.platform->thread_reply(s->task->thread, r);
     if (unlikely(ring_load_relaxed(&s->lane->guest.event_parked)))
@@ -289,8 +292,7 @@ static void call_finish(struct served *s, sysret_t result)
     if (unlikely(g_service.cfg.trace))
         trace_call(c, result);
     if (unlikely(g_service.cfg.stats) && c->nr < SYS_NR_MAX) {
-        tally_add(&s->poller->stats->call_ns[c->nr],
-                  (uint64_t)(clock_now_ns(CLOCK_MONOTONIC) - s->call_start_ns));
+        stats_latency(s->poller->stats, c->nr, clock_now_ns(CLOCK_MONOTONIC) - s->call_start_ns);
     }
     if (s->by_trap)
         event_finish(s, true, c->nr, result);
@@ -308,7 +310,7 @@ static void call_execute(struct served *s)
     uint32_t epoch = s->epoch;
     sysret_t r;
 
-    for (;;) {
+    for (unsigned runs = 1;; runs++) {
         fiber_set_local(c);
         if (c->started && signal_pending(t))
             c->interrupted = true;
@@ -326,6 +328,10 @@ static void call_execute(struct served *s)
             c->interrupted = true;
         else if (call_park_commit(c))
             return;
+        if (unlikely(runs == RUNS_AT_ONCE)) { /* it says that it can go on, and cannot */
+            call_ready_hook(c);
+            return;
+        }
         served_wait_ends(s);
         set_state(s, SERVED_CALL);
         call_disarm(c);
@@ -334,6 +340,7 @@ static void call_execute(struct served *s)
     if (r == SYS_NORETURN) { /* the registers are set */
         call_end(c);
         atomic_store_explicit(&t->in_call, false, memory_order_relaxed);
+        s->from_frame = g_service.cfg.patch;
         event_finish(s, false, c->nr, 0);
         return;
     }
@@ -365,8 +372,10 @@ static void call_start(struct served *s, const uint64_t *args, uint32_t nr, uint
         sq_settle(s->sq);
     if (nr < SYS_NR_MAX)
         tally_add(&s->poller->stats->calls[nr][s->by_trap ? CALL_WAY_TRAP : CALL_WAY_RING], 1);
-    if (unlikely(g_service.cfg.trace || g_service.cfg.stats))
+    if (unlikely(g_service.cfg.trace || g_service.cfg.stats)) {
         s->call_start_ns = clock_now_ns(CLOCK_MONOTONIC);
+        s->poller->taken++;
+    }
     call_execute(s);
 }
 
@@ -422,7 +431,7 @@ static void event_run(struct served *s, struct pf_event *e)
         s->interrupt_sent = false;
         timer_cancel(&s->deadline);
     }
-    if (g_service.cfg.patch_after || e->in_posted_call) {
+    if (g_service.cfg.patch || e->in_posted_call) {
         set_state(s, SERVED_CALL);
         if (patch_event(s, e)) {
             reply_event(s, &(struct pf_reply){.kind = PF_REPLY_RESUME});
@@ -476,7 +485,7 @@ static void slot_take(struct served *s)
     uint32_t nr = slot_take_call(&s->lane->call, args);
     const struct sys_row *row = sys_row(nr);
 
-    if (unlikely(row->sq == SQ_NO && row->run)) {
+    if (unlikely(row->sq == SQ_NO && (row->run || nr == RING_CTL_NR))) {
         if (slot_reply(&s->lane->call, &s->lane->guest.call_parked, CALL_SLOW, 0)) {
             slot_wake(&s->lane->call);
             served_woken(s);

@@ -121,8 +121,7 @@ static void account(struct sq *q, struct sq_call *sc, int64_t result)
     if (g_service.cfg.trace)
         trace_call(&sc->call, result);
     if (g_service.cfg.stats && sc->call.nr < SYS_NR_MAX && sc->start_ns)
-        tally_add(&stats->call_ns[sc->call.nr],
-                  (uint64_t)(clock_now_ns(CLOCK_MONOTONIC) - sc->start_ns));
+        stats_latency(stats, sc->call.nr, clock_now_ns(CLOCK_MONOTONIC) - sc->start_ns);
 }
 
 /* A call has ended, and with it those linked behind it if it failed. Returns the one to start now.
@@ -154,7 +153,7 @@ static struct sq_call *sq_execute(struct sq *q, struct sq_call *sc, const struct
     struct call *c = &sc->call;
     sysret_t r;
 
-    for (;;) {
+    for (unsigned runs = 1;; runs++) {
         fiber_set_local(c);
         q->running++;
         r = row->run(c);
@@ -166,6 +165,10 @@ static struct sq_call *sq_execute(struct sq *q, struct sq_call *sc, const struct
         list_add_tail(&sc->parked, &q->parked);
         if (!q->dead && call_park_commit(c))
             return NULL;
+        if (unlikely(runs == RUNS_AT_ONCE && !q->dead)) {
+            call_ready_hook(c);
+            return NULL;
+        }
         list_del(&sc->parked);
         if (q->dead) /* cancelled before it could wait */
             c->interrupted = true;
@@ -214,8 +217,10 @@ static void sq_accept(struct sq *q, struct sq_call *sc)
     sc->link = sc->flags & SQE_LINK;
     q->last = sc;
     q->chain = sc->link ? CHAIN_OPEN : CHAIN_NONE;
-    if (unlikely(g_service.cfg.stats))
+    if (unlikely(g_service.cfg.stats)) {
         sc->start_ns = clock_now_ns(CLOCK_MONOTONIC);
+        q->served->poller->taken++;
+    }
     if (unlikely(chain == CHAIN_OPEN))
         before->next = sc;
     else

@@ -228,6 +228,27 @@ ssize_t vfs_write_nowait(struct task *t, struct file *f, struct uio *u, int64_t 
     return n;
 }
 
+/* Nothing fitted: armed, it is tried once more, since POLLOUT is about some write and not about this
+ * one (an eventfd near its maximum). */
+static sysret_t write_wait(struct call *c, struct file *f, struct uio *u, int64_t pos)
+{
+    struct wait_queue *q = f->ops->wait_queue ? f->ops->wait_queue(f) : NULL;
+    if (!q)
+        return call_run_again(c);
+    int r = call_arm_ref(c, q, POLLOUT, file_get(f), file_put_ref);
+    if (r < 0)
+        return r;
+    sysret_t n = vfs_write_nowait(c->task, f, u, pos);
+    if (n == -EAGAIN)
+        return call_wait_armed(c);
+    if (n <= 0 || f->ops->seek || !u->left) {
+        c->progress += (uint64_t)MAX(n, (sysret_t)0);
+        return n;
+    }
+    c->progress += (uint64_t)n;
+    return call_run_again(c);
+}
+
 /* A blocking write into a stream moves everything before it returns; what earlier runs have moved
  * stands in c->progress. Interrupted after the first byte, it is a short write. */
 sysret_t vfs_write(struct call *c, struct file *f, struct uio *u, int64_t pos)
@@ -241,7 +262,7 @@ sysret_t vfs_write(struct call *c, struct file *f, struct uio *u, int64_t pos)
         return c->progress ? (sysret_t)c->progress + MAX(n, (sysret_t)0) : n;
     if (n > 0)
         c->progress += (uint64_t)n;
-    n = io_wait(c, f, POLLOUT);
+    n = n > 0 || f->ops->timeout_ns ? io_wait(c, f, POLLOUT) : write_wait(c, f, u, pos);
     return n == SYS_PARK || !c->progress ? n : (sysret_t)c->progress;
 }
 

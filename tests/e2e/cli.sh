@@ -23,7 +23,7 @@ err_is_one_line() {
 
 # The program itself.
 run 0 --help; out_has '^usage: ringbox VERB'
-for verb in run syscalls doctor; do
+for verb in run ps kill stats syscalls doctor; do
     out_has "^  $verb "
 done
 run 0 --version; out_has '^ringbox [0-9]+\.[0-9]+'
@@ -65,7 +65,7 @@ run 125 doctor --nonsense; err_is_one_line
 
 # run
 run 0 run --help
-for option in rootfs memory pids timeout trace stats sentry-cores user; do out_has "^  --$option"; done
+for option in name rootfs memory pids timeout trace stats sentry-cores user; do out_has "^  --$option"; done
 [ "$(awk 'length > 100' "$tmp/out" | wc -l)" = 0 ] || bad "run --help has lines over 100 columns"
 run 125 run; err_is_one_line
 run 125 run --nonsense -- true; err_is_one_line

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Every case runs natively and inside and must give the same output and status.
 file(GLOB E2E_CASES CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/cases/*.sh)
-# What sanitized builds have time for, and what every run checks with --patch; --full checks all.
+# What sanitized builds have time for, and what every run checks with --no-patch; --full checks all.
 set(E2E_SANITIZED bash_pipeline busybox signals_exit python_basic)
-set(E2E_PATCHED bash_pipeline python_basic python_mp gcc_build git_flow perl_basic sqlite_cli)
+set(E2E_UNPATCHED bash_pipeline python_basic python_mp gcc_build git_flow perl_basic sqlite_cli)
 foreach(case ${E2E_CASES})
     get_filename_component(name ${case} NAME_WE)
     add_test(NAME e2e/${name} COMMAND ${CMAKE_CURRENT_LIST_DIR}/compare $<TARGET_FILE:ringbox> ${case})
@@ -16,14 +16,14 @@ foreach(case ${E2E_CASES})
     if(RINGBOX_SANITIZE AND name IN_LIST E2E_SANITIZED)
         set_property(TEST e2e/${name} PROPERTY LABELS e2e sanitized)
     endif()
-    add_test(NAME e2e-patch/${name}
-        COMMAND ${CMAKE_CURRENT_LIST_DIR}/compare $<TARGET_FILE:ringbox> ${case} --patch=1)
-    if(name IN_LIST E2E_PATCHED)
+    add_test(NAME e2e-nopatch/${name}
+        COMMAND ${CMAKE_CURRENT_LIST_DIR}/compare $<TARGET_FILE:ringbox> ${case} --no-patch)
+    if(name IN_LIST E2E_UNPATCHED)
         set(label e2e)
     else()
         set(label full)
     endif()
-    set_tests_properties(e2e-patch/${name} PROPERTIES LABELS ${label} SKIP_RETURN_CODE 77 TIMEOUT 600)
+    set_tests_properties(e2e-nopatch/${name} PROPERTIES LABELS ${label} SKIP_RETURN_CODE 77 TIMEOUT 600)
 endforeach()
 
 # Attacks from inside, one sandbox a case; the names stand in the program.
@@ -40,6 +40,13 @@ foreach(line ${HOSTILE_LINES})
         $<TARGET_FILE:ringbox> $<TARGET_FILE:guest_hostile> ${case})
     set_tests_properties(hostile/${case} PROPERTIES LABELS "${HOSTILE_LABELS}"
         SKIP_RETURN_CODE 77 TIMEOUT 300)
+    # What lies to lanes and changed call sites, with sites changed at once.
+    if(case MATCHES "^(patch|lane|stub)-|^slot$")
+        add_test(NAME hostile-patch/${case} COMMAND ${CMAKE_CURRENT_LIST_DIR}/hostile.sh
+            $<TARGET_FILE:ringbox> $<TARGET_FILE:guest_hostile> ${case})
+        set_tests_properties(hostile-patch/${case} PROPERTIES LABELS "${HOSTILE_LABELS}"
+            SKIP_RETURN_CODE 77 TIMEOUT 300 ENVIRONMENT HOSTILE_OPTIONS=--patch=1)
+    endif()
 endforeach()
 foreach(what stub gofer sentry cli)
     add_test(NAME hostile/kill-${what} COMMAND ${CMAKE_CURRENT_LIST_DIR}/hostile_kill.sh
@@ -56,3 +63,11 @@ add_test(NAME e2e/bad_input COMMAND ${CMAKE_CURRENT_LIST_DIR}/bad_input.sh $<TAR
 set_tests_properties(e2e/bad_input PROPERTIES LABELS e2e SKIP_RETURN_CODE 77 TIMEOUT 600)
 add_test(NAME e2e/cli COMMAND ${CMAKE_CURRENT_LIST_DIR}/cli.sh $<TARGET_FILE:ringbox> ${CMAKE_SOURCE_DIR})
 set_tests_properties(e2e/cli PROPERTIES LABELS e2e TIMEOUT 300)
+add_test(NAME e2e/control COMMAND ${CMAKE_CURRENT_LIST_DIR}/control.sh $<TARGET_FILE:ringbox>)
+set_tests_properties(e2e/control PROPERTIES LABELS e2e TIMEOUT 300)
+
+# Traps of real programs over their whole life. Label of what is to hold and does not yet.
+add_test(NAME e2e/traps COMMAND ${CMAKE_CURRENT_LIST_DIR}/traps.py $<TARGET_FILE:ringbox>)
+set_tests_properties(e2e/traps PROPERTIES LABELS wanted TIMEOUT 1200)
+add_test(NAME e2e/waiting COMMAND ${CMAKE_CURRENT_LIST_DIR}/waiting.sh $<TARGET_FILE:ringbox> $<TARGET_FILE:bench_wait>)
+set_tests_properties(e2e/waiting PROPERTIES LABELS e2e TIMEOUT 200)

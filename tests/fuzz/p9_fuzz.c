@@ -34,6 +34,20 @@ static void try_entries(const uint8_t *buf, size_t len, bool with_attr)
     }
 }
 
+static void try_blocks(const uint8_t *buf, size_t len)
+{
+    struct p9_scan_block b;
+    for (size_t at = 0; at < len;) {
+        int n = p9_decode_scan_block(buf + at, len - at, &b);
+        if (n <= 0)
+            return;
+        if (p9_encode_scan_block(g_out, sizeof g_out, &b) != n ||
+            memcmp(g_out, buf + at, (size_t)n) != 0 || b.len > len - at - (size_t)n)
+            abort();
+        at += (size_t)n + b.len;
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -44,6 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)p9_frame(msg, size, P9_MSIZE_DEFAULT);
     try_entries(msg, size, false);
     try_entries(msg, size, true);
+    try_blocks(msg, size);
     for (unsigned i = 0; i < 4; i++)
         msg[i] = (uint8_t)(size >> (8 * i)); /* else nothing gets past the frame */
     switch (p9_type_of(msg)) {

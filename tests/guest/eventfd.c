@@ -74,6 +74,45 @@ static void blocking_write(void)
     CHECK(read(fd, &v, 8) == 8 && v == 3);
 }
 
+static void *read_nearly_full(void *arg)
+{
+    uint64_t v;
+
+    guest_sleep_ms(40);
+    CHECK(read(*(int *)arg, &v, 8) == 8 && v == UINT64_MAX - 3);
+    return NULL;
+}
+
+/* POLLOUT says that 1 fits; a write of more waits all the same, and nobody else does. */
+static void write_too_much(void)
+{
+    uint64_t v = UINT64_MAX - 3;
+    int fd = eventfd(0, 0);
+    struct pollfd p = {fd, POLLOUT, 0};
+    struct sigaction sa = {.sa_handler = SIG_DFL};
+    pthread_t t;
+
+    CHECK(write(fd, &v, 8) == 8);
+    CHECK(poll(&p, 1, 0) == 1 && p.revents == POLLOUT);
+    CHECK(pthread_create(&t, NULL, read_nearly_full, &fd) == 0);
+    v = 5;
+    CHECK(write(fd, &v, 8) == 8);
+    pthread_join(t, NULL);
+    CHECK(read(fd, &v, 8) == 8 && v == 5);
+    v = UINT64_MAX - 3;
+    CHECK(write(fd, &v, 8) == 8);
+    sigaction(SIGALRM, &sa, NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        v = 5;
+        (void)!write(fd, &v, 8);
+        _exit(1);
+    }
+    guest_sleep_ms(30);
+    kill(pid, SIGKILL);
+    CHECK_EQ(guest_wait(pid), SIGKILL);
+}
+
 static void timer_once(void)
 {
     struct itimerspec ts = {.it_value = {0, 20000000}}, now;
@@ -135,6 +174,7 @@ static const struct guest_case cases[] = {
     {"semaphore", semaphore},
     {"blocking", blocking},
     {"blocking_write", blocking_write},
+    {"write_too_much", write_too_much},
     {"timer_once", timer_once},
     {"timer_interval", timer_interval},
     {"timer_absolute", timer_absolute},

@@ -5,6 +5,9 @@
  * fence, re-check, futex), the poller's sleep (asleep word, full fence, look at every lane, futex),
  * quiet lanes that are looked at only before and after sleep, kicks, and stores that a CPU holds back
  * until its next fence (one store buffer entry each, flushed at any moment): so a missing fence is found.
+ * How long a guest looks before it parks is any time, none included, as the Sentry may cut it short.
+ * The host may lose LOSSES wakes of guests: the poller repeats a wake until it has seen its guest awake,
+ * and its sleep has an end as long as one is on its list.
  *
  * Checked: no deadlock (every guest gets ROUNDS replies and ends), a reply belongs to the call that was
  * posted last, the slot has one owner at a time.
@@ -12,7 +15,8 @@
  * -DMUTANT=n seeds an error that must be found: 1 poller does not look again before it sleeps, 2 no
  * fence in the poller, 3 no fence in the guest before it reads the poller's word, 4 the guest does not
  * re-check before it parks, 5 no fence between reply and reading the parked flag, 6 a wake is sent once
- * although the poller was not asleep yet and the guest does not look again.
+ * although the poller was not asleep yet and the guest does not look again, 7 lost wakes are not repeated,
+ * 8 they are repeated once, 9 the poller sleeps without an end while a guest has not been seen awake.
  */
 #ifndef GUESTS
 #define GUESTS 2
@@ -22,6 +26,9 @@
 #endif
 #ifndef MUTANT
 #define MUTANT 0
+#endif
+#ifndef LOSSES
+#define LOSSES 2
 #endif
 
 #define FREE 0
@@ -33,6 +40,8 @@ bool parked[GUESTS];
 bool asleep;            /* the poller's word */
 bool poller_futex;      /* the poller sits in FUTEX_WAIT on it */
 bool guest_futex[GUESTS];
+bool kicked[GUESTS];     /* the poller's list: woken, not seen awake since */
+byte lost;
 byte finished;
 
 /* Store buffers: a pending store of each side that matters. */
@@ -127,6 +136,26 @@ proctype guest(byte me) {
     finished++;
 }
 
+/* FUTEX_WAKE of a guest, which the host may lose. */
+inline wake(i) {
+    if
+    :: atomic { guest_futex[i] = false }
+    :: atomic { lost < LOSSES && guest_futex[i] -> lost++ }
+    fi
+}
+
+inline rekick(i) {
+    if
+    :: kicked[i] && parked[i] && slot[i] == FREE -> /* answered and still parked */
+        wake(i);
+#if MUTANT == 8
+        kicked[i] = false
+#endif
+    :: kicked[i] && !(parked[i] && slot[i] == FREE) -> kicked[i] = false
+    :: else
+    fi
+}
+
 inline serve(i) {
     atomic { /* the copy is taken; the reply overwrites it */
         assert(slot_seq[i] < 100);
@@ -137,10 +166,25 @@ inline serve(i) {
     atomic { if :: buf_reply[i] -> slot[i] = FREE; buf_reply[i] = false :: else fi } /* full fence */
 #endif
     if
-    :: parked[i] -> atomic { guest_futex[i] = false } /* FUTEX_WAKE */
+    :: parked[i] ->
+#if MUTANT != 7
+        kicked[i] = true;
+#endif
+        wake(i)
     :: else
     fi
 }
+
+#if GUESTS > 1
+#define ANY_KICKED (kicked[0] || kicked[1])
+#else
+#define ANY_KICKED kicked[0]
+#endif
+#if MUTANT == 9
+#define TIMER false
+#else
+#define TIMER ANY_KICKED
+#endif
 
 proctype poller() {
     byte i;
@@ -156,6 +200,7 @@ proctype poller() {
             :: slot[i] == POSTED && !buf_reply[i] -> serve(i)
             :: else
             fi;
+            rekick(i);
             i++
         :: else -> break
         od;
@@ -183,7 +228,7 @@ proctype poller() {
                     if :: buf_asleep -> asleep = true; buf_asleep = false :: else fi;
                     if :: asleep -> poller_futex = true :: else fi
                 }
-                (!poller_futex || finished == GUESTS);
+                (!poller_futex || TIMER || finished == GUESTS);
                 poller_futex = false
             fi;
             atomic { asleep = false; buf_asleep = false }

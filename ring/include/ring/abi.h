@@ -80,8 +80,9 @@
 /* or-ed to the above: first execute syscall arg[1] with arguments arg[2..4] (munmap, mprotect,
  * madvise: what the filter allows) */
 #define EVENT_SELF 0x100
-#define EVENT_SET_FS 0x200 /* first arch_prctl(ARCH_SET_FS, arg[5]) */
-#define EVENT_SET_GS 0x400 /* first point GS base at the lane */
+#define EVENT_SET_FS 0x200  /* first arch_prctl(ARCH_SET_FS, arg[5]) */
+#define EVENT_SET_GS 0x400  /* first point GS base at the lane */
+#define EVENT_OWN_GS 0x1000 /* first arch_prctl(ARCH_SET_GS, arg[5]) */
 
 /* Words of the identity. */
 #define IDENT_PID 0
@@ -122,8 +123,8 @@ struct lane_guest {
     _Atomic(uint32_t) call_parked;  /* about to sleep on call.state */
     _Atomic(uint32_t) event_parked; /* about to sleep on event.state */
     _Atomic(uint32_t) doorbell;     /* set when the poller sleeps */
-    uint32_t reserved0;
-    uint64_t fs_base; /* read by the handler where rdfsbase exists */
+    _Atomic(uint32_t) cpu;          /* where it last rang or parked, low 12 bits: a hint */
+    uint64_t fs_base;               /* read by the handler where rdfsbase exists */
     uint64_t reserved[5];
 };
 

@@ -62,6 +62,10 @@ void case_stub_futex(void);
 void case_mask_spin(void);
 void case_queue(void);
 void case_slot(void);
+/* patched.c */
+void case_patch_slots(void);
+void case_patch_gs(void);
+void case_patch_flight(void);
 /* bombs.c */
 void case_fork_bomb(void);
 void case_thread_bomb(void);

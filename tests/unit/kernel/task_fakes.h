@@ -3,6 +3,8 @@
 #ifndef TASK_FAKES_H
 #define TASK_FAKES_H
 
+#include <ring/abi.h>
+
 struct mm {
     int refs;
     bool killed;
@@ -158,6 +160,7 @@ int mm_futex_key(struct mm *mm, uaddr_t a, bool shared, struct futex_key *ret)
 
 struct pf_thread {
     struct pf_regs regs;
+    struct lane lane;
 };
 
 static int fake_thread_create(struct pf_as *as, const struct pf_regs *regs, const void *fpu,
@@ -182,8 +185,7 @@ static void fake_thread_destroy(struct pf_thread *t)
 
 static struct lane *fake_thread_lane(struct pf_thread *t)
 {
-    (void)t;
-    return NULL;
+    return &t->lane;
 }
 
 static void fake_thread_get_regs(struct pf_thread *t, struct pf_regs *ret)

@@ -411,6 +411,85 @@ static void test_cred(void **state)
     assert_null(cred_new(1, 1, groups, NGROUPS_LIMIT + 1));
 }
 
+/* --- what lanes say --- */
+
+static uint32_t said(const struct task *t, unsigned word)
+{
+    assert_int_equal(t->lane->ident.valid, 1);
+    return t->lane->ident.id[word];
+}
+
+static void test_ident(void **state)
+{
+    (void)state;
+    int64_t a = clone_with(shell, 0);
+    struct task *t = task_find((int32_t)a);
+    int64_t b = clone_with(t, CLONE_VM | CLONE_SIGHAND | CLONE_THREAD);
+    struct task *thread = task_find((int32_t)b);
+    int64_t c = clone_with(t, CLONE_PARENT);
+    struct task *sibling = task_find((int32_t)c);
+    int64_t d = clone_with(thread, CLONE_VM | CLONE_VFORK);
+    struct task *child = task_find((int32_t)d);
+
+    assert_int_equal(said(t, IDENT_PID), a);
+    assert_int_equal(said(t, IDENT_TID), a);
+    assert_int_equal(said(t, IDENT_PPID), first->pid);
+    assert_int_equal(said(t, IDENT_UID), 1000);
+    assert_int_equal(said(thread, IDENT_PID), a);
+    assert_int_equal(said(thread, IDENT_TID), b);
+    assert_int_equal(said(sibling, IDENT_PPID), first->pid);
+    assert_int_equal(said(child, IDENT_PID), d);
+    assert_int_equal(said(child, IDENT_PPID), a);
+    assert_int_equal(said(child, IDENT_PGID), first->pid);
+
+    /* of one thread only */
+    struct cred *n = cred_dup(thread->cred);
+    n->uid = 1;
+    n->euid = 2;
+    n->gid = 3;
+    n->egid = 4;
+    task_cred_set(thread, n);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(said(thread, IDENT_UID + i), 1 + i);
+    assert_int_equal(said(t, IDENT_EUID), 1000);
+
+    /* of all threads */
+    assert_int_equal(process_setpgid(first, (int32_t)a, 0), 0);
+    assert_int_equal(said(t, IDENT_PGID), a);
+    assert_int_equal(said(thread, IDENT_PGID), a);
+    assert_int_equal(said(thread, IDENT_SID), first->pid);
+    assert_int_equal(process_setsid(sibling->process), c);
+    assert_int_equal(said(sibling, IDENT_SID), c);
+    assert_int_equal(said(sibling, IDENT_PGID), c);
+
+    /* counters: the guest's word, within bounds; gone with the host thread */
+    uint64_t sum[LANE_LOCAL_COUNT] = {0};
+    thread->lane->local[0] = 7;
+    thread->lane->local[1] = UINT64_MAX;
+    task_local_counts(thread, sum);
+    task_local_counts(thread, sum);
+    assert_int_equal(sum[0], 14);
+    assert_true(sum[1] > 0 && sum[1] < 1ULL << 50);
+    assert_int_equal(sum[2], 0);
+
+    /* the parent goes */
+    task_exit(thread, 0);
+    task_local_counts(thread, sum);
+    assert_int_equal(sum[0], 14);
+    assert_int_equal(said(child, IDENT_PPID), a);
+    task_exit(t, 0);
+    assert_int_equal(said(child, IDENT_PPID), process_init()->pid);
+    task_exit(child, 0);
+    task_exit(sibling, 0);
+    struct wait_result w;
+    while (process_wait(first, WAIT_FOR_ANY, 0, WEXITED, &w) > 0)
+        ;
+    task_put(t);
+    task_put(thread);
+    task_put(sibling);
+    task_put(child);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -431,6 +510,7 @@ int main(void)
         TEST(test_groups),
         TEST(test_orphaned_stopped_group),
         TEST(test_cred),
+        TEST(test_ident),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

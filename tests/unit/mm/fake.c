@@ -301,6 +301,14 @@ static void file_describe(struct mappable *m, char *buf, size_t len, uint64_t *r
     *ret_ino = 42;
 }
 
+static int file_identity(struct mappable *m, struct mappable_id *ret)
+{
+    struct fake_file *f = file_of(m);
+    *ret = (struct mappable_id){
+        .dev = 7, .ino = f->ino, .size = f->size, .mtime_ns = f->version, .ctime_ns = f->version};
+    return 0;
+}
+
 static const struct mappable_ops file_ops = {
     .get = file_get,
     .put = file_put,
@@ -308,15 +316,18 @@ static const struct mappable_ops file_ops = {
     .page = file_page,
     .size = file_size,
     .describe = file_describe,
+    .identity = file_identity,
 };
 
 struct fake_file *fake_file_new(uint64_t pages, bool by_page)
 {
+    static uint64_t inos;
     struct fake_file *f = calloc(1, sizeof *f);
     uint8_t page[PAGE_SIZE];
     mappable_init(&f->m, &file_ops);
     f->refs = 1;
     f->by_page = by_page;
+    f->ino = ++inos;
     f->size = f->capacity = pages * PAGE_SIZE;
     f->fd = memfd_create("fake", 0);
     if (by_page && memfile_alloc(fake_mf, f->capacity, MEMFILE_ANY, &f->off) < 0)
@@ -329,6 +340,15 @@ struct fake_file *fake_file_new(uint64_t pages, bool by_page)
             abort();
     }
     return f;
+}
+
+void fake_file_write(struct fake_file *f, uint64_t off, const void *bytes, uint64_t len)
+{
+    f->version++;
+    if (f->by_page)
+        memcpy((uint8_t *)memfile_ptr(fake_mf, f->off) + off, bytes, len);
+    else if (pwrite(f->fd, bytes, len, (off_t)off) != (ssize_t)len)
+        abort();
 }
 
 void fake_file_truncate(struct fake_file *f, uint64_t size)

@@ -38,7 +38,10 @@ struct fake_file {
     int fd, refs;
     bool by_page, read_only;
     uint64_t size, off, capacity;
+    uint64_t ino;
+    int64_t version; /* of its content */
 };
+void fake_file_write(struct fake_file *f, uint64_t off, const void *bytes, uint64_t len);
 struct fake_file *fake_file_new(uint64_t pages, bool by_page);
 void fake_file_truncate(struct fake_file *f, uint64_t size);
 void fake_file_put(struct fake_file *f);

@@ -279,13 +279,28 @@ static void entries(void **state)
     }
 }
 
+static void scan_blocks(void **state)
+{
+    (void)state;
+    uint8_t buf[64] = {0};
+    struct p9_scan_block b = {.block = 3, .entry = 4, .len = 5}, got;
+    int n = p9_encode_scan_block(buf, sizeof buf, &b);
+    assert_int_equal(n, P9_SCAN_BLOCK_BYTES);
+    assert_int_equal(p9_decode_scan_block(buf, (size_t)n + 5, &got), n);
+    assert_memory_equal(&b, &got, sizeof b);
+    assert_int_equal(p9_decode_scan_block(buf, (size_t)n + 4, &got), -EPROTO); /* entries missing */
+    assert_int_equal(p9_decode_scan_block(buf, 7, &got), -EPROTO);
+    assert_int_equal(p9_decode_scan_block(buf, 0, &got), 0);
+    assert_int_equal(p9_encode_scan_block(buf, P9_SCAN_BLOCK_BYTES - 1, &b), -EMSGSIZE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trips), cmocka_unit_test(truncations),
         cmocka_unit_test(mutations),   cmocka_unit_test(known_bytes),
         cmocka_unit_test(limits),      cmocka_unit_test(data_without_copy),
-        cmocka_unit_test(entries),
+        cmocka_unit_test(entries),     cmocka_unit_test(scan_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,7 +15,7 @@ struct direction {
     int from, to;
     relay_fn *fn;
     size_t have;
-    int fds[64];
+    int fds[128];
     unsigned fd_count;
     uint8_t buf[P9_MSIZE_MAX];
 };
@@ -25,7 +25,7 @@ static struct direction g_up, g_down;
 static int send_message(struct direction *d, const uint8_t *msg, size_t len)
 {
     union {
-        char buf[CMSG_SPACE(sizeof(int) * 64)];
+        char buf[CMSG_SPACE(sizeof(int) * 128)];
         struct cmsghdr align;
     } control = {0};
     struct iovec iov = {.iov_base = (void *)(uintptr_t)msg, .iov_len = len};
@@ -58,7 +58,7 @@ static int pump(struct direction *d, uint64_t *seed, int drop_fds)
 {
     static uint8_t work[P9_MSIZE_MAX + 4096];
     union {
-        char buf[CMSG_SPACE(sizeof(int) * 64)];
+        char buf[CMSG_SPACE(sizeof(int) * 128)];
         struct cmsghdr align;
     } control;
     struct iovec iov = {.iov_base = d->buf + d->have, .iov_len = sizeof d->buf - d->have};
@@ -74,7 +74,7 @@ static int pump(struct direction *d, uint64_t *seed, int drop_fds)
         for (size_t i = 0; i < count; i++) {
             int fd;
             memcpy(&fd, CMSG_DATA(h) + i * sizeof fd, sizeof fd);
-            if (drop_fds || d->fd_count == 64)
+            if (drop_fds || d->fd_count == 128)
                 close(fd);
             else
                 d->fds[d->fd_count++] = fd;
@@ -105,7 +105,7 @@ static void relay_run(int client, int server, uint64_t seed, int drop_fds)
     g_up.to = g_down.from = server;
     for (;;) {
         struct pollfd p[2] = {{.fd = client, .events = POLLIN}, {.fd = server, .events = POLLIN}};
-        if (poll(p, 2, 20000) <= 0)
+        if (poll(p, 2, 120000) <= 0)
             return;
         if (p[0].revents && pump(&g_up, &seed, 0) < 0)
             return;

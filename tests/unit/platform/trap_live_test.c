@@ -257,7 +257,7 @@ static void thread_pointer(void **state)
     r.rip = entry(guest_tls);
     pf->thread_set_regs(t, &r);
     pf->thread_reply(
-        t, &(struct pf_reply){.kind = PF_REPLY_RESUME, .set_fs = true, .fs_base = DATA + 64});
+        t, &(struct pf_reply){.kind = PF_REPLY_RESUME, .set_fs = true, .base = DATA + 64});
     assert_int_equal(expect_call(t, 600).args[0], 0x2222);
     finish(t);
     world_free(&w);

@@ -3,8 +3,10 @@
  * nothing but the mapping, and two threads (the same code, so that ThreadSanitizer sees it).
  *
  * The guest posts calls in the slot and batches in the queue, waits by looking or by sleeping; the
- * Sentry answers, completes out of order, sleeps at random as its poller does. Every reply must
- * belong to its call; a wake that gets lost shows as a hang, which the alarm ends. */
+ * Sentry answers, completes out of order, sleeps at random as its poller does, and lets the guest look
+ * for its answers for a while, or not at all, which it changes while the guest looks. Some of its
+ * wakes it forgets; they are repeated until the guest has been seen awake. Every reply must belong to
+ * its call; a wake that gets lost shows as a hang, which the alarm ends. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,6 +34,8 @@
 #define ROUNDS 150000
 #define LIMIT_NS 2500000000LL /* of one variant, however busy the machine is */
 #define LOOKS 200             /* at a word before the CPU is given up */
+#define SPINS_MAX 300         /* looks that the guest is allowed before it parks */
+#define REKICK_NS 200000
 
 /* Numbers the "Sentry" understands. */
 #define NR_ECHO 1 /* result = 3 * arg[0] + 1 */
@@ -44,6 +48,7 @@ struct shared {
     _Alignas(64) struct ring_sqe sq[SQ_ENTRIES];
     _Alignas(64) struct ring_cqe cq[CQ_ENTRIES];
     _Alignas(64) char failed[128]; /* by the Sentry's side, which has no cmocka */
+    _Atomic(uint32_t) repeated;    /* wakes; read when it has ended */
 };
 
 static uint32_t random_next(uint32_t *x)
@@ -61,9 +66,9 @@ static void relax(unsigned *n)
         sched_yield();
 }
 
-static void futex_wait(_Atomic(uint32_t) *word, uint32_t expect)
+static void futex_wait(_Atomic(uint32_t) *word, uint32_t expect, const struct timespec *most)
 {
-    syscall(SYS_futex, word, FUTEX_WAIT, expect, NULL, NULL, 0);
+    syscall(SYS_futex, word, FUTEX_WAIT, expect, most, NULL, 0);
 }
 
 static int64_t now_ns(void)
@@ -84,6 +89,14 @@ struct sentry {
     unsigned n;
     bool event_open; /* a WAIT that is not answered yet */
     uint64_t wait_for;
+    struct kick {
+        struct lane_slot *slot;
+        _Atomic(uint32_t) *parked;
+        bool waiting; /* woken, or not, and not seen awake since */
+        int64_t since;
+    } kicks[2];
+    unsigned repeated;
+    bool last; /* nobody would repeat this wake */
 };
 
 static bool has_work(const struct sentry *s)
@@ -93,10 +106,30 @@ static bool has_work(const struct sentry *s)
            ring_consumer_ready(&s->c) || s->n;
 }
 
-static void answer(struct lane_slot *slot, const _Atomic(uint32_t) *parked, uint64_t value)
+static void answer(struct sentry *s, struct kick *k, uint64_t value)
 {
-    if (slot_reply(slot, parked, CALL_DONE, value))
-        slot_wake(slot);
+    if (!slot_reply(k->slot, k->parked, CALL_DONE, value))
+        return;
+    k->waiting = true;
+    k->since = now_ns();
+    if (s->last || random_next(&s->seed) % 64)
+        slot_wake(k->slot);
+}
+
+static void rekick(struct sentry *s)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        struct kick *k = &s->kicks[i];
+        if (!k->waiting)
+            continue;
+        if (!ring_load_relaxed(k->parked) || ring_load_acquire(&k->slot->state) != SLOT_FREE) {
+            k->waiting = false;
+        } else if (now_ns() - k->since > REKICK_NS) {
+            slot_wake(k->slot);
+            s->repeated++;
+            k->since = now_ns();
+        }
+    }
 }
 
 static void sentry_queue(struct sentry *s)
@@ -134,7 +167,8 @@ static bool sentry_round(struct sentry *s)
 
     if (ring_load_acquire(&l->call.state) == SLOT_POSTED) {
         uint32_t nr = slot_take_call(&l->call, args);
-        answer(&l->call, &l->guest.call_parked, 3 * args[0] + 1);
+        s->last = nr == NR_QUIT;
+        answer(s, &s->kicks[0], 3 * args[0] + 1);
         if (nr == NR_QUIT)
             return false;
     }
@@ -147,8 +181,12 @@ static bool sentry_round(struct sentry *s)
     sentry_queue(s);
     if (s->event_open && s->c.completed > s->wait_for) {
         s->event_open = false;
-        answer(&l->event, &l->guest.event_parked, 0);
+        answer(s, &s->kicks[1], 0);
     }
+    rekick(s);
+    if (random_next(&s->seed) % 8 == 0)
+        ring_store_relaxed(&l->sentry.spins,
+                           random_next(&s->seed) % 2 ? random_next(&s->seed) % SPINS_MAX : 0);
     return true;
 }
 
@@ -156,11 +194,13 @@ static bool sentry_round(struct sentry *s)
 static void sentry_sleep(struct sentry *s)
 {
     _Atomic(uint32_t) *asleep = &s->m->poller.asleep;
+    bool waiting = s->kicks[0].waiting || s->kicks[1].waiting;
+    struct timespec most = {0, REKICK_NS};
 
     ring_store_relaxed(asleep, 1);
     ring_full_fence(); /* pairs with the one in ring_bell() */
     if (!has_work(s))
-        futex_wait(asleep, 1);
+        futex_wait(asleep, 1, waiting ? &most : NULL);
     ring_store_release(asleep, 0);
 }
 
@@ -169,6 +209,8 @@ static void *sentry_main(void *arg)
     struct shared *m = arg;
     struct sentry s = {.m = m,
                        .seed = 88172645,
+                       .kicks = {{&m->lane.call, &m->lane.guest.call_parked, false, 0},
+                                 {&m->lane.event, &m->lane.guest.event_parked, false, 0}},
                        .c = {.sq = m->sq,
                              .cq = m->cq,
                              .sentry = &m->lane.sentry,
@@ -186,6 +228,7 @@ static void *sentry_main(void *arg)
         else
             relax(&looks);
     }
+    ring_store_relaxed(&m->repeated, s.repeated);
     return NULL;
 }
 
@@ -208,17 +251,17 @@ static void ring_bell(struct shared *m)
 /* Until the slot is free again: by looking, or asleep. */
 static void slot_wait(struct guest *g, struct lane_slot *s, _Atomic(uint32_t) *parked)
 {
-    unsigned looks = 0, most = random_next(&g->seed) % 300;
+    uint32_t looks = 0, most = ring_load_relaxed(&g->m->lane.sentry.spins);
 
     while (ring_load_acquire(&s->state) != SLOT_FREE) {
-        if (looks < most) {
+        if (looks < most && ring_load_relaxed(&g->m->lane.sentry.spins)) {
             relax(&looks);
             continue;
         }
         ring_store_relaxed(parked, 1);
         ring_full_fence(); /* pairs with the one in slot_release() */
         if (ring_load_acquire(&s->state) != SLOT_FREE)
-            futex_wait(&s->state, SLOT_POSTED);
+            futex_wait(&s->state, SLOT_POSTED, NULL);
         ring_store_relaxed(parked, 0);
     }
 }
@@ -333,6 +376,7 @@ static void two_processes(void **state)
     guest_main(m);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
+    assert_true(ring_load_relaxed(&m->repeated) > 0); /* what was forgotten was also missed */
     munmap(m, sizeof *m);
 }
 

@@ -20,6 +20,7 @@ struct sim {
     int64_t call_every; /* ns between an answer and the next call; 0: no calls */
     int64_t lose_after; /* spinning for so long costs the CPU for 4 ms; 0: never */
     int64_t spun;
+    bool woken; /* by a call */
 };
 
 static struct sim sim_new(unsigned cpus, unsigned pollers, unsigned active)
@@ -40,7 +41,8 @@ static void sim_sleep(struct sim *s, int64_t end)
     s->now = until < end ? (until > s->now ? until : s->now + 1) : end;
     s->slept_ns += s->now - start;
     policy_slept(&s->p, s->now);
-    if (s->call_every && s->now >= s->last_work + s->call_every)
+    s->woken = s->call_every && s->now >= s->last_work + s->call_every;
+    if (s->woken)
         s->last_work = s->now;
 }
 
@@ -53,8 +55,10 @@ static void sim_run(struct sim *s, int64_t ns)
         bool lost = s->lose_after && s->spun >= s->lose_after;
         s->now += lost ? 4 * MS : LOOK_NS;
         s->spun = lost ? 0 : s->spun + LOOK_NS;
-        policy_look(&s->p, s->now, s->active, lost);
-        if (s->call_every && s->now - s->last_work >= s->call_every)
+        bool work = s->woken || (s->call_every && s->now - s->last_work >= s->call_every);
+        s->woken = false;
+        policy_look(&s->p, s->now, s->active, work, lost);
+        if (work)
             s->last_work = s->now;
         else if (s->now - s->last_work >= policy_spin_ns(&s->p, s->now))
             sim_sleep(s, end);
@@ -85,11 +89,24 @@ static void one_caller_on_two_cpus_keeps_its_poller(void **state)
     sim_run(&s, 1000 * MS);
     assert_int_equal(s.p.mode, POLICY_SPIN);
     assert_int_equal(s.slept_ns, 0);
-    s.call_every = 500000; /* rare: it sleeps, and still nobody else wants the CPU */
+    s.call_every = 500000; /* rare: each would have to wake it on another CPU */
     sim_run(&s, 1000 * MS);
+    assert_int_equal(s.p.mode, POLICY_HANDOVER);
+    assert_int_equal(s.p.changes, 1);
+    assert_true(s.slept_ns > 900 * MS);
+    s.call_every = 8000;
+    sim_run(&s, 2 * MS);
+    assert_int_equal(s.p.mode, POLICY_SPIN); /* again at once */
+    s.call_every = 300000;
+    sim_run(&s, 20 * MS);
+    assert_int_equal(s.p.mode, POLICY_HANDOVER);
+    s.call_every = 1000;
+    sim_run(&s, 20 * MS);
     assert_int_equal(s.p.mode, POLICY_SPIN);
-    assert_int_equal(s.p.changes, 0);
-    assert_true(s.slept_ns > 800 * MS);
+    s.call_every = 0;
+    sim_run(&s, 20 * MS);
+    assert_int_equal(s.p.mode, POLICY_HANDOVER);
+    assert_int_equal(policy_deadline(&s.p, s.now, s.active), INT64_MAX); /* idle is not woken */
 }
 
 static void computing_threads_get_all_cpus(void **state)
@@ -105,7 +122,10 @@ static void computing_threads_get_all_cpus(void **state)
     assert_int_equal(s.p.mode, POLICY_HANDOVER);
     assert_int_equal(s.p.changes, 1);
     s.active = 1;
-    sim_run(&s, 20 * MS);
+    s.call_every = 30000;
+    sim_run(&s, POLICY_ALONE_NS / 2);
+    assert_int_equal(s.p.mode, POLICY_HANDOVER);
+    sim_run(&s, POLICY_ALONE_NS);
     assert_int_equal(s.p.mode, POLICY_SPIN);
 }
 
@@ -130,11 +150,12 @@ static void a_short_crowd_is_none(void **state)
     struct sim s = sim_new(2, 1, 1);
 
     (void)state;
+    s.call_every = 5000;
     for (int i = 0; i < 200; i++) {
         s.active = 2;
-        sim_run(&s, MS);
+        sim_run(&s, POLICY_CROWD_NS / 2);
         s.active = 1;
-        sim_run(&s, 2 * MS);
+        sim_run(&s, POLICY_CROWD_NS);
     }
     assert_int_equal(s.p.changes, 0);
 }

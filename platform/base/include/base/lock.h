@@ -24,6 +24,7 @@ enum lock_rank {
     RANK_FS_RENAME,  /* superblock: renames */
     RANK_INODE,      /* directory contents, size; parent before child, else by address */
     RANK_MM,         /* address space; two at fork: parent first */
+    RANK_TEXT,       /* text with changed call sites, of the whole sandbox */
     RANK_PAGES,      /* page cache, memory-file objects */
     RANK_9P,         /* 9P client writers */
     RANK_PLATFORM,   /* mapper of one address space */

@@ -84,8 +84,8 @@ enum pf_reply_kind {
 struct pf_reply {
     uint32_t kind;
     uint64_t val;
-    bool set_fs; /* load fs_base first */
-    uint64_t fs_base;
+    bool set_fs, set_gs; /* load base first: one of them at most */
+    uint64_t base;
     uint32_t self_op; /* 0 or what the thread does to itself first: PF_SELF_* */
     uint64_t self_addr, self_len;
 };

@@ -42,5 +42,7 @@ struct superblock *devfs_new(void);
 /* What opening /dev/tty gives: sets f->ops and f->private_data; -ENXIO without a terminal (also the
  * default). Set at boot by whoever has one. */
 extern int (*devfs_tty_open)(struct file *f);
+/* The lines of /proc/net/@name below the heading, allocated. Set at boot; NULL: none. */
+extern int (*procfs_net_show)(const char *name, char **ret_text, size_t *ret_len);
 
 #endif

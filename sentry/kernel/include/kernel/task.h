@@ -147,6 +147,7 @@ struct task {
     _Atomic(bool) in_call; /* the owner's; /proc reads it */
     stack_abi altstack;
     uint64_t fs_base;
+    uint64_t gs_base; /* what the guest has set; 0: never, it is the lane's */
     uint64_t clear_child_tid, set_child_tid;
     uint64_t robust_list;
     uint64_t rseq_addr;
@@ -202,7 +203,9 @@ void rusage_add(struct rusage *sum, const struct rusage *r);
 struct cred *task_cred_get(struct task *t);
 /* Replace the calling task's; takes over @c. */
 void task_cred_set(struct task *t, struct cred *c);
-/* Add to @sum how often the guest says to have answered each of LANE_LOCAL_NRS itself. */
+/* Add to @sum how often the guest says to have answered each of LANE_LOCAL_NRS itself; the task's
+ * while it runs. */
+void lane_local_counts(const struct lane *lane, uint64_t *sum);
 void task_local_counts(struct task *t, uint64_t *sum);
 /* Name of a thread; @comm is cut to 15 bytes. */
 void task_set_comm(struct task *t, const char *comm);

@@ -24,6 +24,10 @@ struct platform_ops;
 /* What a file must offer to be mapped; implemented above (vfs), embedded in its inode. Refcounted
  * by the implementor. */
 struct mappable;
+struct mappable_id {
+    uint64_t dev, ino, size;
+    int64_t mtime_ns, ctime_ns;
+};
 struct mappable_ops {
     void (*get)(struct mappable *m);
     void (*put)(struct mappable *m);
@@ -41,6 +45,9 @@ struct mappable_ops {
     /* For /proc/PID/maps: writes a NUL-terminated path, dev and ino. */
     void (*describe)(struct mappable *m, char *buf, size_t len, uint64_t *ret_dev,
                      uint64_t *ret_ino);
+    /* What the content is known by: equal only while it is the same (may park). -errno: it can change
+     * unseen. NULL: the same. */
+    int (*identity)(struct mappable *m, struct mappable_id *ret);
 };
 /* @maps and below are mm's: list of VMAs that map it, for truncation. */
 struct mappable {
@@ -221,35 +228,6 @@ int uio_pin(struct uio *u, bool write, size_t n, struct iovec *ret_iov, int max)
 void uio_unpin(struct uio *u);
 void uio_advance(struct uio *u, size_t n);
 void uio_rewind(struct uio *u); /* to the start */
-
-/* --- program text (text.c): what the Sentry itself writes into it --- */
-
-/* One change: @len bytes at @addr, which must still be @was. Up to 8 bytes, in one page. */
-struct mm_text_edit {
-    uint64_t addr;
-    uint8_t len;
-    uint8_t was[8], bytes[8];
-};
-/**
- * mm_text_edit - change code that threads may be running, in order of @e, all in one page. The page
- * becomes this address space's own; the guest's rights do not change.
- * Each change is seen whole or not at all. 0; -EACCES: no private mapping that can be executed and
- * not written; -EAGAIN: the bytes are others now, or not mapped; -ENOMEM; -ESRCH.
- */
-int mm_text_edit(struct mm *mm, const struct mm_text_edit *e, unsigned n);
-
-/* Could mm_text_edit() change this page? 0, -EACCES, -EAGAIN. */
-int mm_text_editable(struct mm *mm, uint64_t addr);
-
-/* Room for code beside the text: slots that the guest can execute and not write. Inherited by
- * fork. A guest that unmaps or replaces them has no patches to thank but its own. */
-#define MM_TEXT_SLOT 64u
-/* Fill a new slot within 32-bit reach of @near: fill(slot's address, bytes, arg). */
-int mm_text_slot(struct mm *mm, uint64_t near,
-                 void (*fill)(uint64_t addr, uint8_t bytes[MM_TEXT_SLOT], void *arg), void *arg,
-                 uint64_t *ret_addr);
-/* The slot that @addr lies in: false when it is in none. @ret: its bytes as they are now. */
-bool mm_text_slot_at(struct mm *mm, uint64_t addr, uint64_t *ret_addr, uint8_t ret[MM_TEXT_SLOT]);
 
 /* --- reports --- */
 

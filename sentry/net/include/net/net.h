@@ -3,7 +3,11 @@
 #ifndef NET_NET_H
 #define NET_NET_H
 
+#include <stddef.h>
+
 /* At boot: makes the families known (files/socket_ops.h). */
 void net_init(void);
+/* The lines of /proc/net/@name (tcp, tcp6, udp, udp6) without the heading, allocated. -ENOMEM. */
+int proc_net_show(const char *name, char **ret_text, size_t *ret_len);
 
 #endif

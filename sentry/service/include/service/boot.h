@@ -8,12 +8,22 @@
 
 struct memfile;
 
+/* What the CLI writes to the control pipe: a signal number to pass on, or one of these. The questions
+ * are answered, each when the last one has been, by a uint32_t length and as many bytes of text. */
+#define CONTROL_END 128  /* the command is killed, the sandbox ends; no answer */
+#define CONTROL_PING 129 /* an empty answer: all before it has been taken */
+#define CONTROL_STATS_TEXT 130
+#define CONTROL_STATS_JSON 131
+#define CONTROL_PS_TEXT 132
+#define CONTROL_PS_JSON 133
+
 /* Everything the Sentry was given; descriptors are taken over. */
 struct boot_config {
     int root_sock; /* 9P: the root file system */
     const char *root_source;
     int stdio[3]; /* -1: closed */
-    int control;  /* bytes from the CLI: signal numbers to pass on; -1: none */
+    int control;  /* bytes from the CLI; -1: none */
+    int answers;  /* to the CLI */
     char **argv;  /* NULL-terminated */
     char **envp;
     const char *cwd;

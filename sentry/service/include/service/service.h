@@ -3,6 +3,8 @@
 #ifndef SERVICE_SERVICE_H
 #define SERVICE_SERVICE_H
 
+#include <stdio.h>
+
 #include <base/platform.h>
 
 struct memfile;
@@ -20,7 +22,8 @@ struct service_config {
     bool trace;
     int trace_fd;
     bool stats;
-    uint32_t patch_after; /* traps of a site until it is patched; 0: never */
+    bool patch;           /* call sites are changed so that they post */
+    uint32_t patch_after; /* see patch_init() */
 };
 
 /* Creates pollers and their I/O engines (before confinement). */
@@ -34,7 +37,9 @@ void service_stop(int exit_status);
 int service_exit_status(void);
 
 const struct platform_ops *service_platform(void);
-/* Statistics as text or JSON lines to fd. */
+/* Statistics so far as text or JSON (one object, a line). Any thread; may be torn between counters. */
+void service_stats_write(FILE *to, bool json);
+/* The same to a descriptor, at the end. */
 void service_stats_print(int fd, bool json);
 
 #endif
