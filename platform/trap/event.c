@@ -360,6 +360,7 @@ static const struct {
 } self_calls[] = {
     [PF_SELF_UNMAP] = {SYS_munmap, 0},
     [PF_SELF_PROTECT_NONE] = {SYS_mprotect, 0 /* PROT_NONE */},
+    [PF_SELF_PROTECT_READ] = {SYS_mprotect, 1 /* PROT_READ */},
     [PF_SELF_POPULATE] = {SYS_madvise, 23 /* MADV_POPULATE_WRITE */},
 };
 
@@ -367,12 +368,12 @@ void trap_thread_reply(struct pf_thread *t, const struct pf_reply *r)
 {
     struct lane_slot *s = &t->lane->event;
     volatile uint64_t *arg = s->arg;
-    uint32_t nr = r->kind == PF_REPLY_RET    ? EVENT_RET
-                  : r->kind == PF_REPLY_EXIT ? EVENT_EXIT
-                                             : EVENT_RESUME;
+    uint32_t nr = r->kind == PF_REPLY_RET ? EVENT_RET : EVENT_RESUME;
 
     if (!t->open) /* told to exit while it runs: its process is being killed */
         return;
+    if (r->kind == PF_REPLY_EXIT)
+        nr = thread_park(t) ? EVENT_PARK : EVENT_EXIT;
     if (r->self_op) {
         BUG_ON(r->self_op >= ARRAY_SIZE(self_calls));
         nr |= EVENT_SELF;
@@ -381,9 +382,10 @@ void trap_thread_reply(struct pf_thread *t, const struct pf_reply *r)
         arg[3] = r->self_len;
         arg[4] = self_calls[r->self_op].arg2;
     }
-    if (r->set_fs) {
-        nr |= EVENT_SET_FS;
-        arg[5] = r->fs_base;
+    BUG_ON(r->set_fs && r->set_gs);
+    if (r->set_fs || r->set_gs) {
+        nr |= r->set_fs ? EVENT_SET_FS : EVENT_OWN_GS;
+        arg[5] = r->base;
     }
     t->open = false;
     t->frame = 0;

@@ -141,6 +141,15 @@ static void client_info(struct attending *s, struct client *c)
         client_answer(s, c, text, (size_t)len);
 }
 
+/* The sandbox ends before it has answered. Who sent a signal may have wanted just that. */
+static void client_too_late(struct attending *s, struct client *c)
+{
+    if (c->question == CONTROL_PING)
+        client_answer(s, c, NULL, 0);
+    else
+        client_refuse(s, c, "the sandbox is ending");
+}
+
 /* --- the Sentry --- */
 
 static bool sentry_tell(struct attending *s, unsigned char byte)
@@ -168,7 +177,9 @@ static void sentry_ask(struct attending *s)
         if (c->state != CLIENT_QUEUED)
             continue;
         if (s->a->answers < 0 || !sentry_tell(s, c->question)) {
-            client_refuse(s, c, "the sandbox takes no questions");
+            if (s->a->answers >= 0 && errno == EAGAIN)
+                return; /* it hangs, or has much to read; the client's time may run out */
+            client_too_late(s, c);
             continue;
         }
         c->state = CLIENT_WAITS;
@@ -198,7 +209,7 @@ static void answers_close(struct attending *s)
     free(s->text);
     s->text = NULL;
     if (s->asker)
-        client_refuse(s, s->asker, "the sandbox is ending");
+        client_too_late(s, s->asker);
     s->asking = false;
 }
 
@@ -400,7 +411,7 @@ static void clients_dismiss(struct attending *s)
         else if (c->state == CLIENT_READS)
             client_close(s, c);
         else if (c->state != CLIENT_FREE)
-            client_refuse(s, c, "the sandbox is ending");
+            client_too_late(s, c);
     }
 }
 

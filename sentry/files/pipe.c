@@ -13,10 +13,10 @@
  * A guest may lie about lengths and addresses (uio answers -EFAULT); nothing in a pipe is an index
  * that a guest wrote.
  *
- * Locks: read_lock, write_lock (fiber mutexes, RANK_FILE) order the copies of each side; the size
+ * Locks: read_lock, write_lock (fiber mutexes, RANK_PIPE_READ and _WRITE) order the copies of each side; the size
  * changes under both. lock (RANK_OBJECT) guards the counters.
  *
- * Left out: packet mode (O_DIRECT), splice without a copy. */
+ * splice.c moves bytes between pipes and other files. Left out: packet mode (O_DIRECT). */
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
@@ -40,8 +40,8 @@ struct pipe *pipe_alloc(void)
     if (!p)
         return NULL;
     refcount_init(&p->ref);
-    fmutex_init(&p->read_lock, RANK_FILE);
-    fmutex_init(&p->write_lock, RANK_FILE);
+    fmutex_init(&p->read_lock, RANK_PIPE_READ);
+    fmutex_init(&p->write_lock, RANK_PIPE_WRITE);
     spin_init(&p->lock, RANK_OBJECT);
     wait_queue_init(&p->wait);
     p->capacity = PIPE_SIZE_DEFAULT;
@@ -104,35 +104,50 @@ void pipe_end_free(struct pipe_end *e)
     free(e);
 }
 
+size_t pipe_read_begin(struct pipe *p, size_t want, const char **ret_at, ssize_t *ret_why)
+{
+    spin_lock(&p->lock);
+    uint64_t tail = p->tail, held = p->head - tail;
+    bool writers = p->writers;
+    spin_unlock(&p->lock);
+    if (!held) {
+        *ret_why = writers ? -EAGAIN : 0;
+        return 0;
+    }
+    size_t off = tail & (p->capacity - 1);
+    *ret_at = p->buf + off;
+    return MIN(MIN(held, p->capacity - off), want);
+}
+
+uint32_t pipe_read_end(struct pipe *p, size_t taken)
+{
+    spin_lock(&p->lock);
+    p->tail += taken;
+    if (p->tail == p->head && !p->writing)
+        p->head = p->tail = 0;
+    uint32_t room = p->capacity - (uint32_t)(p->head - p->tail);
+    spin_unlock(&p->lock);
+    return room;
+}
+
 static ssize_t pipe_read(struct file *f, struct uio *u, int64_t *pos UNUSED, unsigned flags UNUSED)
 {
     struct pipe *p = ((struct pipe_end *)f->private_data)->pipe;
     ssize_t done = 0, r = 0;
     uint32_t room = 0;
+    const char *at;
 
     if (!u->left)
         return 0;
     fmutex_lock(&p->read_lock);
     while (u->left) {
-        spin_lock(&p->lock);
-        uint64_t tail = p->tail, held = p->head - tail;
-        bool writers = p->writers;
-        spin_unlock(&p->lock);
-        if (!held) {
-            r = writers ? -EAGAIN : 0;
+        size_t n = pipe_read_begin(p, u->left, &at, &r);
+        if (!n)
             break;
-        }
-        size_t off = tail & (p->capacity - 1);
-        size_t n = MIN(MIN(held, p->capacity - off), u->left);
-        r = uio_copy_to_user(u, p->buf + off, n);
+        r = uio_copy_to_user(u, at, n);
         if (r < 0)
             break;
-        spin_lock(&p->lock);
-        p->tail += (uint64_t)r;
-        if (p->tail == p->head && !p->writing)
-            p->head = p->tail = 0;
-        room = p->capacity - (uint32_t)(p->head - p->tail);
-        spin_unlock(&p->lock);
+        room = pipe_read_end(p, (size_t)r);
         done += r;
         if ((size_t)r < n)
             break;
@@ -143,9 +158,8 @@ static ssize_t pipe_read(struct file *f, struct uio *u, int64_t *pos UNUSED, uns
     return done ? done : r;
 }
 
-/* Begin one stretch of a write: how many bytes may be put at *ret_at. 0 with *ret_err when none. */
-static size_t pipe_write_begin(struct pipe *p, uint64_t pending, size_t want, bool whole,
-                               size_t *ret_at, ssize_t *ret_err)
+size_t pipe_write_begin(struct pipe *p, uint64_t pending, size_t want, bool whole, size_t *ret_at,
+                        ssize_t *ret_err)
 {
     size_t n = 0;
 
@@ -165,12 +179,23 @@ static size_t pipe_write_begin(struct pipe *p, uint64_t pending, size_t want, bo
     return n;
 }
 
-static void pipe_write_end(struct pipe *p, uint64_t written)
+void pipe_write_end(struct pipe *p, uint64_t written)
 {
     spin_lock(&p->lock);
     p->head += written;
     p->writing = false;
     spin_unlock(&p->lock);
+}
+
+int pipe_buf_make(struct pipe *p)
+{
+    if (p->buf)
+        return 0;
+    char *buf = malloc(p->capacity);
+    spin_lock(&p->lock);
+    p->buf = buf;
+    spin_unlock(&p->lock);
+    return buf ? 0 : -ENOMEM;
 }
 
 static ssize_t pipe_write(struct file *f, struct uio *u, int64_t *pos UNUSED, unsigned flags UNUSED)
@@ -183,15 +208,10 @@ static ssize_t pipe_write(struct file *f, struct uio *u, int64_t *pos UNUSED, un
     if (!u->left)
         return 0;
     fmutex_lock(&p->write_lock);
-    if (!p->buf) {
-        char *buf = malloc(p->capacity);
-        spin_lock(&p->lock);
-        p->buf = buf;
-        spin_unlock(&p->lock);
-        if (!buf) {
-            fmutex_unlock(&p->write_lock);
-            return -ENOMEM;
-        }
+    r = pipe_buf_make(p);
+    if (r) {
+        fmutex_unlock(&p->write_lock);
+        return r;
     }
     while (u->left) {
         size_t at, n = pipe_write_begin(p, pending, u->left, whole && !pending, &at, &r);

@@ -57,9 +57,14 @@ struct ucred sock_cred_to_send(const struct sock *s, const struct sock *to,
 
 int sock_send_check(struct sock *s)
 {
+    bool stream = s->base.type == SOCK_STREAM;
+
     spin_lock(&s->lock);
-    int err = s->error ? s->error : s->snd_shut ? EPIPE : 0;
-    s->error = 0;
+    int err = stream && s->snd_shut ? 0 : s->error; /* a stream keeps it for the receiver */
+    if (err)
+        s->error = 0;
+    else if (s->snd_shut)
+        err = EPIPE;
     spin_unlock(&s->lock);
     return -err;
 }
@@ -265,20 +270,28 @@ void sock_put(struct sock *s)
         free(s);
 }
 
+/* An empty message alone does not count. */
+static bool messages_unread_locked(const struct sock *s)
+{
+    if (list_empty(&s->messages))
+        return false;
+    return s->message_count > 1 || list_first_entry(&s->messages, struct unix_message, link)->size;
+}
+
 void sock_end(struct sock *s)
 {
     sock_name_end(s);
     spin_lock(&s->lock);
     s->dead = true;
     s->file = NULL;
-    bool unread = s->head != s->tail || !list_empty(&s->messages);
+    bool unread = s->head != s->tail || messages_unread_locked(s);
     spin_unlock(&s->lock);
     if (s->base.type == SOCK_DGRAM)
         (void)unix_dgram_connect(s, NULL);
     else if (s->peer)
         sock_shut(s->peer, true, true, unread ? ECONNRESET : 0);
     unix_stream_drop(s);
-    unix_message_drop(s);
+    (void)unix_message_drop(s);
     if (s->base.type != SOCK_DGRAM)
         sock_put(s->peer);
     sock_put(s);

@@ -141,7 +141,7 @@ void unix_stream_drop(struct sock *s); /* all that queues */
 ssize_t unix_message_send(struct sock *s, struct uio *u, const struct socket_msg *m,
                           struct sock **ret_full);
 ssize_t unix_message_receive(struct sock *s, struct uio *u, struct socket_msg *m, int flags);
-void unix_message_drop(struct sock *s);
+bool unix_message_drop(struct sock *s); /* true: there were any */
 /* Would a message from @s find no place at @to? Lock of neither held. */
 bool unix_message_full(struct sock *s, struct sock *to);
 int unix_dgram_connect(struct sock *s, struct sock *to); /* @to: reference, taken over; NULL */

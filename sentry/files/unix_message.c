@@ -38,9 +38,9 @@ static void peer_room_fire(struct waiter *w, uint32_t events UNUSED)
  * is closed: then its next send will). */
 static void dgram_left(struct sock *s, struct sock *old)
 {
-    unix_message_drop(s);
+    bool lost = unix_message_drop(s);
     spin_lock(&old->lock);
-    bool told = !s->dead && !old->dead && old->peer == s;
+    bool told = lost && !s->dead && !old->dead && old->peer == s;
     if (told)
         old->error = ECONNRESET;
     spin_unlock(&old->lock);
@@ -126,20 +126,25 @@ static int message_append(struct sock *s, struct sock *to, struct unix_message *
     return err;
 }
 
+/* What can be said before it is known where to. */
+static ssize_t message_check(struct sock *s, size_t n)
+{
+    if (s->base.type == SOCK_SEQPACKET && !s->peer)
+        return -ENOTCONN;
+    if (n > s->send_size - 32)
+        return -EMSGSIZE;
+    ssize_t r = sock_send_check(s);
+    return r ? r : s->charged >= s->send_size ? -EAGAIN : 0;
+}
+
 static ssize_t message_send_to(struct sock *s, struct sock *to, struct uio *u,
                                const struct socket_msg *m)
 {
     size_t n = u->left;
-    ssize_t r = sock_send_check(s);
+    ssize_t r;
 
-    if (!r && n > s->send_size - 32)
-        r = -EMSGSIZE;
-    if (!r && s->charged >= s->send_size)
-        r = -EAGAIN;
-    if (!r && unix_message_full(s, to))
-        r = -EAGAIN;
-    if (r)
-        return r;
+    if (unix_message_full(s, to))
+        return -EAGAIN;
     struct unix_message *b = malloc(sizeof(*b) + n);
     if (!b)
         return -ENOBUFS;
@@ -196,10 +201,13 @@ ssize_t unix_message_send(struct sock *s, struct uio *u, const struct socket_msg
         if (err)
             return err;
     }
+    ssize_t r = message_check(s, u->left);
+    if (r)
+        return r;
     struct sock *to = message_destination(s, m);
     if (IS_ERR(to))
         return PTR_ERR(to);
-    ssize_t r = message_send_to(s, to, u, m);
+    r = message_send_to(s, to, u, m);
     if (r == -ECONNREFUSED && s->base.type == SOCK_DGRAM)
         dgram_peer_gone(s, to);
     if (r == -EAGAIN && unix_message_full(s, to))
@@ -211,27 +219,26 @@ ssize_t unix_message_send(struct sock *s, struct uio *u, const struct socket_msg
 
 /* --- receiving (recv_lock held) --- */
 
-/* Why there is nothing: 0 end, -errno. lock held. */
-static ssize_t message_empty_locked(struct sock *s, int flags)
+/* Why there is nothing: 0 end, -EAGAIN. lock held. */
+static ssize_t message_empty_locked(const struct sock *s, int flags)
 {
-    if (s->error) {
-        int err = s->error;
-        s->error = 0;
-        return -err;
-    }
     if (s->rcv_shut && (s->base.type == SOCK_SEQPACKET || !(flags & MSG_DONTWAIT)))
         return 0;
     return -EAGAIN;
 }
 
-/* The first one; with SO_PEEK_OFF the one that *offset lies in, and where. */
+/* The first one; with SO_PEEK_OFF the one that *offset lies in, and where. An error comes first. */
 static struct unix_message *message_first(struct sock *s, int flags, size_t *offset,
                                           ssize_t *ret_why)
 {
     struct unix_message *b, *found = NULL;
 
     spin_lock(&s->lock);
+    int error = s->error;
+    s->error = 0;
     list_for_each_entry (b, &s->messages, link) {
+        if (error)
+            break;
         if ((flags & MSG_PEEK) && *offset >= b->size && (b->size || *offset || b->peeked)) {
             *offset -= b->size;
             continue;
@@ -242,7 +249,7 @@ static struct unix_message *message_first(struct sock *s, int flags, size_t *off
     if (found)
         found->peeked |= (flags & MSG_PEEK) != 0;
     else
-        *ret_why = message_empty_locked(s, flags);
+        *ret_why = error ? -error : message_empty_locked(s, flags);
     spin_unlock(&s->lock);
     return found;
 }
@@ -306,7 +313,7 @@ ssize_t unix_message_receive(struct sock *s, struct uio *u, struct socket_msg *m
     return r;
 }
 
-void unix_message_drop(struct sock *s)
+bool unix_message_drop(struct sock *s)
 {
     struct list_head all = LIST_HEAD_INIT(all);
 
@@ -316,10 +323,12 @@ void unix_message_drop(struct sock *s)
     s->message_count = 0;
     spin_unlock(&s->lock);
     fmutex_unlock(&s->recv_lock);
+    bool any = !list_empty(&all);
     wake_all(&s->room_wait, POLLOUT);
     while (!list_empty(&all)) {
         struct unix_message *b = list_first_entry(&all, struct unix_message, link);
         list_del(&b->link);
         message_free(b);
     }
+    return any;
 }

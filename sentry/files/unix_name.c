@@ -130,12 +130,14 @@ int unix_bind(struct task *t, struct file *f, const struct sockaddr *addr, uint3
         return r;
     if (len == UNIX_FAMILY_LEN)
         return unix_bind_auto(s);
-    if (s->name_len)
-        return -EINVAL;
     if (!name->sun_path[0])
-        return name_take(s, NULL, name, len);
+        return s->name_len ? -EINVAL : name_take(s, NULL, name, len);
     char path[sizeof(name->sun_path) + 1] = {0};
     memcpy(path, name->sun_path, len - UNIX_FAMILY_LEN);
+    if (s->name_len) { /* the file comes first, and is tried for */
+        r = path_lookup(t, AT_FDCWD, path, LOOKUP_NOFOLLOW, &p);
+        return r ? -EINVAL : -EADDRINUSE;
+    }
     struct sockaddr_un shown = {.sun_family = AF_UNIX};
     memcpy(shown.sun_path, path, sizeof(shown.sun_path));
     r = vfs_mknod(t, AT_FDCWD, path, S_IFSOCK | 0777, 0);
@@ -380,7 +382,8 @@ struct file *unix_accept(struct file *f, uint32_t flags)
     if (s->base.type == SOCK_DGRAM)
         return ERR_PTR(-EOPNOTSUPP);
     spin_lock(&s->lock);
-    if (!s->listening || s->rcv_shut) {
+    bool ended = s->rcv_shut && !(f->flags & O_NONBLOCK); /* else it might have waited */
+    if (!s->listening || (ended && list_empty(&s->pending))) {
         r = -EINVAL;
     } else if (!list_empty(&s->pending)) {
         server = list_first_entry(&s->pending, struct sock, name_link);

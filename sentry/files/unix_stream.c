@@ -371,9 +371,11 @@ static ssize_t stretch_take(struct sock *s, struct uio *u, struct socket_msg *m,
         *ret_stop = true;
         return why;
     }
+    if (m && first)
+        unix_name_copy(s->peer, m);
     n = MIN(n, u->left);
-    ssize_t r = uio_copy_to_user(u, cur->chunk->data + cur->off, n);
-    if (r <= 0)
+    ssize_t r = n ? uio_copy_to_user(u, cur->chunk->data + cur->off, n) : 0;
+    if (r < 0)
         return r;
     if (k && k->fds.count && m) {
         unix_fds_give(&k->fds, m, peek);
@@ -410,6 +412,23 @@ static void cursor_skip(struct sock *s, struct cursor *cur, size_t skip)
     spin_unlock(&s->lock);
 }
 
+/* A look ahead does not stop where the buffer is full: it tells the next descriptors, as Linux'. */
+static void peek_fds_ahead(struct sock *s, struct socket_msg *m, uint64_t at)
+{
+    struct unix_mark *k, *found = NULL;
+
+    spin_lock(&s->lock);
+    list_for_each_entry (k, &s->marks, link) {
+        if (k->to > at && k->fds.count) {
+            found = k;
+            break;
+        }
+    }
+    spin_unlock(&s->lock);
+    if (found)
+        unix_fds_give(&found->fds, m, true);
+}
+
 ssize_t unix_stream_receive(struct sock *s, struct uio *u, struct socket_msg *m, int flags)
 {
     struct cursor cur = {0};
@@ -422,16 +441,16 @@ ssize_t unix_stream_receive(struct sock *s, struct uio *u, struct socket_msg *m,
     int32_t offset = s->peek_offset;
     if (peek)
         cursor_skip(s, &cur, offset > 0 ? (size_t)offset : 0);
-    while (u->left && !stop) {
+    do {
         r = stretch_take(s, u, m, peek, !done, &cur, &stop);
         if (r <= 0)
             break;
         done += r;
-    }
+    } while (u->left && !stop);
+    if (peek && m && !m->file_count && done && !u->left)
+        peek_fds_ahead(s, m, cur.at);
     if (offset >= 0 && done)
         s->peek_offset = peek ? offset + (int32_t)done : MAX(0, offset - (int32_t)done);
     fmutex_unlock(&s->recv_lock);
-    if (m && done)
-        unix_name_copy(s->peer, m);
     return done ? done : r;
 }

@@ -231,6 +231,7 @@ static int clone_start_thread(struct task *parent, struct task *t, const struct 
     else if (!regs.fs_base) /* a host without rdfsbase: what arch_prctl has set */
         regs.fs_base = parent->fs_base;
     t->fs_base = regs.fs_base;
+    t->gs_base = regs.gs_base = parent->gs_base;
     int err =
         g_platform->thread_create(mm_as(t->mm), &regs, fpu_len ? fpu : NULL, fpu_len, &t->thread);
     free(fpu);

@@ -12,7 +12,7 @@
  *
  * The guest may lie about everything: values, lists, alignment. Walks and retries are bounded.
  *
- * Left out: priority inheritance (-ENOSYS: the C library then uses none), FUTEX_FD, futex_waitv.
+ * Left out: priority inheritance (-ENOSYS: the C library then uses none), FUTEX_FD.
  * Deviation: CMP_REQUEUE compares just before, not under, the lock.
  */
 #include <kernel/futex.h>
@@ -174,6 +174,92 @@ static sysret_t futex_wait(struct call *c, uaddr_t uaddr, bool shared, uint32_t 
     if (r == -ERESTARTSYS && c->has_deadline)
         return signal_restart_block(c);
     return r;
+}
+
+/* --- waiting for one of several --- */
+
+struct futex_vector {
+    unsigned count;
+    struct futex_waiter w[];
+};
+
+/* All off the table. The first that a wake had reached, or -1. */
+static int vector_leave(struct futex_vector *v)
+{
+    int woken = -1;
+    spin_lock(&g_futexes.lock);
+    for (unsigned i = v->count; i-- > 0;) {
+        if (v->w[i].woken)
+            woken = (int)i;
+        list_del(&v->w[i].link);
+    }
+    spin_unlock(&g_futexes.lock);
+    return woken;
+}
+
+static void vector_free(void *state)
+{
+    (void)vector_leave(state);
+    free(state);
+}
+
+static sysret_t vector_begin(struct call *c, const struct futex_wait_entry *e, unsigned count)
+{
+    struct mm *mm = c->task->mm;
+    uint32_t now;
+    int err = 0;
+    struct futex_vector *v = calloc(1, sizeof(*v) + count * sizeof(v->w[0]));
+    if (!v)
+        return -ENOMEM;
+    for (unsigned i = 0; i < count; i++) {
+        list_init(&v->w[i].link);
+        wait_queue_init(&v->w[i].queue);
+        v->w[i].bitset = FUTEX_BITSET_MATCH_ANY;
+    }
+    v->count = count;
+    c->state = v;
+    c->state_free = vector_free;
+    for (unsigned i = 0; i < count && !err; i++)
+        err = mm_futex_key(mm, e[i].addr, e[i].shared, &v->w[i].key);
+    if (err)
+        return err;
+    spin_lock(&g_futexes.lock);
+    for (unsigned i = 0; i < count; i++)
+        list_add_tail(&v->w[i].link, bucket_of(&v->w[i].key));
+    spin_unlock(&g_futexes.lock);
+    for (unsigned i = 0; i < count; i++) {
+        err = user_load32(mm, e[i].addr, &now);
+        if (!err && now == e[i].value)
+            continue;
+        int woken = vector_leave(v);
+        return woken >= 0 ? woken : err ? err : -EAGAIN;
+    }
+    return SYS_PARK;
+}
+
+sysret_t futex_wait_many(struct call *c, const struct futex_wait_entry *e, unsigned count)
+{
+    if (!c->state) {
+        sysret_t r = vector_begin(c, e, count);
+        if (r != SYS_PARK)
+            return r;
+    }
+    struct futex_vector *v = c->state;
+    bool woken = false;
+    for (unsigned i = 0; i < v->count; i++) {
+        int err = call_arm(c, &v->w[i].queue, 0);
+        if (err)
+            return err;
+    }
+    spin_lock(&g_futexes.lock);
+    for (unsigned i = 0; i < v->count; i++)
+        woken |= v->w[i].woken;
+    spin_unlock(&g_futexes.lock);
+    sysret_t r = woken ? 0 : call_wait_armed(c);
+    if (r == SYS_PARK)
+        return r;
+    int index = vector_leave(v);
+    return index >= 0 ? index : r;
 }
 
 /* --- requeue --- */

@@ -239,7 +239,7 @@ void call_begin(struct call *c, struct task *t, uint32_t nr, const uint64_t *arg
     c->task = t;
     c->nr = nr;
     c->how = how;
-    c->started = c->timed_out = c->has_deadline = c->set_fs = false;
+    c->started = c->timed_out = c->has_deadline = c->set_fs = c->set_gs = false;
     /* Relaxed, here and below: only the owner's thread touches what is neither armed nor parked. */
     atomic_store_explicit(&c->interrupted, false, memory_order_relaxed);
     if (args)

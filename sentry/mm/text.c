@@ -397,7 +397,7 @@ static int trapped_locked(struct mm *mm, uint64_t end, const struct mm_text_call
 
     *ret_final = true;
     if (mm->no_text || mm->dead)
-        return MM_TEXT_GS;
+        return MM_TEXT_PROCESS;
     if (!v || !v->file || (v->flags & VMA_SHARED))
         return MM_TEXT_OWN;
     *ret_final = false;
@@ -457,6 +457,22 @@ int mm_text_trapped(struct mm *mm, uint64_t end, const struct mm_text_call *call
 
 /* --- places in slots and in what jumps have overwritten --- */
 
+/* The slot that padding at @at of the text leads to; more than there are: none. */
+static uint64_t slot_behind_padding(const struct text_image *img, uint64_t at)
+{
+    const uint8_t *p = (const uint8_t *)memfile_ptr(g_mm.mf, img->mem) + at;
+    int32_t rel;
+
+    if (at + MM_TEXT_JUMP > img->len || p[0] != 0xe9)
+        return UINT64_MAX;
+    memcpy(&rel, p + 1, sizeof rel);
+    uint64_t slot = at + MM_TEXT_JUMP + (uint64_t)(int64_t)rel - (uint64_t)img->delta;
+    if (slot % MM_TEXT_SLOT || slot / MM_TEXT_SLOT >= img->slot_count)
+        return UINT64_MAX;
+    const struct text_known *k = &img->file->sites[img->site_of[slot / MM_TEXT_SLOT]];
+    return k->s.shape == MM_TEXT_PAD ? slot / MM_TEXT_SLOT : UINT64_MAX;
+}
+
 bool mm_text_site_of(struct mm *mm, uint64_t rip, uint64_t *ret, bool *ret_between)
 {
     struct text_map *m;
@@ -469,6 +485,10 @@ bool mm_text_site_of(struct mm *mm, uint64_t rip, uint64_t *ret, bool *ret_betwe
     list_for_each_entry (m, &mm->text_maps, link) {
         uint64_t at = rip - m->area, slot = at / MM_TEXT_SLOT;
 
+        if (rip - m->start < m->img->len) {
+            slot = slot_behind_padding(m->img, rip - m->start);
+            at = 0;
+        }
         if (found || slot >= m->img->slot_count)
             continue;
         const struct text_known *k = &m->img->file->sites[m->img->site_of[slot]];

@@ -93,9 +93,9 @@ void mm_text_forbid(struct mm *mm)
 {
     struct text_map *m;
 
-    if (mm_lock_change(mm) < 0)
+    if (__atomic_load_n(&mm->no_text, __ATOMIC_RELAXED) || mm_lock_change(mm) < 0)
         return;
-    mm->no_text = true;
+    __atomic_store_n(&mm->no_text, true, __ATOMIC_RELAXED);
     list_for_each_entry (m, &mm->text_maps, link)
         (void)map_revert(mm, m, m->start, m->start + m->img->len);
     (void)ops_run(mm);

@@ -98,7 +98,8 @@ int inet_name_in(int domain, const struct sockaddr *addr, uint32_t len, bool bin
                  struct inet_name *ret);
 /* As @domain shows it; its length. */
 uint32_t inet_name_out(int domain, const struct inet_name *n, struct sockaddr_storage *ret);
-/* Where a connect or send goes: any becomes loopback. -ENETUNREACH. */
+/* Where a connect or send goes: any becomes loopback. -ENETUNREACH, -EAFNOSUPPORT (from an IPv4
+ * address to an IPv6 one). */
 int inet_destination(const struct inet_sock *s, struct inet_name *n);
 /* The address packets to @to have when the socket is bound to none. */
 struct in6_addr inet_source(const struct inet_name *to);

@@ -86,7 +86,9 @@ int inet_destination(const struct inet_sock *s, struct inet_name *n)
         bool bound_v4 = ip_is_v4(&s->local.ip);
         if (ip_is_any(&n->ip) && !v4)
             v4 = bound_v4;
-        else if (v4 ? only || (!bound_v4 && !ip_is_any(&s->local.ip)) : bound_v4)
+        else if (!v4 && bound_v4)
+            return -EAFNOSUPPORT;
+        else if (v4 && (only || (s->ip_fixed && !bound_v4)))
             return -ENETUNREACH;
     }
     if (ip_is_any(&n->ip))

@@ -149,7 +149,7 @@ int port_connect(struct port_table *t, struct inet_sock *s, const struct inet_na
 
     spin_lock(&t->lock);
     struct inet_name before = s->local;
-    if (ip_is_any(&s->local.ip))
+    if (!s->ip_fixed)
         s->local.ip = inet_source(remote);
     s->remote = *remote;
     if (list_empty(&s->port_link)) {
@@ -175,7 +175,7 @@ void port_join(struct port_table *t, struct inet_sock *s, const struct inet_name
     spin_lock(&t->lock);
     s->local = *local;
     s->remote = *remote;
-    s->port_fixed = true;
+    s->port_fixed = s->ip_fixed = true;
     port_take_locked(t, s, local->port);
     spin_unlock(&t->lock);
 }

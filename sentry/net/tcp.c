@@ -116,7 +116,7 @@ void tcp_fail(struct tcp_sock *s, int error)
     s->i.error = error;
     s->rcv_shut = s->snd_shut = true;
     spin_unlock(&s->i.lock);
-    port_disconnect(&g_tcp_ports, &s->i);
+    port_detach(&g_tcp_ports, &s->i);
     tcp_wake(s);
 }
 
@@ -260,6 +260,8 @@ static sysret_t tcp_connect(struct call *c, struct file *f, const struct sockadd
         return tcp_disconnect(s);
     if (s->phase == PHASE_CONNECTED || s->state == TCP_ST_LISTEN)
         return -EISCONN;
+    if (s->phase == PHASE_DISCONNECTING)
+        return -EINVAL;
     if (fresh) {
         int r = connect_begin(s, addr, len);
         if (r)
@@ -342,6 +344,8 @@ static int tcp_shutdown(struct file *f, int how)
     }
     spin_lock(&s->i.lock);
     int r = s->state == TCP_ST_CONNECTED ? 0 : -ENOTCONN;
+    if (s->phase == PHASE_CONNECTING)
+        s->phase = r ? PHASE_DISCONNECTING : PHASE_CONNECTED;
     if (how != SHUT_WR)
         s->rcv_shut = true;
     if (how != SHUT_RD) {

@@ -18,7 +18,7 @@
 /* As in struct tcp_info and /proc/net/tcp. Closing states are what both sides' flags say. */
 enum tcp_state { TCP_ST_CLOSE, TCP_ST_SYN_SENT, TCP_ST_CONNECTED, TCP_ST_LISTEN };
 /* connect(2)'s view, as Linux' socket states. */
-enum tcp_phase { PHASE_UNCONNECTED, PHASE_CONNECTING, PHASE_CONNECTED };
+enum tcp_phase { PHASE_UNCONNECTED, PHASE_CONNECTING, PHASE_CONNECTED, PHASE_DISCONNECTING };
 
 struct tcp_sock {
     struct inet_sock i; /* i.lock guards what follows unless said otherwise */

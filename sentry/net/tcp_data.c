@@ -111,8 +111,8 @@ static enum put put_begin(struct tcp_sock *s, struct tcp_sock *to, size_t want, 
 
     spin_lock(&to->i.lock);
     uint32_t held = tcp_held_locked(to);
-    if (to->dead || to->peer != s) {
-        r = PUT_GONE;
+    if (to->dead || to->peer != s || (to->rcv_shut && to->snd_shut)) {
+        r = PUT_GONE; /* shut both ways it answers data with a reset, too */
     } else if (held >= limit) {
         r = PUT_FULL;
     } else if (held == to->size || (to->size < TCP_RING_ACTIVE && want > to->size - held)) {
@@ -205,6 +205,7 @@ ssize_t tcp_send_uio(struct tcp_sock *s, struct uio *u, int flags)
         r = (ssize_t)u->left;
         uio_advance(u, u->left);
         tcp_reset(s, to);
+        tcp_reset(to, s);
         return r;
     }
     if (r > 0) {

@@ -10,6 +10,7 @@
  * Locks: the port table's for lookups, the receiver's for its queue; recv_lock (RANK_FILE) orders
  * receivers, who copy out of the first datagram without the spin lock. Left out: broadcast and
  * multicast (ENETUNREACH), UDP_CORK, UDP_SEGMENT, error queues. */
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -94,7 +95,6 @@ static sysret_t udp_connect(struct call *c UNUSED, struct file *f, const struct 
         r = inet_destination(s, &to);
     if (!r)
         r = port_connect(&g_udp_ports, s, &to);
-    s->error = 0;
     return r == -EADDRNOTAVAIL ? -EAGAIN : r;
 }
 
@@ -240,7 +240,8 @@ struct received {
 };
 _Static_assert(sizeof(struct received) <= sizeof(((struct socket_msg *)0)->family_data), "");
 
-static struct datagram *first(struct udp_sock *s, ssize_t *ret_why)
+/* Shut for reading, a call that would wait is told the end; another one nothing, as on Linux. */
+static struct datagram *first(struct udp_sock *s, bool wait, ssize_t *ret_why)
 {
     struct datagram *d = NULL;
 
@@ -251,7 +252,7 @@ static struct datagram *first(struct udp_sock *s, ssize_t *ret_why)
     else if (!list_empty(&s->queue))
         d = list_first_entry(&s->queue, struct datagram, link);
     else
-        *ret_why = s->rcv_shut ? 0 : -EAGAIN;
+        *ret_why = s->rcv_shut && wait ? 0 : -EAGAIN;
     spin_unlock(&s->i.lock);
     return d;
 }
@@ -271,7 +272,7 @@ static ssize_t udp_take(struct udp_sock *s, struct uio *u, struct socket_msg *m,
     if (flags & MSG_OOB)
         return -EOPNOTSUPP;
     fmutex_lock(&s->recv_lock);
-    struct datagram *d = first(s, &r);
+    struct datagram *d = first(s, !(flags & MSG_DONTWAIT), &r);
     if (d) {
         size_t n = MIN((size_t)d->size, u->left);
         r = n ? uio_copy_to_user(u, d->data, n) : 0;
@@ -302,7 +303,7 @@ static ssize_t udp_receive(struct file *f, struct socket_msg *m, int flags)
 static ssize_t udp_file_read(struct file *f, struct uio *u, int64_t *pos UNUSED,
                              unsigned flags UNUSED)
 {
-    return udp_take(file_udp(f), u, NULL, 0);
+    return udp_take(file_udp(f), u, NULL, f->flags & O_NONBLOCK ? MSG_DONTWAIT : 0);
 }
 
 static void put_control(struct control_out *o, struct socket_msg *m, int level, int type,

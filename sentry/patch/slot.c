@@ -88,7 +88,7 @@ static const struct {
       [MM_TEXT_REACH] = {"reach", "no room in a jump's reach"},
       [MM_TEXT_FULL] = {"full", "a limit"},
       [MM_TEXT_LIVE] = {"live", "waits for the next image"},
-      [MM_TEXT_GS] = {"gs", "process has its own GS base"},
+      [MM_TEXT_PROCESS] = {"process", "process steps, or has its own GS base"},
       [MM_TEXT_SLOW] = {"slow", "changed, sent back to the trap"},
 };
 

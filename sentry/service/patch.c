@@ -15,7 +15,7 @@
  *  - a fault of an instruction in a slot: rip is the instruction's place in the file's text, for the
  *    signal frame; if the fault was none to the guest, the thread goes on in the slot;
  *  - a signal frame's rip between two instructions that have moved: on in the slot;
- *  - single steps in slot and stub are swallowed: to the guest it is one instruction.
+ *  - single steps: the process has its files' text from the first one on.
  *
  * Owner poller only. */
 #include <string.h>
@@ -102,17 +102,35 @@ void patch_resume(struct served *s)
     s->from_frame = false;
 }
 
+/* From the first step on the process has the text that its files have; that step may have led into a
+ * slot. true: it was none. */
+static bool event_step(struct served *s, struct pf_event *e)
+{
+    struct mm *mm = s->task->mm;
+    bool between;
+    uint64_t rip;
+
+    if (e->in_posted_call)
+        return true;
+    if (!g_service.cfg.patch)
+        return false;
+    bool in_slot = mm_text_site_of(mm, e->rip, &rip, &between);
+    mm_text_forbid(mm);
+    if (in_slot && !between)
+        set_rip(s, rip);
+    return in_slot;
+}
+
 bool patch_event(struct served *s, struct pf_event *e)
 {
     struct task *t = s->task;
-    bool may_go_on = !t->exit_requested && !(signal_pending_set(t) & SIGBIT(SIGKILL)), between;
-    uint64_t rip;
+    bool may_go_on = !t->exit_requested && !(signal_pending_set(t) & SIGBIT(SIGKILL));
 
     s->slot_rip = 0;
     if (e->in_posted_call && e->kind == PF_EVENT_INTERRUPTED && may_go_on)
         return true; /* its call is taken next, and answered SLOW */
     if (e->kind == PF_EVENT_EXCEPTION && e->si_code == TRAP_TRACE && e->signo == SIGTRAP)
-        return e->in_posted_call || mm_text_site_of(t->mm, e->rip, &rip, &between);
+        return event_step(s, e);
     if (!g_service.cfg.patch)
         return false;
     if (e->kind == PF_EVENT_SYSCALL)

@@ -22,11 +22,13 @@
 #include <base/err.h>
 #include <base/log.h>
 #include <host/numa.h>
+#include <mm/mm.h>
 
 #include <patch/patch.h>
 
 #include "private.h"
 
+#define IDLE_NS 12000LL /* without work so long: time for what can wait */
 #define QUIET_ROUNDS 64 /* empty looks until a lane is quiet */
 #define INBOX_BATCH 64  /* things out of the inbox before the lanes have their turn */
 #define QUIET_BATCH 2   /* quiet lanes looked at in a round */
@@ -184,6 +186,7 @@ static unsigned poller_active(const struct poller *p)
 static void poller_sleep(struct poller *p, int64_t now, int64_t until_timer_ns)
 {
     int64_t look = policy_deadline(&p->policy, now, p->policy.active);
+    bool slept = false;
 
     if (look != INT64_MAX && (until_timer_ns < 0 || look - now < until_timer_ns))
         until_timer_ns = MAX(look - now, (int64_t)0);
@@ -193,12 +196,14 @@ static void poller_sleep(struct poller *p, int64_t now, int64_t until_timer_ns)
         !atomic_load(&p->stop)) {
         tally_add(&p->stats->sleeps, 1);
         io_sleep(p->io, &p->word->asleep, 1, until_timer_ns);
+        slept = true;
     }
     atomic_store_explicit(&p->word->asleep, 0, memory_order_release);
     (void)any_lane_has_work(p); /* who rang becomes busy */
     p->last_work_ns = clock_now_ns(CLOCK_MONOTONIC);
     stats_time(p, &p->stats->asleep_ns, p->last_work_ns);
-    policy_slept(&p->policy, p->last_work_ns);
+    if (slept)
+        policy_slept(&p->policy, p->last_work_ns);
 }
 
 /* The clock, and what depends on it. */
@@ -222,7 +227,14 @@ static void poller_look(struct poller *p)
         p->last_work_ns = now;
         return;
     }
-    if (now - p->last_work_ns >= policy_spin_ns(&p->policy, now))
+    int64_t spin = policy_spin_ns(&p->policy, now);
+    if (mm_later_any() && now - p->last_work_ns >= MIN(spin, IDLE_NS)) {
+        (void)mm_later_run(); /* the ends of address spaces: nobody waits for them */
+        (void)fiber_loop_check();
+        p->last_work_ns = 0;
+        return;
+    }
+    if (now - p->last_work_ns >= spin)
         poller_sleep(p, now, next == INT64_MAX ? -1 : next);
     else
         __builtin_ia32_pause();

@@ -190,10 +190,11 @@ static void reply_event(struct served *s, struct pf_reply *r)
 {
     struct call *c = &s->task->call;
 
-    if (c->set_fs) {
-        r->set_fs = true;
-        r->fs_base = s->task->fs_base;
-        c->set_fs = false;
+    if (c->set_fs || c->set_gs) {
+        r->set_fs = c->set_fs;
+        r->set_gs = c->set_gs;
+        r->base = c->set_fs ? s->task->fs_base : s->task->gs_base;
+        c->set_fs = c->set_gs = false;
     }
     if (c->self.op) {
         r->self_op = c->self.op;

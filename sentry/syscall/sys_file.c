@@ -237,12 +237,22 @@ sysret_t sys_sendfile(struct call *c, int32_t out_fd, int32_t in_fd, uaddr_t off
         return m.in_pos >= 0 ? -ESPIPE : -EINVAL;
     if (out->flags & O_APPEND)
         return -EINVAL;
-    ssize_t n = move_all(t, &m);
-    if (n == -EAGAIN && !(out->flags & O_NONBLOCK))
-        return call_wait_file(c, out, POLLOUT);
-    if (n > 0 && m.in_pos >= 0 && copy_out_obj(t->mm, offset, &m.in_pos) < 0)
+    /* What earlier runs have moved; the file's own position stands behind it already. */
+    m.left -= MIN(m.left, c->progress);
+    if (m.in_pos >= 0)
+        m.in_pos += (int64_t)c->progress;
+    ssize_t n = m.left || !c->progress ? move_all(t, &m) : 0;
+    if (n > 0)
+        c->progress += (uint64_t)n;
+    bool full = n == -EAGAIN || (n > 0 && m.left && !(file_readiness(out) & POLLOUT));
+    if (full && !(out->flags & O_NONBLOCK)) {
+        sysret_t w = call_wait_file(c, out, POLLOUT);
+        if (w == SYS_PARK || !c->progress)
+            return w;
+    }
+    if (c->progress && m.in_pos >= 0 && copy_out_obj(t->mm, offset, &m.in_pos) < 0)
         return -EFAULT;
-    return n;
+    return c->progress ? (sysret_t)c->progress : n;
 }
 
 sysret_t sys_copy_file_range(struct call *c, int32_t in_fd, uaddr_t off_in, int32_t out_fd,

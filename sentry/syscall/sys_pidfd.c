@@ -10,6 +10,8 @@
 #include <poll.h>
 #include <string.h>
 
+#include <linux/capability.h>
+
 #include <base/err.h>
 #include <mm/mm.h>
 #include <vfs/fdtable.h>
@@ -124,4 +126,46 @@ sysret_t sys_pidfd_send_signal(struct call *c, int32_t pidfd, int32_t sig, uaddr
         return -EINVAL;
     int err = signal_permitted(t, p, sig);
     return err ? err : signal_send_process(p, sig, &si);
+}
+
+/* May @c's task take descriptors of @p? As for tracing it: all its ids are the caller's real ones. */
+static bool may_take_from(struct call *c, struct process *p, struct task *t)
+{
+    const struct cred *me = c->task->cred;
+    if (p == c->task->process || cred_capable(me, CAP_SYS_PTRACE))
+        return true;
+    struct cred *his = task_cred_get(t);
+    bool same = me->uid == his->uid && me->uid == his->euid && me->uid == his->suid &&
+                me->gid == his->gid && me->gid == his->egid && me->gid == his->sgid;
+    cred_put(his);
+    return same && p->dumpable;
+}
+
+/* A thread of @p that runs: a reference, and its descriptors; NULL: it has ended. */
+static struct task *process_files_get(struct process *p, struct fdtable **ret_fds)
+{
+    spin_lock(&p->lock);
+    struct task *t = list_empty(&p->threads)
+                         ? NULL
+                         : task_get(list_first_entry(&p->threads, struct task, thread_link));
+    *ret_fds = t && t->fds ? fdtable_get(t->fds) : NULL;
+    spin_unlock(&p->lock);
+    return t;
+}
+
+sysret_t sys_pidfd_getfd(struct call *c, int32_t pidfd, int32_t fd, uint32_t flags)
+{
+    struct fdtable *fds = NULL;
+    if (flags)
+        return -EINVAL;
+    struct process *p AUTO_PUT(process) = pidfd_get(c->task, pidfd);
+    if (IS_ERR(p))
+        return PTR_ERR(p);
+    struct task *t AUTO_PUT(task) = process_files_get(p, &fds);
+    if (!t || !fds)
+        return -ESRCH;
+    struct file *f AUTO_PUT(file) =
+        may_take_from(c, p, t) ? fdtable_file(fds, fd) : ERR_PTR(-EPERM);
+    fdtable_put(fds);
+    return IS_ERR(f) ? PTR_ERR(f) : fd_install(c->task, f, O_CLOEXEC, 0);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * sys_sched.c - limits, resource use, scheduling parameters. The host schedules; what a guest sets
  * is kept and told, nothing more. */
-#include <syscall/sys.h>
+#include "sys_sched.h"
 
 #include <linux/capability.h>
 #include <sched.h>
@@ -170,7 +170,7 @@ sysret_t sys_sched_yield(struct call *c)
 }
 
 /* Reference; 0 is the caller. */
-static struct task *task_by_pid(struct call *c, int32_t pid)
+struct task *sched_task(struct call *c, int32_t pid)
 {
     return pid ? task_find(pid) : task_get(c->task);
 }
@@ -185,7 +185,7 @@ sysret_t sys_sched_getaffinity(struct call *c, int32_t pid, size_t len, uaddr_t 
     uint64_t m[TASK_CPU_WORDS];
     if (len % 8 || len * 8 < g_kernel.cpus)
         return -EINVAL;
-    struct task *t AUTO_PUT(task) = task_by_pid(c, pid);
+    struct task *t AUTO_PUT(task) = sched_task(c, pid);
     if (!t)
         return -ESRCH;
     spin_lock(&t->process->lock);
@@ -207,7 +207,7 @@ sysret_t sys_sched_setaffinity(struct call *c, int32_t pid, size_t len, uaddr_t 
             m[i] &= i * 64 >= g_kernel.cpus ? 0 : (1ULL << g_kernel.cpus % 64) - 1;
         any |= m[i];
     }
-    struct task *t AUTO_PUT(task) = task_by_pid(c, pid);
+    struct task *t AUTO_PUT(task) = sched_task(c, pid);
     if (!t)
         return -ESRCH;
     if (signal_permitted(c->task, t->process, SIGKILL) &&
@@ -238,25 +238,14 @@ sysret_t sys_getcpu(struct call *c, uaddr_t cpu, uaddr_t node, uint64_t unused)
 #define POLICY_RESET_ON_FORK 0x40000000
 #define RT_PRIORITY_MAX 99
 
-static bool policy_realtime(int policy)
+bool sched_is_realtime(int policy)
 {
     return policy == SCHED_FIFO || policy == SCHED_RR;
 }
 
-static int policy_set(struct call *c, int32_t pid, int policy, uaddr_t param)
+int sched_policy_set(struct call *c, struct task *t, int policy, int32_t priority)
 {
-    int32_t priority;
-    if (uaddr_null(param) || pid < 0)
-        return -EINVAL;
-    int err = copy_in_obj(c->task->mm, &priority, param);
-    if (err)
-        return err;
-    struct task *t AUTO_PUT(task) = task_by_pid(c, pid);
-    if (!t)
-        return -ESRCH;
-    if (policy < 0)
-        policy = t->sched_policy; /* sched_setparam */
-    bool rt = policy_realtime(policy);
+    bool rt = sched_is_realtime(policy);
     if (!rt && policy != SCHED_OTHER && policy != SCHED_BATCH && policy != SCHED_IDLE)
         return -EINVAL;
     if (rt ? priority < 1 || priority > RT_PRIORITY_MAX : priority != 0)
@@ -269,11 +258,26 @@ static int policy_set(struct call *c, int32_t pid, int policy, uaddr_t param)
     return 0;
 }
 
+/* @policy -1: the one it has. */
+static int policy_set(struct call *c, int32_t pid, int policy, uaddr_t param)
+{
+    int32_t priority;
+    if (uaddr_null(param) || pid < 0)
+        return -EINVAL;
+    int err = copy_in_obj(c->task->mm, &priority, param);
+    if (err)
+        return err;
+    struct task *t AUTO_PUT(task) = sched_task(c, pid);
+    if (!t)
+        return -ESRCH;
+    return sched_policy_set(c, t, policy < 0 ? t->sched_policy : policy, priority);
+}
+
 sysret_t sys_sched_getscheduler(struct call *c, int32_t pid)
 {
     if (pid < 0)
         return -EINVAL;
-    struct task *t AUTO_PUT(task) = task_by_pid(c, pid);
+    struct task *t AUTO_PUT(task) = sched_task(c, pid);
     return t ? t->sched_policy : -ESRCH;
 }
 
@@ -288,7 +292,7 @@ sysret_t sys_sched_getparam(struct call *c, int32_t pid, uaddr_t param)
 {
     if (uaddr_null(param) || pid < 0)
         return -EINVAL;
-    struct task *t AUTO_PUT(task) = task_by_pid(c, pid);
+    struct task *t AUTO_PUT(task) = sched_task(c, pid);
     if (!t)
         return -ESRCH;
     int32_t priority = t->sched_priority;
@@ -302,7 +306,7 @@ sysret_t sys_sched_setparam(struct call *c, int32_t pid, uaddr_t param)
 
 static sysret_t priority_bound(int policy, int bound)
 {
-    if (policy_realtime(policy))
+    if (sched_is_realtime(policy))
         return bound;
     return policy == SCHED_OTHER || policy == SCHED_BATCH || policy == SCHED_IDLE ||
                    policy == 6 /* SCHED_DEADLINE */
@@ -327,7 +331,7 @@ sysret_t sys_sched_rr_get_interval(struct call *c, int32_t pid, uaddr_t interval
     struct timespec slice = {.tv_nsec = 4000000};
     if (pid < 0)
         return -EINVAL;
-    struct task *t AUTO_PUT(task) = task_by_pid(c, pid);
+    struct task *t AUTO_PUT(task) = sched_task(c, pid);
     return t ? copy_out_obj(c->task->mm, interval, &slice) : -ESRCH;
 }
 
@@ -339,7 +343,7 @@ static struct task *priority_target(struct call *c, int32_t which, int32_t who)
 {
     if (which < PRIO_PROCESS || which > PRIO_USER)
         return ERR_PTR(-EINVAL);
-    struct task *t = which == PRIO_PROCESS ? task_by_pid(c, who) : task_get(c->task);
+    struct task *t = which == PRIO_PROCESS ? sched_task(c, who) : task_get(c->task);
     return t ? t : ERR_PTR(-ESRCH);
 }
 
@@ -347,6 +351,12 @@ sysret_t sys_getpriority(struct call *c, int32_t which, int32_t who)
 {
     struct task *t AUTO_PUT(task) = priority_target(c, which, who);
     return IS_ERR(t) ? PTR_ERR(t) : 20 - t->nice;
+}
+
+bool sched_may_nice(struct call *c, struct task *t, int32_t nice)
+{
+    return cred_capable(c->task->cred, CAP_SYS_NICE) ||
+           (rlim_t)(20 - nice) <= t->process->rlimits[RLIMIT_NICE].rlim_cur;
 }
 
 sysret_t sys_setpriority(struct call *c, int32_t which, int32_t who, int32_t nice)
@@ -357,8 +367,7 @@ sysret_t sys_setpriority(struct call *c, int32_t which, int32_t who, int32_t nic
     nice = nice < NICE_MIN ? NICE_MIN : nice > NICE_MAX ? NICE_MAX : nice;
     if (signal_permitted(c->task, t->process, SIGKILL))
         return -EPERM;
-    if (nice < t->nice && !cred_capable(c->task->cred, CAP_SYS_NICE) &&
-        (rlim_t)(20 - nice) > t->process->rlimits[RLIMIT_NICE].rlim_cur)
+    if (nice < t->nice && !sched_may_nice(c, t, nice))
         return -EACCES;
     t->nice = nice;
     return 0;
@@ -375,7 +384,7 @@ sysret_t sys_ioprio_get(struct call *c, int32_t which, int32_t who)
     if (which < IOPRIO_WHO_PROCESS || which > IOPRIO_WHO_USER)
         return -EINVAL;
     struct task *t AUTO_PUT(task) =
-        which == IOPRIO_WHO_PROCESS ? task_by_pid(c, who) : task_get(c->task);
+        which == IOPRIO_WHO_PROCESS ? sched_task(c, who) : task_get(c->task);
     return t ? t->ioprio : -ESRCH;
 }
 
@@ -387,7 +396,7 @@ sysret_t sys_ioprio_set(struct call *c, int32_t which, int32_t who, int32_t iopr
     if (IOPRIO_CLASS(ioprio) == IOPRIO_CLASS_RT && !cred_capable(c->task->cred, CAP_SYS_NICE))
         return -EPERM;
     struct task *t AUTO_PUT(task) =
-        which == IOPRIO_WHO_PROCESS ? task_by_pid(c, who) : task_get(c->task);
+        which == IOPRIO_WHO_PROCESS ? sched_task(c, who) : task_get(c->task);
     if (!t)
         return -ESRCH;
     t->ioprio = ioprio;

@@ -10,6 +10,7 @@
 
 #include <base/err.h>
 #include <mm/mm.h>
+#include <mm/text.h>
 #include <ring/abi.h>
 #include <syscall/exec.h>
 #include <vfs/vfs.h>
@@ -117,11 +118,18 @@ sysret_t sys_arch_prctl(struct call *c, int32_t code, uint64_t addr)
     case ARCH_GET_FS_CODE:
         base = fs_base_now(c->task);
         return copy_out_obj(c->task->mm, UADDR(addr), &base);
-    case ARCH_GET_GS_CODE: /* never set by the guest */
-        base = 0;
+    case ARCH_GET_GS_CODE:
+        base = c->task->gs_base;
         return copy_out_obj(c->task->mm, UADDR(addr), &base);
     case ARCH_SET_GS_CODE:
-        return addr ? -EPERM : 0;
+        if (addr >= STUB_REGION)
+            return -EPERM;
+        if (addr == c->task->gs_base)
+            return 0;
+        mm_text_forbid(c->task->mm); /* posted calls need the base */
+        c->task->gs_base = addr;
+        c->set_gs = true;
+        return 0;
     default:
         return -EINVAL;
     }

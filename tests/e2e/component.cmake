@@ -56,6 +56,9 @@ endforeach()
 add_test(NAME hostile/guest-fds COMMAND ${CMAKE_CURRENT_LIST_DIR}/guest_fds.sh $<TARGET_FILE:ringbox>)
 set_tests_properties(hostile/guest-fds PROPERTIES LABELS "guest;guest-hostile" SKIP_RETURN_CODE 77
     TIMEOUT 90)
+add_test(NAME e2e/unix_random COMMAND ${CMAKE_CURRENT_LIST_DIR}/transcript.sh $<TARGET_FILE:ringbox>
+    $<TARGET_FILE:guest_unixrandom> 2000 1 2 3 5 8 13 21 34)
+set_tests_properties(e2e/unix_random PROPERTIES LABELS e2e TIMEOUT 300)
 add_test(NAME e2e/bad_input COMMAND ${CMAKE_CURRENT_LIST_DIR}/bad_input.sh $<TARGET_FILE:ringbox>)
 set_tests_properties(e2e/bad_input PROPERTIES LABELS e2e SKIP_RETURN_CODE 77 TIMEOUT 600)
 add_test(NAME e2e/cli COMMAND ${CMAKE_CURRENT_LIST_DIR}/cli.sh $<TARGET_FILE:ringbox> ${CMAKE_SOURCE_DIR})

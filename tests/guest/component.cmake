@@ -92,14 +92,15 @@ add_guest_test(patchstep)
 if(TARGET ringbox)
     add_inside_test(guest-patch/patchrace-million guest_patchrace --patch=1 --env PATCHRACE_ROUNDS=1000000)
     set_tests_properties(guest-patch/patchrace-million PROPERTIES LABELS guest TIMEOUT 300)
-    # Label of what is to hold and does not yet: a step over a changed site.
-    set_property(TEST guest-patch/patchstep guest-nopatch/patchstep PROPERTY LABELS wanted)
 endif()
 add_guest_test(storm)
 add_guest_test(sysvshm)
 add_guest_test(sysvsem)
 add_guest_test(unix)
 add_guest_test(unixdgram)
+add_guest_test(splice)
+add_guest_test(calls)
+add_guest_test(unixrandom)
 
 # Attacks on the sandbox from inside; only ever run in one (tests/e2e/hostile.sh).
 add_executable(guest_hostile ${CMAKE_CURRENT_LIST_DIR}/hostile/hostile.c

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stddef.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <ucontext.h>
 
@@ -338,6 +339,55 @@ static void case_gs(void)
     }
 }
 
+static uint64_t gs_word(void)
+{
+    uint64_t v;
+
+    __asm__ volatile("mov %%gs:8,%0" : "=r"(v));
+    return v;
+}
+
+static uint64_t gs_block[4] = {1, 0x1234567812345678, 3, 4};
+
+static void gs_child(void *arg)
+{
+    uint64_t base = 0;
+
+    for (unsigned i = 0; i < 40; i++)
+        probe_run(i % PROBES, i, *(long *)arg);
+    CHECK_EQ(gs_word(), gs_block[1]);
+    CHECK_EQ(syscall(SYS_arch_prctl, 0x1004, &base), 0);
+    CHECK_EQ(base, (uint64_t)(uintptr_t)gs_block);
+}
+
+static void *gs_thread(void *arg)
+{
+    gs_child(arg);
+    return NULL;
+}
+
+/* A base of its own, set when sites have been changed: kept by signals, threads and children. */
+static void case_gs_base(void)
+{
+    long parent = getppid(), self = getpid();
+    pthread_t t;
+
+    case_plain();
+    CHECK_EQ(syscall(SYS_arch_prctl, 0x1001, gs_block), 0);
+    gs_child(&parent);
+    on_signal_install(SIGUSR1);
+    for (unsigned i = 0; i < 20; i++) {
+        raise(SIGUSR1);
+        CHECK_EQ(gs_word(), gs_block[1]);
+    }
+    CHECK_EQ(handled, 20);
+    CHECK(pthread_create(&t, NULL, gs_thread, &parent) == 0);
+    pthread_join(t, NULL);
+    CHECK_EQ(guest_wait(guest_fork(gs_child, &self)), 0);
+    CHECK_EQ(gs_block[0] == 1 && gs_block[2] == 3 && gs_block[3] == 4, 1);
+    CHECK_ERR(syscall(SYS_arch_prctl, 0x1001, 1UL << 63), EPERM);
+}
+
 static void on_step(int sig, siginfo_t *info, void *context)
 {
     (void)sig, (void)info;
@@ -430,7 +480,7 @@ static void case_remapped(void)
 #n, case_##n \
     }
 static const struct guest_case cases[] = {
-    CASE(plain), CASE(race), CASE(signals),     CASE(thread_signals), CASE(waiting),
-    CASE(fork),  CASE(gs),   CASE(single_step), CASE(overwrite),      CASE(remapped),
+    CASE(plain), CASE(race),    CASE(signals),     CASE(thread_signals), CASE(waiting),  CASE(fork),
+    CASE(gs),    CASE(gs_base), CASE(single_step), CASE(overwrite),      CASE(remapped),
 };
 GUEST_MAIN(cases)

@@ -77,11 +77,13 @@
 #define EVENT_RET 0    /* rax = arg[0] */
 #define EVENT_RESUME 1 /* frame edited or unchanged */
 #define EVENT_EXIT 2   /* end this thread */
+#define EVENT_PARK 3   /* wait for another life of this thread, where only the Sentry can end it */
 /* or-ed to the above: first execute syscall arg[1] with arguments arg[2..4] (munmap, mprotect,
  * madvise: what the filter allows) */
 #define EVENT_SELF 0x100
-#define EVENT_SET_FS 0x200 /* first arch_prctl(ARCH_SET_FS, arg[5]) */
-#define EVENT_SET_GS 0x400 /* first point GS base at the lane */
+#define EVENT_SET_FS 0x200  /* first arch_prctl(ARCH_SET_FS, arg[5]) */
+#define EVENT_SET_GS 0x400  /* first point GS base at the lane */
+#define EVENT_OWN_GS 0x1000 /* first arch_prctl(ARCH_SET_GS, arg[5]) */
 
 /* Words of the identity. */
 #define IDENT_PID 0

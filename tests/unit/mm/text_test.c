@@ -229,7 +229,7 @@ static void test_unmapped_moved_forbidden(void **state)
     change_over(a, end + 2 * AT);
     mm_text_forbid(a);
     assert_int_equal(byte_run(a, end + 2 * AT), 2);
-    assert_int_equal(trap(a, end + 2 * AT), MM_TEXT_GS);
+    assert_int_equal(trap(a, end + 2 * AT), MM_TEXT_PROCESS);
     mm_put(a);
     fake_file_put(f);
 }

@@ -17,15 +17,17 @@
 enum lock_rank {
     RANK_NONE = 0,
     /* fiber mutexes */
-    RANK_EXEC,      /* process: exec, exit and thread creation exclude each other */
-    RANK_FILE,      /* file position: held across the file's read, write, readdir */
-    RANK_FS_RENAME, /* superblock: renames */
-    RANK_INODE,     /* directory contents, size; parent before child, else by address */
-    RANK_MM,        /* address space; two at fork: parent first */
-    RANK_TEXT,      /* text with changed call sites, of the whole sandbox */
-    RANK_PAGES,     /* page cache, memory-file objects */
-    RANK_9P,        /* 9P client writers */
-    RANK_PLATFORM,  /* mapper of one address space */
+    RANK_EXEC,       /* process: exec, exit and thread creation exclude each other */
+    RANK_PIPE_READ,  /* pipe: its reader's side; splice holds it while it writes to another file */
+    RANK_PIPE_WRITE, /* its writer's side; splice: while it reads from another file */
+    RANK_FILE,       /* file position: held across the file's read, write, readdir */
+    RANK_FS_RENAME,  /* superblock: renames */
+    RANK_INODE,      /* directory contents, size; parent before child, else by address */
+    RANK_MM,         /* address space; two at fork: parent first */
+    RANK_TEXT,       /* text with changed call sites, of the whole sandbox */
+    RANK_PAGES,      /* page cache, memory-file objects */
+    RANK_9P,         /* 9P client writers */
+    RANK_PLATFORM,   /* mapper of one address space */
     /* spin locks from here on */
     RANK_SPIN,
     RANK_PIDS = RANK_SPIN, /* pid table, process tree, groups, sessions */

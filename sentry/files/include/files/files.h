@@ -35,6 +35,16 @@ int pipe_size_get(struct file *f);
 int pipe_size_set(struct file *f, uint32_t bytes);
 bool file_is_pipe(const struct file *f);
 
+/* --- splice.c: bytes moved, 0 at the end, -EAGAIN when none could be (never waits) --- */
+
+/* @pos: NULL for the file's own position; moves. */
+ssize_t splice_to_pipe(struct file *in, int64_t *pos, struct file *out, size_t len);
+ssize_t splice_from_pipe(struct task *t, struct file *in, struct file *out, int64_t *pos,
+                         size_t len);
+/* @keep: tee. Not the same pipe. */
+ssize_t splice_pipes(struct task *t, struct file *in, struct file *out, size_t len, bool keep);
+bool pipe_same(const struct file *a, const struct file *b); /* two ends of one pipe? */
+
 /* --- eventfd.c, timerfd.c --- */
 
 /* @flags: EFD_SEMAPHORE, EFD_NONBLOCK. */

@@ -147,6 +147,7 @@ struct task {
     _Atomic(bool) in_call; /* the owner's; /proc reads it */
     stack_abi altstack;
     uint64_t fs_base;
+    uint64_t gs_base; /* what the guest has set; 0: never, it is the lane's */
     uint64_t clear_child_tid, set_child_tid;
     uint64_t robust_list;
     uint64_t rseq_addr;

@@ -85,7 +85,7 @@ struct call {
     void (*state_free)(void *);
     uint64_t user_data;  /* SQ */
     struct mm_self self; /* trapped calls: what the thread does itself before it goes on */
-    bool set_fs;         /* load task->fs_base on return */
+    bool set_fs, set_gs; /* load task->fs_base, gs_base on return */
 
     /* service's and wait.c's */
     struct call_waiter waiters[CALL_WAITERS];

@@ -30,11 +30,11 @@ enum mm_text_reason {
     MM_TEXT_TARGET, /* something may jump into what would be overwritten */
     MM_TEXT_OWN,    /* not, or no longer, text of a file: written to, anonymous, shared */
     MM_TEXT_WRITABLE,
-    MM_TEXT_REACH, /* nothing free within a jump's reach */
-    MM_TEXT_FULL,  /* of slots, sites, images or files: a limit */
-    MM_TEXT_LIVE,  /* not by one store, so only in the next image of the file */
-    MM_TEXT_GS,    /* the process has a GS base of its own */
-    MM_TEXT_SLOW,  /* changed; the posted call was sent back to its trap, or jumped to */
+    MM_TEXT_REACH,   /* nothing free within a jump's reach */
+    MM_TEXT_FULL,    /* of slots, sites, images or files: a limit */
+    MM_TEXT_LIVE,    /* not by one store, so only in the next image of the file */
+    MM_TEXT_PROCESS, /* the process has a GS base of its own, or steps */
+    MM_TEXT_SLOW,    /* changed; the posted call was sent back to its trap, or jumped to */
     MM_TEXT_REASONS,
 };
 
@@ -90,7 +90,7 @@ void mm_text_init(const struct mm_text_ops *ops, uint32_t after);
 int mm_text_trapped(struct mm *mm, uint64_t end, const struct mm_text_call *call, bool *ret_final);
 
 /**
- * mm_text_site_of - @rip is in a slot: where it would be in the text as the file has it. *ret_between:
+ * mm_text_site_of - @rip is in a slot, or in padding on the way there: where it would be in the text as the file has it. *ret_between:
  * that is inside what the jump has overwritten, so no thread can go on there.
  * mm_text_slot_of - @rip is inside what a jump has overwritten: the same place in the slot.
  * false: it is not. Context: may park.
@@ -98,7 +98,8 @@ int mm_text_trapped(struct mm *mm, uint64_t end, const struct mm_text_call *call
 bool mm_text_site_of(struct mm *mm, uint64_t rip, uint64_t *ret, bool *ret_between);
 bool mm_text_slot_of(struct mm *mm, uint64_t rip, uint64_t *ret);
 
-/* From now on all text of @mm, and of what forks from it, is as its files have it. */
+/* From now on all text of @mm, and of what forks from it, is as its files have it: the guest has a GS
+ * base of its own, or steps through its code. May park. */
 void mm_text_forbid(struct mm *mm);
 
 /* Of the whole sandbox; approximate while it runs. */
