@@ -101,6 +101,7 @@ add_guest_test(unixdgram)
 add_guest_test(splice)
 add_guest_test(calls)
 add_guest_test(unixrandom)
+add_guest_test(mqueue rt)
 
 # Attacks on the sandbox from inside; only ever run in one (tests/e2e/hostile.sh).
 add_executable(guest_hostile ${CMAKE_CURRENT_LIST_DIR}/hostile/hostile.c
