@@ -17,6 +17,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include <linux/capability.h>
+
+#include <kernel/task.h>
+
 #include "unix.h"
 
 #define COLLECT_SHARE 16u /* sockets looked at for each close, on average */
@@ -32,12 +36,24 @@ static struct sock *fds_sock(const struct file *f)
     return file_is_socket(f) && file_socket(f)->domain == AF_UNIX ? f->private_data : NULL;
 }
 
+/* As Linux, but that it counts for each user: no more than the sender may have open, unless it has
+ * the right to more. */
+static bool too_many(uint32_t before, uint32_t more)
+{
+    struct task *t = task_current();
+
+    if (before + more > SOCKET_INFLIGHT_MAX)
+        return true;
+    return t && before > t->process->rlimits[RLIMIT_NOFILE].rlim_cur &&
+           !cred_capable(t->cred, CAP_SYS_RESOURCE) && !cred_capable(t->cred, CAP_SYS_ADMIN);
+}
+
 int unix_fds_attach(struct unix_fds *fds, const struct socket_msg *m)
 {
     *fds = (struct unix_fds){0};
     if (!m || !m->file_count)
         return 0;
-    if (atomic_fetch_add(&g_count, m->file_count) + m->file_count > SOCKET_INFLIGHT_MAX) {
+    if (too_many(atomic_fetch_add(&g_count, m->file_count), m->file_count)) {
         atomic_fetch_sub(&g_count, m->file_count);
         return -ETOOMANYREFS;
     }

@@ -65,6 +65,15 @@ static void chunk_free(struct unix_chunk *c)
     free(c);
 }
 
+static void chunks_free(struct list_head *dead)
+{
+    while (!list_empty(dead)) {
+        struct unix_chunk *c = list_first_entry(dead, struct unix_chunk, link);
+        list_del(&c->link);
+        chunk_free(c);
+    }
+}
+
 static void mark_free(struct unix_mark *k)
 {
     if (!k)
@@ -84,11 +93,7 @@ void unix_stream_drop(struct sock *s)
     s->head = s->tail;
     spin_unlock(&s->lock);
     fmutex_unlock(&s->send_lock);
-    while (!list_empty(&chunks)) {
-        struct unix_chunk *c = list_first_entry(&chunks, struct unix_chunk, link);
-        list_del(&c->link);
-        chunk_free(c);
-    }
+    chunks_free(&chunks);
     while (!list_empty(&marks)) {
         struct unix_mark *k = list_first_entry(&marks, struct unix_mark, link);
         list_del(&k->link);
@@ -108,7 +113,7 @@ static bool chunk_fits(const struct unix_chunk *c, size_t want, bool together)
 {
     size_t room = c->size - c->end;
 
-    return together ? room >= MIN(want, (size_t)c->size) : room;
+    return together ? room >= MIN(want, (size_t)CHUNK_LARGE) : room;
 }
 
 /* Room for up to @want bytes at the end of *ret; the chunk stays while to->writing. -EPIPE,
@@ -302,21 +307,30 @@ static void cursor_begin_locked(struct sock *s, struct cursor *cur)
     cur->at = s->head;
 }
 
-/* @n bytes of the first chunk are used up. What became free: *ret_chunk, *ret_mark. */
-static void stream_consume(struct sock *s, size_t n, struct unix_chunk **ret_chunk,
+/* Chunks in front of @c are empty: they were passed over. */
+static void chunks_before_locked(struct sock *s, struct unix_chunk *c, struct list_head *dead)
+{
+    while (s->chunks.next != &c->link) {
+        struct unix_chunk *old = list_first_entry(&s->chunks, struct unix_chunk, link);
+        list_del(&old->link);
+        list_add(&old->link, dead);
+    }
+}
+
+/* @n bytes at the start of @c are used up. What became free: @dead (chunks), *ret_mark. */
+static void stream_consume(struct sock *s, struct unix_chunk *c, size_t n, struct list_head *dead,
                            struct unix_mark **ret_mark)
 {
-    *ret_chunk = NULL;
     *ret_mark = NULL;
     spin_lock(&s->lock);
-    struct unix_chunk *c = list_first_entry(&s->chunks, struct unix_chunk, link);
+    chunks_before_locked(s, c, dead);
     c->start += (uint32_t)n;
     s->head += n;
     if (c->start == c->end) {
         bool last = c->link.next == &s->chunks;
         if (!last || (c->size == CHUNK_LARGE && !s->writing)) {
             list_del(&c->link);
-            *ret_chunk = c;
+            list_add(&c->link, dead);
         } else if (!s->writing) {
             c->start = c->end = 0;
         }
@@ -357,7 +371,7 @@ static bool stretch_fits(struct sock *s, struct socket_msg *m, const struct unix
 static ssize_t stretch_take(struct sock *s, struct uio *u, struct socket_msg *m, bool peek,
                             bool first, struct cursor *cur, bool *ret_stop)
 {
-    struct unix_chunk *c;
+    struct list_head chunks = LIST_HEAD_INIT(chunks);
     struct unix_mark *k, *dead;
     size_t n;
 
@@ -387,8 +401,8 @@ static ssize_t stretch_take(struct sock *s, struct uio *u, struct socket_msg *m,
     cur->off += (uint32_t)r;
     cur->at += (uint64_t)r;
     if (!peek) {
-        stream_consume(s, (size_t)r, &c, &dead);
-        chunk_free(c);
+        stream_consume(s, cur->chunk, (size_t)r, &chunks, &dead);
+        chunks_free(&chunks);
         mark_free(dead);
     }
     *ret_stop |= (size_t)r < n;

@@ -7,7 +7,7 @@ function(add_inside_test test program)
         SKIP_RETURN_CODE 77 TIMEOUT 120)
 endfunction()
 # Families in which tasks meet.
-set(CROWDED storm pthread process exec clone futex signal jobs pipe mm)
+set(CROWDED patchrace patchsig storm pthread process exec clone futex signal jobs pipe mm)
 # Those that also run on one CPU, and beside busy loops, in every run; all do in the full one.
 set(LOADED futex pipe pthread process signal ring)
 function(add_loaded_test test kind program)
@@ -101,6 +101,7 @@ add_guest_test(unixdgram)
 add_guest_test(splice)
 add_guest_test(calls)
 add_guest_test(unixrandom)
+add_guest_test(mqueue rt)
 
 # Attacks on the sandbox from inside; only ever run in one (tests/e2e/hostile.sh).
 add_executable(guest_hostile ${CMAKE_CURRENT_LIST_DIR}/hostile/hostile.c

@@ -2,6 +2,8 @@
  * unix.c - AF_UNIX connections: listening, streams, descriptors under way, options. */
 #include "unixutil.h"
 
+#include <sys/resource.h>
+
 /* --- connections --- */
 
 static void case_listen(void)
@@ -355,6 +357,16 @@ static void case_fds_in_stream(void)
     CHECK_EQ(count, 1);
     CHECK_EQ(send_fds(sp[0], "x", 1, p, 2), 1);
     CHECK_EQ(read(sp[1], buf, 1), 1); /* lost */
+    /* The same behind an emptied buffer, and again with plain bytes behind it. */
+    CHECK_EQ(send_fds(sp[0], big, 5000, p, 1), 5000);
+    CHECK_EQ(send(sp[0], "tail", 4, 0), 4);
+    CHECK_EQ(take(sp[1], big, 5000, 0, fds, &count, NULL), 5000);
+    CHECK_EQ(count, 1);
+    CHECK_EQ(recv(sp[1], buf, 32, 0), 4);
+    CHECK(!memcmp(buf, "tail", 4));
+    CHECK_EQ(send(sp[0], "more", 4, 0), 4);
+    CHECK_EQ(recv(sp[1], buf, 32, 0), 4);
+    CHECK(!memcmp(buf, "more", 4));
 }
 
 static void case_fds_limit(void)
@@ -371,6 +383,28 @@ static void case_fds_limit(void)
     CHECK_EQ(count, 253);
     fds[0] = 999;
     CHECK_ERR(send_fds(sp[0], "x", 1, fds, 1), EBADF);
+}
+
+/* As many as may be open, and what one message brings. */
+static void case_flight_limit(void)
+{
+    int sp[2], fds[10] = {0}, got[16], count, n = 0;
+    struct rlimit r = {300, 300};
+    char c;
+
+    if (geteuid())
+        SKIP("needs root, to be somebody else");
+    CHECK(setrlimit(RLIMIT_NOFILE, &r) == 0);
+    CHECK(setresgid(12345, 12345, 12345) == 0 && setresuid(12345, 12345, 12345) == 0);
+    CHECK(socketpair(AF_UNIX, SOCK_DGRAM, 0, sp) == 0);
+    while (send_fds(sp[0], "x", 1, fds, 10) == 1)
+        n++;
+    CHECK_EQ(errno, ETOOMANYREFS);
+    CHECK_EQ(n, 31);
+    CHECK_EQ(take(sp[1], &c, 1, 0, got, &count, NULL), 1);
+    CHECK_EQ(count, 10);
+    CHECK_EQ(send_fds(sp[0], "x", 1, fds, 1), 1);
+    CHECK_ERR(send_fds(sp[0], "x", 1, fds, 1), ETOOMANYREFS);
 }
 
 static void case_creds(void)
@@ -524,6 +558,7 @@ static const struct guest_case cases[] = {
     {"half_close", case_half_close},
     {"fds_in_stream", case_fds_in_stream},
     {"fds_limit", case_fds_limit},
+    {"flight_limit", case_flight_limit},
     {"creds", case_creds},
     {"cycles", case_cycles},
     {"cycle_alive", case_cycle_alive},

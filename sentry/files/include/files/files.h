@@ -45,6 +45,33 @@ ssize_t splice_from_pipe(struct task *t, struct file *in, struct file *out, int6
 ssize_t splice_pipes(struct task *t, struct file *in, struct file *out, size_t len, bool keep);
 bool pipe_same(const struct file *a, const struct file *b); /* two ends of one pipe? */
 
+/* --- mqueue.c: POSIX message queues --- */
+
+#define MQ_NAME_MAX 255
+#define MQ_QUEUES_MAX 256u /* as fs.mqueue.queues_max; who may exceed it: MQ_QUEUES_HARD */
+#define MQ_QUEUES_HARD 1024u
+#define MQ_MESSAGES_MAX 10 /* of a queue, as msg_max and its hard limit */
+#define MQ_MESSAGES_HARD 65536
+#define MQ_SIZE_MAX 8192 /* of a message, as msgsize_max and its hard limit */
+#define MQ_SIZE_HARD (16 << 20)
+#define MQ_BYTES_MAX (256LL << 20) /* what all queues may come to hold */
+struct mq_attr;
+struct sigevent;
+/* @attr: NULL or a copy, for O_CREAT. ERR_PTR(-ENOENT, -EEXIST, -EACCES, -EINVAL, -ENOSPC, -EMFILE). */
+struct file *mqueue_open_file(struct task *t, const char *name, uint32_t oflag, uint32_t mode,
+                              const struct mq_attr *attr);
+int mqueue_unlink_name(struct task *t, const char *name);
+/* One try: -EAGAIN, -EMSGSIZE, -EBADF (no queue, or the wrong mode). */
+int mqueue_send(struct file *f, const char *data, size_t size, uint32_t priority);
+/* @room must be enough for any message. *ret_data is to be free()d. */
+ssize_t mqueue_receive_message(struct file *f, size_t room, char **ret_data,
+                               uint32_t *ret_priority);
+/* A receiver begins or ends to wait: meanwhile nobody is notified. */
+void mqueue_receiver_waits(struct file *f, bool begins);
+int mqueue_notify_set(struct task *t, struct file *f,
+                      const struct sigevent *e); /* -EBUSY, -EBADF */
+int mqueue_attr(struct file *f, const struct mq_attr *new, struct mq_attr *ret_old);
+
 /* --- eventfd.c, timerfd.c --- */
 
 /* @flags: EFD_SEMAPHORE, EFD_NONBLOCK. */
