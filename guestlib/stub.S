@@ -61,7 +61,7 @@
 
         .section .stub, "ax", @progbits
         .globl  stub_start, stub_end, stub_list, stub_notify_ip, stub_fork, stub_thread
-        .globl  stub_local, stub_local_done, stub_local_end
+        .globl  stub_local, stub_local_done, stub_local_end, stub_park_ip
         .globl  stub_handler, stub_restorer, stub_call, stub_call_posted, stub_call_end, stub_call_saved, stub_call_exit
         .p2align 6
 stub_start:
@@ -322,6 +322,33 @@ stub_thread:
         syscall
         ud2
 
+/* A guest thread between two lives, all signals blocked. The notification tells the Sentry that it
+ * is here and nowhere else; nothing it brings along is used: the answer is the lane, everything
+ * else comes from there or is cleared. */
+stub_park:
+        mov     $STUB_NR_PARK, %eax
+        syscall
+stub_park_ip:
+        test    %rax, %rax
+        jle     stub_exit               /* no listener any more */
+        mov     %rax, %r13
+        xor     %eax, %eax
+        mov     %eax, %ds
+        mov     %eax, %es
+        mov     %eax, %fs
+        mov     $ARCH_SET_GS, %edi
+        mov     %r13, %rsi
+        mov     $NR_ARCH_PRCTL, %eax
+        syscall
+        mov     $ARCH_SET_FS, %edi
+        mov     PRIV_FS(%r13), %rsi
+        mov     $NR_ARCH_PRCTL, %eax
+        syscall
+        lea     STUB_START_FRAME(%r13), %rsp
+        mov     $NR_RT_SIGRETURN, %eax
+        syscall
+        ud2
+
 stub_die:
         mov     $NR_EXIT_GROUP, %eax
         xor     %edi, %edi
@@ -463,8 +490,10 @@ stub_handler:
         mov     EV_ARG(3)(%rbx), %rsi
         mov     EV_ARG(4)(%rbx), %rdx
         syscall
-13:     cmp     $EVENT_EXIT, %r12b
-        je      15f
+13:     cmp     $EVENT_PARK, %r12b
+        je      stub_park
+        cmp     $EVENT_EXIT, %r12b
+        je      stub_exit
         cmp     $EVENT_RET, %r12b
         jne     14f
         mov     EV_ARG(0)(%rbx), %rax
@@ -474,7 +503,8 @@ stub_restorer:
         mov     $NR_RT_SIGRETURN, %eax
         syscall
         ud2
-15:     xor     %edi, %edi
+stub_exit:
+        xor     %edi, %edi
         mov     $NR_EXIT, %eax
         syscall
         ud2

@@ -84,10 +84,11 @@ static int skeleton_as_run(struct pf_as *as, const struct pf_memop *ops, size_t 
 }
 
 /* The caller keeps its own descriptor. Slot 0 is the memory file. */
-static int skeleton_fd_donate(struct pf_as *as, int fd)
+static int skeleton_fd_donate(struct pf_as *as, int fd, uint64_t key)
 {
     (void)as;
     (void)fd;
+    (void)key;
     return -EOPNOTSUPP;
 }
 

@@ -360,6 +360,7 @@ static const struct {
 } self_calls[] = {
     [PF_SELF_UNMAP] = {SYS_munmap, 0},
     [PF_SELF_PROTECT_NONE] = {SYS_mprotect, 0 /* PROT_NONE */},
+    [PF_SELF_PROTECT_READ] = {SYS_mprotect, 1 /* PROT_READ */},
     [PF_SELF_POPULATE] = {SYS_madvise, 23 /* MADV_POPULATE_WRITE */},
 };
 
@@ -367,12 +368,12 @@ void trap_thread_reply(struct pf_thread *t, const struct pf_reply *r)
 {
     struct lane_slot *s = &t->lane->event;
     volatile uint64_t *arg = s->arg;
-    uint32_t nr = r->kind == PF_REPLY_RET    ? EVENT_RET
-                  : r->kind == PF_REPLY_EXIT ? EVENT_EXIT
-                                             : EVENT_RESUME;
+    uint32_t nr = r->kind == PF_REPLY_RET ? EVENT_RET : EVENT_RESUME;
 
     if (!t->open) /* told to exit while it runs: its process is being killed */
         return;
+    if (r->kind == PF_REPLY_EXIT)
+        nr = thread_park(t) ? EVENT_PARK : EVENT_EXIT;
     if (r->self_op) {
         BUG_ON(r->self_op >= ARRAY_SIZE(self_calls));
         nr |= EVENT_SELF;

@@ -8,7 +8,8 @@
  *
  * The guest filter is the boundary: guest code may jump to any syscall instruction of the stub with
  * registers of its choice. What remains is to sleep and wake on its own lanes, to wake a poller, to
- * end or yield itself, to load FS and GS base, and to take away its own memory.
+ * end or yield itself, to load FS and GS base, to take away its own memory, and to wait for the
+ * Sentry at one instruction, which ends its process if it was not told to.
  *
  * A check falls through when it is satisfied and returns TRAP inline when not, so jumps are local.
  */
@@ -40,10 +41,11 @@ enum check {
     CHECK_FUTEX,
     CHECK_BASE,
     CHECK_BELOW,
-    CHECK_BELOW_NONE,
+    CHECK_BELOW_LESS,
     CHECK_BELOW_POPULATE,
     CHECK_CLONE,
     CHECK_NOTIFY,
+    CHECK_PARK,
 };
 
 static const char *const check_text[] = {
@@ -51,10 +53,11 @@ static const char *const check_text[] = {
     [CHECK_FUTEX] = "FUTEX_WAIT on lanes, FUTEX_WAKE on lanes or the read-only page",
     [CHECK_BASE] = "ARCH_SET_FS, ARCH_SET_GS",
     [CHECK_BELOW] = "range below the stub",
-    [CHECK_BELOW_NONE] = "PROT_NONE, range below the stub",
+    [CHECK_BELOW_LESS] = "PROT_NONE or PROT_READ, range below the stub",
     [CHECK_BELOW_POPULATE] = "MADV_POPULATE_WRITE, range below the stub",
     [CHECK_CLONE] = "a process of the Sentry's, or a thread of this one",
     [CHECK_NOTIFY] = "user notification, at one instruction",
+    [CHECK_PARK] = "user notification, at one instruction",
 };
 
 struct row {
@@ -72,8 +75,9 @@ static const struct row rows[] = {
     {SYS_sched_yield, "sched_yield", CHECK_NONE, true},
     {SYS_arch_prctl, "arch_prctl", CHECK_BASE, true},
     {SYS_munmap, "munmap", CHECK_BELOW, true},
-    {SYS_mprotect, "mprotect", CHECK_BELOW_NONE, true},
+    {SYS_mprotect, "mprotect", CHECK_BELOW_LESS, true},
     {SYS_madvise, "madvise", CHECK_BELOW_POPULATE, true},
+    {STUB_NR_PARK, "(park)", CHECK_PARK, true},
     {STUB_NR_NOTIFY, "(notify)", CHECK_NOTIFY, false},
     {SYS_mmap, "mmap", CHECK_NONE, false},
     {SYS_clone, "clone", CHECK_CLONE, false},
@@ -189,7 +193,7 @@ static void check_clone(struct prog *p)
     require(p, BPF_JEQ | BPF_K, TRAP_CLONE_THREAD | CLONE_SETTLS, true);
 }
 
-static void emit_check(struct prog *p, enum check check, uint64_t notify_ip)
+static void emit_check(struct prog *p, enum check check, uint64_t ip)
 {
     switch (check) {
     case CHECK_NONE:
@@ -202,11 +206,12 @@ static void emit_check(struct prog *p, enum check check, uint64_t notify_ip)
         emit_jump(p, BPF_JEQ | BPF_K, ARCH_SET_GS, 2, 0);
         require(p, BPF_JEQ | BPF_K, ARCH_SET_FS, true);
         break;
-    case CHECK_BELOW_NONE:
+    case CHECK_BELOW_LESS:
         emit_load(p, ARG_HI(2));
         require(p, BPF_JEQ | BPF_K, 0, true);
         emit_load(p, ARG_LO(2));
-        require(p, BPF_JEQ | BPF_K, PROT_NONE, true);
+        emit_jump(p, BPF_JEQ | BPF_K, PROT_NONE, 2, 0);
+        require(p, BPF_JEQ | BPF_K, PROT_READ, true); /* all that is mapped can be read already */
         require_below(p);
         break;
     case CHECK_BELOW_POPULATE:
@@ -219,14 +224,15 @@ static void emit_check(struct prog *p, enum check check, uint64_t notify_ip)
     case CHECK_CLONE:
         check_clone(p);
         break;
+    case CHECK_PARK:
     case CHECK_NOTIFY: /* the rest of the address is the head's matter */
         emit_load(p, DATA(instruction_pointer));
-        require(p, BPF_JEQ | BPF_K, LO(notify_ip), true);
+        require(p, BPF_JEQ | BPF_K, LO(ip), true);
         break;
     }
 }
 
-size_t trap_filter_build(enum trap_filter which, uint64_t notify_ip, struct sock_filter *out)
+size_t trap_filter_build(enum trap_filter which, uint64_t ip, struct sock_filter *out)
 {
     struct prog p = {out, 0};
     bool guest = which == TRAP_FILTER_GUEST;
@@ -242,9 +248,9 @@ size_t trap_filter_build(enum trap_filter which, uint64_t notify_ip, struct sock
         size_t skip = p.n;
         emit_jump(&p, BPF_JEQ | BPF_K, rows[i].nr, 0, 0);
         if (guest || !rows[i].guest)
-            emit_check(&p, rows[i].check, notify_ip);
-        emit(&p, BPF_RET | BPF_K,
-             rows[i].check == CHECK_NOTIFY ? SECCOMP_RET_USER_NOTIF : SECCOMP_RET_ALLOW);
+            emit_check(&p, rows[i].check, ip);
+        bool notifies = rows[i].check == CHECK_NOTIFY || rows[i].check == CHECK_PARK;
+        emit(&p, BPF_RET | BPF_K, notifies && !guest ? SECCOMP_RET_USER_NOTIF : SECCOMP_RET_ALLOW);
         BUG_ON(p.n - skip - 1 > UINT8_MAX);
         p.insn[skip].jf = (uint8_t)(p.n - skip - 1);
     }

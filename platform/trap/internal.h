@@ -28,19 +28,44 @@
 
 #define LIST_MAX (STUB_REQ_BYTES / STUB_OP_SIZE - 1) /* operations in one list */
 #define POOL_MAX 3                                   /* stub processes forked ahead */
-#define DROPS_MAX 16     /* descriptors waiting to be closed with the next list */
-#define RANGES_CACHED 64 /* free lanes, request pages kept populated */
+#define USED_MAX 6                /* stub processes kept from address spaces that ended */
+#define PARK_LATE_NS 1000000000LL /* a thread that takes so long to park never will */
+#define PARKS_MAX 4               /* threads of one address space kept after their end */
+#define REUSE_LANES 4u            /* more lanes than that: not kept */
+#define FDS_KEPT 24u              /* donated descriptors of one stub that may be used again */
+#define DROPS_MAX 16              /* descriptors waiting to be closed with the next list */
+#define RANGES_CACHED 64          /* free lanes, request pages kept populated */
 
 enum lane_state {
     LANE_UNMAPPED, /* not mapped in the process */
     LANE_IDLE,     /* mapped, no thread */
     LANE_USED,
     LANE_LEAVING, /* its thread was told to exit: usable again when its tid word is 0 */
+    LANE_PARKED,  /* its thread was told to wait for another life */
 };
 
 struct lane_slot_info {
     uint64_t off; /* in the memory file */
     enum lane_state state;
+};
+
+/* A thread between two lives. Only the notified call at stub_park proves that it is there. */
+struct parked {
+    struct list_head link;      /* as->parked; GUARDED_BY(lanes_lock) */
+    struct list_head hash_link; /* notify.c */
+    struct pf_as *as;
+    pid_t tid;
+    unsigned slot;
+    bool roams; /* as pf_thread's */
+    bool here;  /* it waits in notification @id; GUARDED_BY(notify.c's lock), as is: */
+    uint64_t id;
+};
+
+/* A donated descriptor with a name. */
+struct kept_fd {
+    uint64_t key;
+    int fd;
+    bool used; /* a slot the owner has */
 };
 
 /* A mapper's notification: list stopped at op (guest address), last result val. */
@@ -61,21 +86,28 @@ struct pf_as {
     _Atomic(bool) gone;         /* the process is dead or must not be talked to */
     struct list_head hash_link; /* notify.c */
     struct list_head pool_link; /* space.c; GUARDED_BY(template lock) */
+    int64_t released_ns;        /* when it came into the pool; GUARDED_BY(template lock) */
+    bool has_rings;             /* something was mapped at STUB_RINGS; GUARDED_BY(lock) */
 
     struct fmutex lock; /* RANK_PLATFORM: one list at a time */
     uint64_t req_off;
-    struct stub_op *req;  /* GUARDED_BY(lock) */
-    int mapper_cpu;       /* -1: not pinned yet; GUARDED_BY(lock) */
-    bool sync_registered; /* membarrier; GUARDED_BY(lock) */
-    int drops[DROPS_MAX]; /* GUARDED_BY(lock) */
-    unsigned drop_count;  /* GUARDED_BY(lock) */
+    struct stub_op *req;           /* GUARDED_BY(lock) */
+    int mapper_cpu;                /* -1: not pinned yet; GUARDED_BY(lock) */
+    bool sync_registered;          /* membarrier; GUARDED_BY(lock) */
+    int drops[DROPS_MAX];          /* GUARDED_BY(lock) */
+    unsigned drop_count;           /* GUARDED_BY(lock) */
+    struct kept_fd kept[FDS_KEPT]; /* GUARDED_BY(lock) */
+    unsigned kept_count, kept_next;
 
     struct spin lanes_lock;       /* RANK_LEAF */
     struct lane_slot_info *lanes; /* GUARDED_BY(lanes_lock); grown with lock held too */
     unsigned lane_count, lane_room;
     struct list_head threads; /* GUARDED_BY(lanes_lock) */
-    bool released;            /* by as_destroy; GUARDED_BY(lanes_lock) */
-    uint64_t cpu_claimed_ns;  /* of threads that have left; GUARDED_BY(lanes_lock) */
+    struct list_head parked;  /* GUARDED_BY(lanes_lock) */
+    unsigned births;         /* guest threads that the host was asked for; GUARDED_BY(lanes_lock) */
+    unsigned park_count;     /* GUARDED_BY(lanes_lock) */
+    bool released;           /* by as_destroy; GUARDED_BY(lanes_lock) */
+    uint64_t cpu_claimed_ns; /* of threads that have left; GUARDED_BY(lanes_lock) */
 };
 
 struct pf_thread {
@@ -85,6 +117,8 @@ struct pf_thread {
     uint64_t lane_off;  /* in the memory file */
     unsigned slot;      /* index in as->lanes */
     pid_t tid;
+    struct parked *park; /* memory for when it is told to park */
+    bool parking;
     bool open;      /* an event was taken and not answered; owner only */
     uint64_t frame; /* offset of its ucontext in the lane, checked; 0: none; owner only */
     _Atomic(bool) interrupting;
@@ -132,6 +166,12 @@ int mapper_post(struct pf_as *as, unsigned n);
 int mapper_wait(struct pf_as *as);
 struct said mapper_said(struct pf_as *as);
 void mapper_forget(struct pf_as *as, uint64_t id); /* that notification is void: await another */
+/* Threads that will park: expected before they are told. */
+void notify_park_expect(struct parked *p);
+void notify_park_forget(struct parked *p);
+bool notify_park_here(struct parked *p);
+/* Send it to its next life, with its lane's guest address. -EAGAIN: it is not here. */
+int notify_park_send(struct parked *p, uint64_t lane_addr);
 void notify_collect(void); /* hand over what has come so far; does not wait */
 /* Both. ret_done: operations completed; 0, -errno of the failed one, -ESRCH. */
 int mapper_run(struct pf_as *as, unsigned n, unsigned *ret_done, int64_t *ret_val);
@@ -144,8 +184,10 @@ void space_pool_start(void);
 void space_pool_drain(void);
 int trap_as_create(struct pf_as **ret);
 void trap_as_destroy(struct pf_as *as);
+void trap_as_release(struct pf_as *as);
 int trap_as_run(struct pf_as *as, const struct pf_memop *ops, size_t n, size_t *ret_done);
-int trap_fd_donate(struct pf_as *as, int fd);
+int trap_fd_donate(struct pf_as *as, int fd, uint64_t key);
+bool trap_fd_known(struct pf_as *as, uint64_t key);
 void trap_fd_drop(struct pf_as *as, int slot);
 int trap_as_pidfd(struct pf_as *as);
 
@@ -160,6 +202,10 @@ void trap_threads_roam(bool roam);
 void trap_thread_place(struct pf_thread *t);
 void trap_thread_interrupt(struct pf_thread *t);
 uint64_t trap_thread_cpu_ns(struct pf_thread *t);
+/* It is about to be told to end: may it wait for another life instead? */
+bool thread_park(struct pf_thread *t);
+/* CPU time so far belongs to threads that are gone; clean lanes. All threads are parked and here. */
+void threads_renew(struct pf_as *as);
 
 /* event.c */
 bool trap_thread_event(struct pf_thread *t, struct pf_event *ret);

@@ -10,6 +10,9 @@
  * process's pidfd beside the listener, the others look at it every WAIT_NS. A host SIGSTOP and
  * SIGCONT interrupts the notified call; it is restarted and notifies again under another id.
  *
+ * Guest threads that have ended park in a notified call of their own number. One that was not told
+ * to loses its process.
+ *
  * Who may lie: nobody in here. A process we do not know is a fork not yet registered; what it says
  * is kept until it is.
  * Locks: g_hub.lock (RANK_LEAF) guards the table and the stash; the right to receive is a flag, not
@@ -44,6 +47,7 @@
 static struct {
     struct spin lock;
     struct list_head bucket[BUCKETS]; /* GUARDED_BY(lock) */
+    struct list_head parks[BUCKETS];  /* GUARDED_BY(lock): threads told to park, by tid */
     struct said stash[STASH_MAX];     /* GUARDED_BY(lock) */
     unsigned stashed;                 /* GUARDED_BY(lock) */
     _Atomic(uint32_t) receiving;      /* somebody polls the listener */
@@ -53,8 +57,10 @@ static struct {
 
 void notify_init(void)
 {
-    for (unsigned i = 0; i < BUCKETS; i++)
+    for (unsigned i = 0; i < BUCKETS; i++) {
         list_init(&g_hub.bucket[i]);
+        list_init(&g_hub.parks[i]);
+    }
     g_hub.stashed = 0;
 }
 
@@ -165,6 +171,66 @@ bool process_gone(struct pf_as *as)
     return true;
 }
 
+/* --- guest threads between two lives --- */
+
+static struct list_head *parks_of(pid_t tid)
+{
+    return &g_hub.parks[hash_u64((uint64_t)tid) % BUCKETS];
+}
+
+void notify_park_expect(struct parked *p)
+{
+    spin_lock(&g_hub.lock);
+    p->here = false;
+    list_add(&p->hash_link, parks_of(p->tid));
+    spin_unlock(&g_hub.lock);
+}
+
+void notify_park_forget(struct parked *p)
+{
+    spin_lock(&g_hub.lock);
+    list_del(&p->hash_link);
+    spin_unlock(&g_hub.lock);
+}
+
+bool notify_park_here(struct parked *p)
+{
+    spin_lock(&g_hub.lock);
+    bool here = p->here;
+    spin_unlock(&g_hub.lock);
+    return here;
+}
+
+int notify_park_send(struct parked *p, uint64_t lane_addr)
+{
+    spin_lock(&g_hub.lock);
+    struct seccomp_notif_resp resp = {.id = p->id, .val = (int64_t)lane_addr};
+    bool here = p->here;
+    p->here = false;
+    spin_unlock(&g_hub.lock);
+    /* ENOENT: stopped and continued, it calls again; or dead, as will be seen */
+    return here && ioctl(g_trap.listener, SECCOMP_IOCTL_NOTIF_SEND, &resp) == 0 ? 0 : -EAGAIN;
+}
+
+static void park_arrived(pid_t tid, uint64_t id)
+{
+    struct parked *p, *found = NULL;
+
+    spin_lock(&g_hub.lock);
+    list_for_each_entry (p, parks_of(tid), hash_link) {
+        if (p->tid == tid) {
+            found = p;
+            p->id = id;
+            p->here = true;
+        }
+    }
+    spin_unlock(&g_hub.lock);
+    if (!found && ioctl(g_trap.listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0) {
+        log_info("trap", "tid=%d parks unasked: killed", tid);
+        kill(tid, SIGKILL);
+    }
+}
+
 /* Take one notification and hand it over. */
 static void receive_one(void)
 {
@@ -178,6 +244,10 @@ static void receive_one(void)
     if (ioctl(g_trap.listener, SECCOMP_IOCTL_NOTIF_RECV, &u.n)) {
         /* ENOENT: the notifier died meanwhile */
         BUG_ON(errno != ENOENT && errno != EINTR);
+        return;
+    }
+    if (u.n.data.nr == STUB_NR_PARK) {
+        park_arrived((pid_t)u.n.pid, u.n.id);
         return;
     }
     struct said s = {(pid_t)u.n.pid, u.n.id, u.n.data.args[0], u.n.data.args[1]};

@@ -20,10 +20,12 @@
 #include <linux/membarrier.h>
 #include <linux/seccomp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <base/log.h>
@@ -33,6 +35,8 @@
 static struct {
     struct list_head ready; /* GUARDED_BY(template->lock), as all here */
     unsigned count;
+    struct list_head used; /* of address spaces that have ended, the last one first */
+    unsigned used_count;
     struct pf_as *forking; /* asked for, pid not known yet */
 } g_pool;
 
@@ -56,6 +60,7 @@ struct pf_as *space_new(void)
     list_init(&as->hash_link);
     list_init(&as->pool_link);
     list_init(&as->threads);
+    list_init(&as->parked);
     return as;
 }
 
@@ -86,6 +91,18 @@ static void lanes_release(struct pf_as *as)
     spin_unlock(&as->lanes_lock);
 }
 
+/* The process is dead. */
+static void parked_free(struct pf_as *as)
+{
+    struct parked *p, *next;
+
+    list_for_each_entry_safe (p, next, &as->parked, link) {
+        notify_park_forget(p);
+        list_del(&p->link);
+        free(p);
+    }
+}
+
 void space_kill(struct pf_as *as)
 {
     siginfo_t si;
@@ -97,6 +114,7 @@ void space_kill(struct pf_as *as)
         while (waitid(P_PID, (id_t)as->pid, &si, WEXITED | WNOWAIT | __WALL) && errno == EINTR)
             ;
         notify_unregister(as);
+        parked_free(as);
         while (waitid(P_PID, (id_t)as->pid, &si, WEXITED | __WALL) && errno == EINTR)
             ;
     }
@@ -171,6 +189,50 @@ static struct pf_as *pool_take(void)
     return NULL;
 }
 
+static bool all_here(struct pf_as *as)
+{
+    struct parked *p;
+
+    list_for_each_entry (p, &as->parked, link)
+        if (!notify_park_here(p))
+            return false;
+    return true;
+}
+
+static int64_t now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+/* A used one whose threads have all arrived. */
+static struct pf_as *used_take(void)
+{
+    struct pf_as *as, *next;
+
+    if (!list_empty(&g_pool.used))
+        notify_collect();
+    list_for_each_entry_safe (as, next, &g_pool.used, pool_link) {
+        bool gone = process_gone(as);
+        if (!gone && !all_here(as)) {
+            if (now_ns() - as->released_ns < PARK_LATE_NS)
+                continue;
+            gone = true; /* it lies about its end */
+        }
+        list_del(&as->pool_link);
+        g_pool.used_count--;
+        if (gone) {
+            space_kill(as);
+            continue;
+        }
+        threads_renew(as);
+        return as;
+    }
+    return NULL;
+}
+
 /* Keep one fork going while the pool is not full. */
 static void pool_refill(void)
 {
@@ -178,14 +240,15 @@ static void pool_refill(void)
         notify_collect();
     if (g_pool.forking && atomic_load(&g_trap.template->idle))
         (void)fork_finish();
-    if (!g_pool.forking && g_pool.count < POOL_MAX)
+    if (!g_pool.forking && g_pool.count + g_pool.used_count < POOL_MAX)
         (void)fork_start();
 }
 
 void space_pool_start(void)
 {
     list_init(&g_pool.ready);
-    g_pool.count = 0;
+    list_init(&g_pool.used);
+    g_pool.count = g_pool.used_count = 0;
     g_pool.forking = NULL;
     fmutex_lock(&g_trap.template->lock);
     pool_refill();
@@ -199,6 +262,12 @@ void space_pool_drain(void)
         (void)fork_finish();
     for (struct pf_as *as; (as = pool_take());)
         space_kill(as);
+    while (!list_empty(&g_pool.used)) {
+        struct pf_as *as = list_first_entry(&g_pool.used, struct pf_as, pool_link);
+        list_del(&as->pool_link);
+        space_kill(as);
+    }
+    g_pool.used_count = 0;
     fmutex_unlock(&g_trap.template->lock);
 }
 
@@ -208,7 +277,9 @@ int trap_as_create(struct pf_as **ret)
     int r = 0;
 
     fmutex_lock(&g_trap.template->lock);
-    as = pool_take();
+    as = used_take();
+    if (!as)
+        as = pool_take();
     if (!as) {
         r = g_pool.forking ? 0 : fork_start();
         if (!r)
@@ -233,6 +304,67 @@ void trap_as_destroy(struct pf_as *as)
     fmutex_lock(&as->lock); /* whoever runs a list sees the end */
     fmutex_unlock(&as->lock);
     space_kill(as);
+}
+
+static unsigned list_prologue(struct pf_as *as, const struct pf_memop *ops, size_t n);
+
+/* The guest's threads are all parked, or on their way there: no other one exists. */
+static bool reusable(struct pf_as *as)
+{
+    spin_lock(&as->lanes_lock);
+    bool ok = list_empty(&as->threads) && as->births && as->births == as->park_count &&
+              as->lane_count <= REUSE_LANES;
+    spin_unlock(&as->lanes_lock);
+    return ok && !atomic_load(&as->gone);
+}
+
+/* Forget the guest: nothing below the stub, no rings, nothing left in the request pages. */
+static int space_clean(struct pf_as *as)
+{
+    unsigned done, n;
+    int64_t val;
+    int r = mapper_wait(as);
+
+    if (r)
+        return r;
+    n = list_prologue(as, NULL, 0);
+    as->req[n++] = (struct stub_op){SYS_munmap, {0, STUB_REGION}, STUB_CTL_STRICT};
+    if (as->has_rings)
+        as->req[n++] = (struct stub_op){
+            SYS_munmap, {STUB_RINGS, STUB_REGION_END - STUB_RINGS}, STUB_CTL_STRICT};
+    as->has_rings = false;
+    r = mapper_run(as, n, &done, &val);
+    if (!r)
+        memset(as->req, 0, STUB_REQ_BYTES);
+    return r;
+}
+
+void trap_as_release(struct pf_as *as)
+{
+    struct pf_as *surplus = NULL;
+
+    if (!reusable(as)) {
+        trap_as_destroy(as);
+        return;
+    }
+    fmutex_lock(&as->lock);
+    int r = space_clean(as);
+    fmutex_unlock(&as->lock);
+    if (r) {
+        trap_as_destroy(as);
+        return;
+    }
+    fmutex_lock(&g_trap.template->lock);
+    as->released_ns = now_ns();
+    list_add(&as->pool_link, &g_pool.used);
+    if (++g_pool.used_count > USED_MAX) {
+        surplus = list_last_entry(&g_pool.used, struct pf_as, pool_link);
+        list_del(&surplus->pool_link);
+        g_pool.used_count--;
+    }
+    fmutex_unlock(&g_trap.template->lock);
+    if (surplus)
+        space_kill(surplus);
 }
 
 int trap_as_pidfd(struct pf_as *as)
@@ -328,6 +460,7 @@ static int run_locked(struct pf_as *as, const struct pf_memop *ops, size_t n, si
         int bad = 0;
         for (size_t i = *done; i < n && k < LIST_MAX && !bad; i++) {
             bad = op_translate(&ops[i], &as->req[k]);
+            as->has_rings |= ops[i].addr >= STUB_RINGS;
             k += !bad;
         }
         r = mapper_run(as, k, &stopped, &val);
@@ -352,17 +485,68 @@ int trap_as_run(struct pf_as *as, const struct pf_memop *ops, size_t n, size_t *
     return r;
 }
 
-int trap_fd_donate(struct pf_as *as, int fd)
+static struct kept_fd *kept_find(struct pf_as *as, uint64_t key)
+{
+    for (unsigned i = 0; key && i < as->kept_count; i++)
+        if (as->kept[i].key == key && !as->kept[i].used)
+            return &as->kept[i];
+    return NULL;
+}
+
+bool trap_fd_known(struct pf_as *as, uint64_t key)
 {
     fmutex_lock(&as->lock);
-    int r;
-    for (;;) {
+    bool known = kept_find(as, key) != NULL;
+    fmutex_unlock(&as->lock);
+    return known;
+}
+
+/* Closed with the next list. as->lock held. */
+static void drop_add(struct pf_as *as, int fd)
+{
+    unsigned stopped;
+    int64_t val;
+
+    as->drops[as->drop_count++] = fd;
+    if (as->drop_count == DROPS_MAX && mapper_wait(as) == 0)
+        (void)mapper_run(as, list_prologue(as, NULL, 0), &stopped, &val);
+    as->drop_count %= DROPS_MAX; /* the process is dead: nothing to close */
+}
+
+/* Remember @fd by name, in a free place or that of one nobody uses. */
+static void kept_add(struct pf_as *as, int fd, uint64_t key)
+{
+    struct kept_fd *k = NULL;
+
+    if (as->kept_count < FDS_KEPT)
+        k = &as->kept[as->kept_count++];
+    for (unsigned i = 0; i < FDS_KEPT && !k; i++) {
+        struct kept_fd *old = &as->kept[as->kept_next++ % FDS_KEPT];
+        if (!old->used) {
+            k = old;
+            drop_add(as, k->fd);
+        }
+    }
+    if (k)
+        *k = (struct kept_fd){key, fd, true};
+}
+
+int trap_fd_donate(struct pf_as *as, int fd, uint64_t key)
+{
+    fmutex_lock(&as->lock);
+    struct kept_fd *kept = kept_find(as, key);
+    int r = kept ? kept->fd + 1 : 0;
+    if (kept)
+        kept->used = true;
+    while (!kept) {
         r = mapper_wait(as);
         if (r)
             break;
         struct seccomp_notif_addfd add = {.id = mapper_said(as).id, .srcfd = (uint32_t)fd};
         r = ioctl(g_trap.listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
         if (r >= 0) {
+            if (key)
+                kept_add(as, r, key);
             r++; /* slot */
             break;
         }
@@ -380,15 +564,18 @@ int trap_fd_donate(struct pf_as *as, int fd)
 
 void trap_fd_drop(struct pf_as *as, int slot)
 {
-    unsigned stopped;
-    int64_t val;
+    bool kept = false;
 
     if (slot <= PF_FD_MEMFILE || host_fd(slot) == g_trap.memfd)
         return;
     fmutex_lock(&as->lock);
-    as->drops[as->drop_count++] = host_fd(slot);
-    if (as->drop_count == DROPS_MAX && mapper_wait(as) == 0)
-        (void)mapper_run(as, list_prologue(as, NULL, 0), &stopped, &val);
-    as->drop_count %= DROPS_MAX; /* the process is dead: nothing to close */
+    for (unsigned i = 0; i < as->kept_count && !kept; i++) {
+        struct kept_fd *k = &as->kept[i];
+        kept = k->used && k->fd == host_fd(slot);
+        if (kept)
+            k->used = false;
+    }
+    if (!kept)
+        drop_add(as, host_fd(slot));
     fmutex_unlock(&as->lock);
 }

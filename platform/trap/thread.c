@@ -7,6 +7,11 @@
  * frame_build() left in its lane. Other threads of the same process could scribble over that frame
  * meanwhile, which concerns nobody but this process.
  *
+ * A thread that ends parks instead, if there is room: it goes to stub_park and notifies from there,
+ * which is proof that it is in no guest code, whatever the guest has done to lane and stub. Until
+ * then it is nobody's. Its next life begins like its first, from a frame in its lane. A stub whose
+ * threads are all parked can serve another address space (space.c).
+ *
  * A lane stays mapped when its thread exits and is used again once the host has cleared its tid
  * word. A guest can clear that word itself; then two threads of that process share a lane, to its
  * own harm only. Lane memory goes back when the process is dead and the thread released.
@@ -93,6 +98,90 @@ static int lane_take(struct pf_as *as, unsigned *ret_slot, bool *ret_mapped)
     return 0;
 }
 
+/* --- threads that wait for another life --- */
+
+bool thread_park(struct pf_thread *t)
+{
+    struct pf_as *as = t->as;
+    struct parked *p = t->park;
+
+    if (!p || atomic_load(&as->gone))
+        return false;
+    p->as = as;
+    p->tid = t->tid;
+    p->slot = t->slot;
+    p->roams = t->roams;
+    spin_lock(&as->lanes_lock);
+    bool room = as->park_count < PARKS_MAX && !as->released;
+    if (room) {
+        as->park_count++;
+        list_add(&p->link, &as->parked);
+    }
+    spin_unlock(&as->lanes_lock);
+    if (!room)
+        return false;
+    notify_park_expect(p);
+    t->parking = true;
+    t->park = NULL;
+    return true;
+}
+
+/* One that is here, off the list: its lane is ours. NULL: none. as->lock held. */
+static struct parked *parked_take(struct pf_as *as)
+{
+    struct parked *p, *found = NULL;
+
+    spin_lock(&as->lanes_lock);
+    list_for_each_entry (p, &as->parked, link) {
+        if (as->lanes[p->slot].state == LANE_PARKED) {
+            found = p;
+            break;
+        }
+    }
+    spin_unlock(&as->lanes_lock);
+    if (found && !notify_park_here(found))
+        notify_collect();
+    if (!found || !notify_park_here(found))
+        return NULL;
+    spin_lock(&as->lanes_lock);
+    list_del(&found->link);
+    as->park_count--;
+    as->lanes[found->slot].state = LANE_USED;
+    spin_unlock(&as->lanes_lock);
+    return found;
+}
+
+static void parked_return(struct pf_as *as, struct parked *p)
+{
+    spin_lock(&as->lanes_lock);
+    list_add(&p->link, &as->parked);
+    as->park_count++;
+    as->lanes[p->slot].state = LANE_PARKED;
+    spin_unlock(&as->lanes_lock);
+}
+
+static uint64_t process_cpu_ns(struct pf_as *as)
+{
+    clockid_t clock = (clockid_t)((~(uint32_t)as->pid << 3) | 2 /* CPUCLOCK_SCHED */);
+    struct timespec ts;
+
+    if (clock_gettime(clock, &ts))
+        return 0;
+    return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+void threads_renew(struct pf_as *as)
+{
+    uint64_t ns = process_cpu_ns(as);
+
+    spin_lock(&as->lanes_lock);
+    as->cpu_claimed_ns = ns;
+    spin_unlock(&as->lanes_lock);
+    for (unsigned i = 0; i < as->lane_count; i++)
+        if (as->lanes[i].off)
+            memset(lane_ptr(as->lanes[i].off), 0, LANE_SIZE);
+}
+
 static void lane_set(struct pf_as *as, unsigned slot, enum lane_state state)
 {
     spin_lock(&as->lanes_lock);
@@ -129,33 +218,85 @@ static int64_t thread_spawn(struct pf_as *as, struct pf_thread *t, bool mapped, 
     return tid;
 }
 
+/* Lane and frame for @t, which has its slot. */
+static int thread_prepare(struct pf_as *as, struct pf_thread *t, const struct pf_regs *regs,
+                          const void *fpu, size_t fpu_len)
+{
+    t->as = as;
+    t->lane_off = as->lanes[t->slot].off;
+    t->lane = lane_ptr(t->lane_off);
+    t->lane_addr = STUB_LANES + (uint64_t)t->slot * LANE_SIZE;
+    atomic_store(&t->lane->tid, 1);
+    t->lane->priv[(PRIV_SELF - LANE_PRIV) / 8] = t->lane_addr;
+    t->lane->priv[(PRIV_FS - LANE_PRIV) / 8] = regs->fs_base;
+    return frame_build(t->lane, t->lane_addr, regs, fpu, fpu_len);
+}
+
+/* With a thread that waits. Its tid, 0: there is none, -errno. */
+static int64_t thread_revive(struct pf_as *as, struct pf_thread *t, const struct pf_regs *regs,
+                             const void *fpu, size_t fpu_len)
+{
+    struct parked *p =
+        regs->gs_base ? NULL : parked_take(as); /* one serving again has its lane's */
+
+    if (!p)
+        return 0;
+    t->slot = p->slot;
+    t->roams = p->roams;
+    memset(lane_ptr(as->lanes[t->slot].off), 0, LANE_STACK);
+    int r = thread_prepare(as, t, regs, fpu, fpu_len);
+    if (!r)
+        r = notify_park_send(p, t->lane_addr);
+    if (r) {
+        parked_return(as, p);
+        return r == -EAGAIN ? 0 : r;
+    }
+    notify_park_forget(p);
+    free(t->park);
+    t->park = p;
+    return p->tid;
+}
+
+/* With a new one. */
+static int64_t thread_make(struct pf_as *as, struct pf_thread *t, const struct pf_regs *regs,
+                           const void *fpu, size_t fpu_len)
+{
+    bool mapped;
+    int r = lane_take(as, &t->slot, &mapped);
+
+    if (r)
+        return r;
+    r = thread_prepare(as, t, regs, fpu, fpu_len);
+    if (r) {
+        lane_set(as, t->slot, mapped ? LANE_IDLE : LANE_UNMAPPED);
+        return r;
+    }
+    t->roams = g_trap.roam;
+    spin_lock(&as->lanes_lock);
+    as->births++;
+    spin_unlock(&as->lanes_lock);
+    return thread_spawn(as, t, mapped, regs->fs_base, regs->gs_base ? regs->gs_base : t->lane_addr);
+}
+
 int trap_thread_create(struct pf_as *as, const struct pf_regs *regs, const void *fpu,
                        size_t fpu_len, struct pf_thread **ret)
 {
     autofree struct pf_thread *t = calloc(1, sizeof *t);
-    bool mapped;
 
     if (!t)
         return -ENOMEM;
     if (regs->fs_base >= 1ULL << 47 || regs->gs_base >= 1ULL << 47)
         return -EINVAL; /* no thread pointer of user space: the host would refuse the clone */
+    autofree struct parked *park = calloc(1, sizeof *park); /* for its end; may be missing */
+    t->park = park;
     fmutex_lock(&as->lock);
-    int64_t r = atomic_load(&as->gone) ? -ESRCH : lane_take(as, &t->slot, &mapped);
-    if (!r) {
-        t->as = as;
-        t->lane_off = as->lanes[t->slot].off;
-        t->lane = lane_ptr(t->lane_off);
-        t->lane_addr = STUB_LANES + (uint64_t)t->slot * LANE_SIZE;
-        atomic_store(&t->lane->tid, 1);
-        t->lane->priv[(PRIV_SELF - LANE_PRIV) / 8] = t->lane_addr;
-        t->roams = g_trap.roam;
-        r = frame_build(t->lane, t->lane_addr, regs, fpu, fpu_len);
-        if (r)
-            lane_set(as, t->slot, mapped ? LANE_IDLE : LANE_UNMAPPED);
-        else
-            r = thread_spawn(as, t, mapped, regs->fs_base,
-                             regs->gs_base ? regs->gs_base : t->lane_addr);
-    }
+    int64_t r = atomic_load(&as->gone) ? -ESRCH : thread_revive(as, t, regs, fpu, fpu_len);
+    if (!r)
+        r = thread_make(as, t, regs, fpu, fpu_len);
+    if (r > 0)
+        steal(park);
+    else
+        park = t->park;
     if (r > 0) {
         t->tid = (pid_t)r;
         refcount_get(&as->refs);
@@ -178,7 +319,7 @@ void trap_thread_destroy(struct pf_thread *t)
     spin_lock(&as->lanes_lock);
     list_del(&t->link);
     as->cpu_claimed_ns += t->cpu_reported_ns;
-    as->lanes[t->slot].state = LANE_LEAVING;
+    as->lanes[t->slot].state = t->parking ? LANE_PARKED : LANE_LEAVING;
     if (as->released) { /* destroyed: the lane was left for us */
         off = t->lane_off;
         as->lanes[t->slot] = (struct lane_slot_info){0, LANE_UNMAPPED};
@@ -187,6 +328,7 @@ void trap_thread_destroy(struct pf_thread *t)
     if (off)
         range_put(RANGE_LANE, off);
     space_put(as);
+    free(t->park);
     free(t);
 }
 
@@ -229,12 +371,10 @@ void trap_thread_interrupt(struct pf_thread *t)
 uint64_t trap_thread_cpu_ns(struct pf_thread *t)
 {
     struct pf_as *as = t->as;
-    struct timespec ts;
-    clockid_t clock = (clockid_t)((~(uint32_t)as->pid << 3) | 2 /* CPUCLOCK_SCHED */);
 
-    if (atomic_load(&as->gone) || clock_gettime(clock, &ts))
+    if (atomic_load(&as->gone))
         return t->cpu_reported_ns;
-    uint64_t ns = (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+    uint64_t ns = process_cpu_ns(as);
     spin_lock(&as->lanes_lock);
     if (list_first_entry(&as->threads, struct pf_thread, link) == t && ns > as->cpu_claimed_ns)
         t->cpu_reported_ns = ns - as->cpu_claimed_ns;

@@ -138,7 +138,7 @@ static void globals_write(void)
 {
     uint8_t *g = g_trap.ro + (STUB_GLOBALS - STUB_RO);
     struct sock_filter insn[TRAP_FILTER_MAX];
-    size_t n = trap_filter_build(TRAP_FILTER_GUEST, 0, insn);
+    size_t n = trap_filter_build(TRAP_FILTER_GUEST, stub_addr(stub_park_ip), insn);
     struct sock_fprog prog = {(unsigned short)n, (void *)(STUB_GLOBALS + GLOBALS_FILTER)};
     uint32_t cpus_len = 128, flags = 0;
 
@@ -288,9 +288,11 @@ const struct platform_ops *trap_platform(void)
         .limits = trap_limits,
         .as_create = trap_as_create,
         .as_destroy = trap_as_destroy,
+        .as_release = trap_as_release,
         .as_run = trap_as_run,
         .fd_donate = trap_fd_donate,
         .fd_drop = trap_fd_drop,
+        .fd_known = trap_fd_known,
         .thread_create = trap_thread_create,
         .thread_destroy = trap_thread_destroy,
         .thread_lane = trap_thread_lane,

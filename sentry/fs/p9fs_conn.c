@@ -27,37 +27,7 @@
 #include <base/err.h>
 #include <base/log.h>
 
-#include "p9fs_private.h"
-
-struct p9_conn {
-    int sock; /* immutable until free */
-    uint32_t msize;
-    bool ringbox;
-    struct io *io;                 /* polls the socket; NULL: waiters read for themselves */
-    struct timer_base *timer_base; /* of the same poller */
-    struct io_poll poll;
-    struct timer timer;
-    _Atomic(uint32_t) next_fid;
-    _Atomic(uint64_t) messages;
-
-    struct fmutex send_lock;
-
-    struct spin lock; /* RANK_OBJECT_PEER */
-    bool dead, fds_lost, timer_on;
-    uint32_t transacting;          /* requests between start and end */
-    struct p9_req *slots[P9_TAGS]; /* by tag; CLUNK: answer ignored */
-    uint32_t free_tags;
-    struct list_head tag_waiters;
-    uint32_t clunks[P9_CLUNKS];
-    uint32_t clunk_count;
-    int fds[P9_FDS_QUEUED];
-    uint32_t fd_count;
-
-    /* the reader's alone */
-    _Atomic(bool) reading;
-    uint8_t *rx;
-    size_t rx_have;
-};
+#include "p9fs_conn.h"
 
 int64_t p9_deadline_ns = P9_DEADLINE_NS;
 

@@ -167,8 +167,10 @@ static struct p9_fd *fd_came_ahead(struct p9_inode *pi)
 {
     spin_lock(&pi->fs->lock);
     struct p9_fd *d = p9_ahead_take_locked(pi);
-    if (d)
+    if (d) {
         refcount_get(&d->ref); /* the caller's, beside the cache's */
+        p9_listing_opened_locked(pi);
+    }
     spin_unlock(&pi->fs->lock);
     if (d)
         fd_keep(pi, d);

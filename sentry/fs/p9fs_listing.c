@@ -312,27 +312,38 @@ static int entry_compare(const struct p9_listing *l, enum order o, uint32_t a, u
     return a < b ? -1 : a > b;
 }
 
-/* The order in which the fewest are between @last and @at. */
-static enum order order_guess(const struct p9_listing *l, uint32_t last, uint32_t at,
+/* How many of their type are between @last and @at; UINT32_MAX: @at is not behind it. */
+static uint32_t entries_between(const struct p9_listing *l, enum order o, uint32_t last,
+                                uint32_t at)
+{
+    uint32_t n = 0;
+    if (entry_compare(l, o, last, at) >= 0)
+        return UINT32_MAX;
+    for (uint32_t i = 0; i < l->count; i++)
+        n += l->entries[i].type == l->entries[at].type && entry_compare(l, o, last, i) < 0 &&
+             entry_compare(l, o, i, at) < 0;
+    return n;
+}
+
+/* The order in which the fewest are between @last and @at; of equals the one it was before. */
+static enum order order_guess(struct p9_listing *l, uint32_t last, uint32_t at,
                               bool *ret_in_sequence)
 {
-    uint32_t between[ORDERS] = {0};
-    enum order best = ORDER_LISTED;
+    enum order best = (enum order)l->order;
+    uint32_t least = entries_between(l, best, last, at);
     for (enum order o = 0; o < ORDERS; o++) {
-        if (entry_compare(l, o, last, at) >= 0)
-            between[o] = UINT32_MAX;
-        else
-            for (uint32_t i = 0; i < l->count; i++)
-                between[o] += entry_compare(l, o, last, i) < 0 && entry_compare(l, o, i, at) < 0 &&
-                              l->entries[i].type == l->entries[at].type;
-        if (between[o] < between[best])
+        uint32_t n = entries_between(l, o, last, at);
+        if (n < least) {
+            least = n;
             best = o;
+        }
     }
-    *ret_in_sequence = between[best] == 0;
+    *ret_in_sequence = least == 0;
+    l->order = (uint8_t)best;
     return best;
 }
 
-uint32_t p9_listing_after(struct p9fs *fs, const struct p9_listing *l, uint32_t at, uint32_t *last,
+uint32_t p9_listing_after(struct p9fs *fs, struct p9_listing *l, uint32_t at, uint32_t *last,
                           bool (*wanted)(struct p9fs *fs, const struct p9_attr *a), uint32_t max,
                           uint32_t *ret, bool *ret_in_sequence)
 {
@@ -353,4 +364,12 @@ uint32_t p9_listing_after(struct p9fs *fs, const struct p9_listing *l, uint32_t 
     }
     spin_unlock(&fs->lock);
     return n;
+}
+
+void p9_listing_opened_locked(struct p9_inode *file)
+{
+    struct p9_listing *l = file->parent ? p9_of(file->parent)->listing : NULL;
+    int at = l && l->index ? p9_listing_find(l, file->name, file->name_len) : -1;
+    if (at >= 0)
+        l->last_file = (uint32_t)at + 1;
 }

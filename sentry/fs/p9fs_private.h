@@ -138,6 +138,7 @@ struct p9_listing {
     uint32_t *index;       /* by name: entry + 1; NULL without attrs */
     uint32_t index_mask;
     uint32_t last_dir, last_file; /* fs->lock: entry + 1 that was asked for last; 0: none */
+    uint8_t order;                /* fs->lock: in which they are asked for, as it seems */
 };
 struct p9_entry {
     uint64_t ino;
@@ -312,9 +313,11 @@ bool p9_listing_known_locked(struct p9fs *fs, const struct p9_attr *dir);
 int p9_listing_find(const struct p9_listing *l, const char *name, size_t len); /* -1; with index */
 /* Entries of @at's type that are likely to be asked for after it, at most @max into @ret: in the order
  * that *last -> @at suggests. *ret_in_sequence: @at comes right behind *last in it. */
-uint32_t p9_listing_after(struct p9fs *fs, const struct p9_listing *l, uint32_t at, uint32_t *last,
+uint32_t p9_listing_after(struct p9fs *fs, struct p9_listing *l, uint32_t at, uint32_t *last,
                           bool (*wanted)(struct p9fs *fs, const struct p9_attr *a), uint32_t max,
                           uint32_t *ret, bool *ret_in_sequence);
+void p9_listing_opened_locked(
+    struct p9_inode *file); /* its directory's listing: the last asked for */
 /* What a cached listing says about a name: 1 with attributes, 0 there is no such name, -1 nothing. */
 int p9_hint(struct p9_inode *dir, const char *name, size_t len, struct p9_attr *ret);
 

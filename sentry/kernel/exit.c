@@ -275,7 +275,7 @@ void task_exit(struct task *t, int32_t status)
     bool first = task_leave(t, status, &work) && p == g_first_process;
     exit_work_finish(&work);
     if (mm)
-        mm_put(mm);
+        mm_put_later(mm);
     if (first)
         g_kernel_hooks.init_exited(p, p->exit_status);
     task_put(t); /* the thread list's */
@@ -361,7 +361,6 @@ void task_exec_commit(struct task *t, struct mm *mm, struct sighand *sighand,
     g_kernel_hooks.task_detach(t);
     struct mm *old = task_take_mm(t, mm);
     process_vfork_release(t->process);
-    mm_put(old);
     t->fs_base = regs->fs_base;
     t->gs_base = regs->gs_base;
     int err = g_platform->thread_create(mm_as(mm), regs, NULL, 0, &t->thread);
@@ -369,6 +368,7 @@ void task_exec_commit(struct task *t, struct mm *mm, struct sighand *sighand,
         err = task_start(t, t);
         BUG_ON(err); /* the poller has served this task before */
     }
+    mm_put_later(old);
     if (err)
         task_exit(t, SIGKILL);
 }

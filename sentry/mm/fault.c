@@ -12,16 +12,33 @@
  * self-unmap (ops.c), or the memory limit: the first one just retries, the next repairs.
  */
 #include <signal.h>
+#include <stdatomic.h>
+#include <time.h>
 
 #include <base/count.h>
 #include <base/fiber.h>
 
 #include "mm_internal.h"
 
+#define PRESSURE_LOOK_NS 1000000
+
+/* Asking the host costs as much as a page. While more than half is free, an answer holds for a
+ * millisecond. */
 bool mm_pressure(void)
 {
-    uint64_t limit = memfile_limit(g_mm.mf);
-    return memfile_used(g_mm.mf) > limit - limit / 8;
+    static _Atomic(int64_t) good_until;
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    int64_t now = ts.tv_sec * 1000000000LL + ts.tv_nsec;
+    if (now < atomic_load_explicit(&good_until, memory_order_relaxed))
+        return false;
+    uint64_t limit = memfile_limit(g_mm.mf), used = memfile_used(g_mm.mf);
+    if (used < limit / 2)
+        atomic_store_explicit(&good_until, now + PRESSURE_LOOK_NS, memory_order_relaxed);
+    if (used <= limit - limit / 8)
+        return false;
+    pool_drain();
+    return true;
 }
 
 bool vma_allows(const struct vma *v, uint32_t access)
@@ -241,19 +258,6 @@ static int fault_repair(struct mm *mm, struct vma *v, struct seg *s, uint64_t ad
     return 0;
 }
 
-/* Stack, thread and allocator pages are written right after every fork, by parent and child: the
- * next fork copies them ahead. Runs of writes are not such pages. */
-static void hot_note(struct mm *mm, const struct vma *v, uint64_t addr)
-{
-    uint64_t page = align_down(addr, PAGE_SIZE);
-    if ((v->flags & VMA_SHARED) || v->cow_size > PAGE_SIZE)
-        return;
-    for (unsigned i = 0; i < HOT_PAGES; i++)
-        if (mm->hot[i] == page)
-            return;
-    mm->hot[mm->hot_next++ % HOT_PAGES] = page;
-}
-
 static int fault_locked(struct mm *mm, uint64_t addr, uint32_t access, struct fault_info *fi)
 {
     bool write = (access & PF_ACCESS_WRITE) != 0;
@@ -275,8 +279,8 @@ static int fault_locked(struct mm *mm, uint64_t addr, uint32_t access, struct fa
     int r = seg_ensure(mm, v, addr, write, true, &s, fi);
     if (r < 0)
         return r;
-    if (copied)
-        hot_note(mm, v, addr);
+    if (copied && !(v->flags & VMA_SHARED) && v->cow_size <= HOT_RUN_MAX)
+        mm_hot_note(mm, addr);
     return map_for_fault(mm, v, s, addr);
 }
 
@@ -284,6 +288,15 @@ static int fault_locked(struct mm *mm, uint64_t addr, uint32_t access, struct fa
 static bool over_limit(void)
 {
     return !memfile_limit_is_hard(g_mm.mf) && memfile_used(g_mm.mf) > memfile_limit(g_mm.mf);
+}
+
+/* The operations that have just been run have mapped it. */
+static bool fault_is_lazy(struct mm *mm, uint64_t addr, uint32_t access)
+{
+    struct vma *v = vma_at(mm, addr);
+    struct seg *s = seg_at(mm, addr);
+    return v && s && vma_allows(v, access) && !((access & PF_ACCESS_WRITE) && s->cow) &&
+           s->hprot == seg_wanted_prot(v, s);
 }
 
 int mm_fault(struct mm *mm, uint64_t addr, uint32_t access, uint64_t sp, int *ret_signo,
@@ -294,11 +307,15 @@ int mm_fault(struct mm *mm, uint64_t addr, uint32_t access, uint64_t sp, int *re
     int r = mm_lock_change(mm);
     if (r < 0)
         return r == -ESRCH ? 0 : r; /* dead: its event comes */
-    r = over_limit() ? -ENOMEM : fault_locked(mm, addr, access, &fi);
+    r = over_limit()                                       ? -ENOMEM
+        : mm->lazy_done && fault_is_lazy(mm, addr, access) ? 0
+                                                           : fault_locked(mm, addr, access, &fi);
     int r2 = ops_run(mm);
     mm_unlock(mm);
     if (r == 0)
         r = r2 == -ESRCH ? 0 : r2;
+    if (r == -ENOMEM && mm_later_run())
+        return 0; /* that memory was not lost: try again */
     if (r == -EFAULT) {
         *ret_signo = fi.signo;
         *ret_code = fi.code;

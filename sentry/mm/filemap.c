@@ -79,10 +79,15 @@ int mm_file_slot(struct mm_file *f, bool write)
         *none = true;
         return -ENODEV;
     }
-    int r = g_mm.ops->fd_donate(f->mm->as, fd);
+    int r = g_mm.ops->fd_donate(f->mm->as, fd, write ? 0 : f->m->id);
     if (r >= 0)
         *slot = r;
     return r >= 0 || r == -ESRCH ? r : -ENOMEM;
+}
+
+bool file_fd_known(const struct mm_file *f)
+{
+    return f->slot_ro >= 0 || (g_mm.ops->fd_known && g_mm.ops->fd_known(f->mm->as, f->m->id));
 }
 
 bool file_past_end(struct mappable *m, uint64_t off)
@@ -220,12 +225,14 @@ static int copy_small(struct mm *mm, struct vma *v, uint64_t a, uint64_t b)
     if (bytes <= off)
         return 0;
     b = MIN(b, a + (bytes - off));
-    struct seg *s;
-    int r = seg_alloc(mm, a, b, &s);
+    struct seg *s = seg_from_pool(mm, a, b, false);
+    bool pooled = s != NULL;
+    int r = pooled ? 0 : seg_alloc(mm, a, b, &s);
     if (r < 0)
         return r;
     s->fresh = false;
-    r = memfile_populate(g_mm.mf, s->off, b - a);
+    if (!pooled)
+        r = memfile_populate(g_mm.mf, s->off, b - a);
     if (r == 0)
         r = file_read(v->file->m, off, memfile_ptr(g_mm.mf, s->off), b - a);
     return r < 0 ? r : map_range(mm, v, a, b, false, true);
@@ -255,9 +262,7 @@ int file_map_initial(struct mm *mm, struct vma *v, uint64_t a, uint64_t b)
     r = backing_fd(mm, v, a, &s);
     if (r == 0) {
         r = map_range(mm, v, a, b, false, false);
-        /* Text comes in now; the rest by the host's fault-around. */
-        if (r == 0 && (v->prot & PROT_EXEC) && b - a <= HUGE_SIZE)
-            ops_add(mm, PF_POPULATE, a, b - a, PROT_READ, 0);
+        /* No populating: the host maps 16 pages around each fault, for less than asking costs. */
         return r;
     }
     if (r != -ENODEV)

@@ -9,8 +9,10 @@
  */
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
+#include <base/fiber.h>
 #include <base/hash.h>
 #include <base/log.h>
 
@@ -117,6 +119,19 @@ int mm_spares_fill(struct mm *mm)
 
 int mm_lock_change(struct mm *mm)
 {
+    int r = mm_lock_add(mm);
+    if (r < 0)
+        return r;
+    mm->lazy_done = mm->op_count && !mm->deferring;
+    if (mm->lazy_done && ops_force(mm) == -ESRCH) {
+        mm_unlock(mm);
+        return -ESRCH;
+    }
+    return 0;
+}
+
+int mm_lock_add(struct mm *mm)
+{
     mm_lock(mm);
     tcache_flush(mm);
     int r = mm->dead ? -ESRCH : mm_spares_fill(mm);
@@ -161,11 +176,42 @@ void mm_gone_locked(struct mm *mm)
         s->hprot = -1;
 }
 
+/* The end in good order: the host process may serve another address space. */
+static void mm_release_locked(struct mm *mm)
+{
+    struct mm_file *f;
+    if (mm->dead || mm->destroyed || !g_mm.ops->as_release) {
+        mm_kill_locked(mm);
+        return;
+    }
+    list_for_each_entry (f, &mm->files, link) {
+        if (f->slot_ro >= 0)
+            g_mm.ops->fd_drop(mm->as, f->slot_ro);
+        if (f->slot_rw >= 0)
+            g_mm.ops->fd_drop(mm->as, f->slot_rw);
+        f->slot_ro = f->slot_rw = -1;
+    }
+    g_mm.ops->as_release(mm->as);
+    mm->destroyed = true;
+    mm_gone_locked(mm);
+}
+
 void mm_kill(struct mm *mm)
 {
     mm_lock(mm);
     mm_kill_locked(mm);
     mm_unlock(mm);
+}
+
+/* Nobody has the address space any more. Punching holes takes time: others get the poller in
+ * between. */
+static void dying_free(struct mm *mm)
+{
+    for (size_t i = 0; i < mm->dying_count; i++) {
+        if (i % 4 == 3 && fiber_sched_self())
+            fiber_yield();
+        memref_release(mm->dying[i].off, mm->dying[i].len);
+    }
 }
 
 void mm_put(struct mm *mm)
@@ -174,16 +220,18 @@ void mm_put(struct mm *mm)
         return;
     mm_lock(mm);
     tcache_flush(mm);
-    mm_kill_locked(mm);
+    mm_release_locked(mm);
     mm->pins = 0;
+    mm->deferring = true; /* what it gives up is collected */
     for (struct seg *s; (s = seg_of(mm->segs.root));)
         segs_drop(mm, s->r.start, s->r.end);
     for (struct vma *v; (v = vma_of(mm->vmas.root));)
         vma_remove(mm, v);
-    ops_release_dying(mm);
     list_splice_tail(&mm->text_maps, &mm->dead_text_maps);
     mm_unlock(mm);
     exe_ref_put(mm->exe);
+    dying_free(mm);
+    mm_hot_put(mm->hot);
     while (mm->spare_vmas)
         free(mm->spare_vma[--mm->spare_vmas]);
     while (mm->spare_segs)
@@ -191,6 +239,56 @@ void mm_put(struct mm *mm)
     free(mm->ops);
     free(mm->dying);
     free(mm);
+}
+
+/* --- ends that wait for an idle moment --- */
+
+#define LATER_MAX 3u             /* address spaces */
+#define LATER_DATA (64ULL << 20) /* larger ones do not wait */
+
+static struct {
+    struct spin lock; /* RANK_LEAF */
+    struct mm *mm[LATER_MAX];
+    _Atomic(unsigned) count;
+} g_later = {.lock = SPIN_INIT(RANK_LEAF)};
+
+void mm_put_later(struct mm *mm)
+{
+    if (mm->data_size > LATER_DATA || mm_pressure()) {
+        mm_put(mm);
+        return;
+    }
+    struct mm *first = NULL;
+    spin_lock(&g_later.lock);
+    unsigned n = atomic_load_explicit(&g_later.count, memory_order_relaxed);
+    if (n == LATER_MAX) {
+        first = g_later.mm[0];
+        memmove(g_later.mm, g_later.mm + 1, (--n) * sizeof *g_later.mm);
+    }
+    g_later.mm[n++] = mm;
+    atomic_store_explicit(&g_later.count, n, memory_order_relaxed);
+    spin_unlock(&g_later.lock);
+    mm_put(first);
+}
+
+bool mm_later_any(void)
+{
+    return atomic_load_explicit(&g_later.count, memory_order_relaxed) != 0;
+}
+
+bool mm_later_run(void)
+{
+    struct mm *mm = NULL;
+    spin_lock(&g_later.lock);
+    unsigned n = atomic_load_explicit(&g_later.count, memory_order_relaxed);
+    if (n) {
+        mm = g_later.mm[0];
+        memmove(g_later.mm, g_later.mm + 1, (--n) * sizeof *g_later.mm);
+        atomic_store_explicit(&g_later.count, n, memory_order_relaxed);
+    }
+    spin_unlock(&g_later.lock);
+    mm_put(mm);
+    return mm != NULL;
 }
 
 struct pf_as *mm_as(struct mm *mm)

@@ -15,6 +15,7 @@
     (MAP_TYPE | MAP_FIXED | MAP_ANONYMOUS | MAP_32BIT | MAP_GROWSDOWN | MAP_DENYWRITE |      \
      MAP_EXECUTABLE | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | \
      MAP_FIXED_NOREPLACE)
+#define LAZY_OPS_MAX 32u              /* operations that wait for a touch */
 #define NORESERVE_QUIET (64ULL << 20) /* MAP_NORESERVE this large is not populated ahead */
 
 int mm_may_grow(const struct mm *mm, uint64_t len, bool data)
@@ -102,6 +103,9 @@ int map_first_window(struct mm *mm, struct vma *v, uint64_t a, uint64_t b)
     } else {
         b = a + MIN(len, WINDOW_FIRST);
     }
+    struct seg *s = seg_find(mm, a);
+    if ((!s || s->r.start >= b) && b - a <= POOL_RUN_MAX && len < DENSE_MIN)
+        (void)seg_from_pool(mm, a, b, true); /* else new memory */
     return map_range(mm, v, a, b, true, true);
 }
 
@@ -186,13 +190,22 @@ static int map_choose(struct mm *mm, const struct mm_map_args *a, uint64_t len, 
     return vma_place(mm, a->addr, len, align, a->flags, ret);
 }
 
-static int map_backing(struct mm *mm, struct vma *v, uint64_t addr, uint64_t len, uint32_t flags)
+/* A part of a library that others follow. Data comes last and is written at once. */
+static bool map_lazy(const struct mm *mm, const struct mm_map_args *a)
+{
+    return a->file && (a->flags & MAP_DENYWRITE) && (a->flags & MAP_TYPE) == MAP_PRIVATE &&
+           !(a->prot & PROT_WRITE) && !(a->flags & (MAP_POPULATE | MAP_LOCKED)) &&
+           !mm->lock_future && !mm->deferring && mm->op_count < LAZY_OPS_MAX;
+}
+
+static int map_backing(struct mm *mm, struct vma *v, uint64_t addr, uint64_t len, uint32_t flags,
+                       bool lazy)
 {
     int r = v->file ? file_map_initial(mm, v, addr, addr + len)
                     : map_first_window(mm, v, addr, addr + len);
     if (r == 0 && ((flags & MAP_POPULATE) || (v->flags & VMA_LOCKED)) && v->prot != PROT_NONE)
         (void)populate_range(mm, addr, addr + len, (v->prot & PROT_WRITE) != 0);
-    int r2 = ops_run(mm);
+    int r2 = lazy && r == 0 ? 0 : ops_run(mm);
     return r < 0 ? r : r2;
 }
 
@@ -216,6 +229,7 @@ static int map_insert(struct mm *mm, const struct mm_map_args *a, uint64_t addr,
             mm_file_drop(f);
         return -ENOMEM;
     }
+    bool lazy = map_lazy(mm, a) && ops_all_wait(mm, addr, addr + len);
     unmap_range(mm, addr, addr + len);
     v->r.start = addr;
     v->r.end = addr + len;
@@ -226,7 +240,7 @@ static int map_insert(struct mm *mm, const struct mm_map_args *a, uint64_t addr,
     v->name = a->name;
     vma_insert(mm, v);
     v = vma_merge(mm, v);
-    r = map_backing(mm, v, addr, len, a->flags);
+    r = map_backing(mm, v, addr, len, a->flags, lazy);
     if (r < 0) {
         (void)vmas_isolate(mm, addr, addr + len);
         unmap_range(mm, addr, addr + len);
@@ -251,7 +265,7 @@ int64_t mm_mmap(struct mm *mm, const struct mm_map_args *args)
         a.file_writable = true;
         a.offset = 0;
     }
-    r = mm_lock_change(mm);
+    r = mm_lock_add(mm);
     if (r == 0) {
         r = map_choose(mm, &a, len, &addr);
         if (r == 0)

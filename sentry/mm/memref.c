@@ -163,7 +163,7 @@ void memref_release(uint64_t off, uint64_t len)
         if (pos >= end)
             merge_around(off, end);
         spin_unlock(&g_lock);
-        if (free_to) {
+        if (free_to && !pool_put(free_from, free_to - free_from)) {
             present_forget(free_from, free_to - free_from);
             memfile_free(g_mm.mf, free_from, free_to - free_from);
         }

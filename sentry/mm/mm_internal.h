@@ -44,7 +44,8 @@
 #define HOST_MAPS_MAX 65530u /* vm.max_map_count */
 #define MM_VMAS_MAX 65530u   /* as Linux' default max_map_count; tests at limit and limit + 1 */
 #define MM_VSIZE_MAX (128ULL << 40) /* bytes of VMAs of one address space: TSan needs 120 TiB */
-#define HOT_PAGES 8u
+#define HOT_PAGES 128u
+#define HOT_RUN_MAX (32ULL << 10) /* longer runs of writes are no hot pages */
 #define NO_OFF UINT64_MAX
 
 /* Flags of a VMA. */
@@ -99,13 +100,16 @@ enum seg_kind {
 struct seg {
     struct rnode r;
     uint8_t kind;
-    int8_t hprot; /* rights mapped in the host process, -1: not mapped */
+    int8_t hprot; /* rights mapped in the host process, -1: not mapped; with HPROT_LOOSE these at
+                     most: the guest was told to give up writing itself */
     bool fresh;   /* MEM: never touched by anybody; a fork need not share it */
     bool cow; /* not writable in place: MEM, FD: copy first; shared PAGE: ask for writing first */
     uint64_t off;         /* memory-file offset of r.start (MEM, PAGE) or file offset (FD) */
     uint64_t shadow;      /* where copies of a cow seg go, equal layout; NO_OFF: not reserved yet */
     struct mm_file *file; /* FD, PAGE: the VMA's */
 };
+
+#define HPROT_LOOSE 64 /* equal to no rights that can be wanted: the next change sets them */
 
 struct dying_range {
     uint64_t off, len;
@@ -135,6 +139,7 @@ struct mm {
     struct pf_as *as;   /* a pointer its threads keep valid, also when destroyed */
     bool destroyed;     /* as_destroy has run */
     bool dead;          /* the host process is gone */
+    bool lazy_done;     /* mm_lock_change has run lazy operations */
     bool deferring;     /* no thread yet: operations are collected until mm_as() */
     struct rtree vmas, segs;
     struct list_head files, dead_files;
@@ -159,8 +164,7 @@ struct mm {
     uint64_t reserved;                 /* bytes of own memory-file ranges */
     uint64_t stack_limit, stack_top;
     uint64_t brk, mmap_top;
-    uint64_t hot[HOT_PAGES]; /* pages first written after the last forks, one by one (fork.c) */
-    unsigned hot_next;
+    struct mm_hot *hot;     /* NULL: nothing noted yet */
     uint64_t spurious_page; /* last fault on a page that was mapped as it should be */
     unsigned spurious_count;
     uint64_t minflt, majflt, peak_rss;
@@ -176,6 +180,18 @@ struct mm {
     _Atomic(unsigned) text_map_count;           /* read without the lock as a hint */
     bool no_text;                               /* mm_text_forbid() */
 };
+
+/* Pages written soon after forks (fork.c), shared by the address spaces forked from one exec: what
+ * one of them writes, its siblings and their parent write as well. */
+struct mm_hot {
+    struct refcount ref;
+    struct spin lock; /* RANK_LEAF; below it the rest */
+    unsigned next;
+    uint64_t page[HOT_PAGES]; /* 0: none */
+};
+struct mm_hot *mm_hot_get(struct mm *mm); /* a reference; NULL: no memory */
+void mm_hot_put(struct mm_hot *h);
+void mm_hot_note(struct mm *mm, uint64_t addr);
 
 /* The executable, shared by the address spaces forked from one exec. */
 struct mm_exe_ref {
@@ -207,6 +223,7 @@ static inline struct seg *seg_of(struct rnode *n)
  * what could not be put under the lock. */
 void mm_lock(struct mm *mm);
 int mm_lock_change(struct mm *mm); /* 0 or -ENOMEM, -ESRCH (not locked then) */
+int mm_lock_add(struct mm *mm);    /* the same, but lazy operations go on waiting */
 void mm_unlock(struct mm *mm);
 void mm_kill_locked(struct mm *mm);
 void mm_gone_locked(struct mm *mm); /* the host process has died by itself */
@@ -255,6 +272,8 @@ void segs_summary(struct mm *mm, uint64_t a, uint64_t b, struct seg_summary *ret
 int seg_wanted_prot(const struct vma *v, const struct seg *s); /* host rights, 0 = none */
 /* Own memory-file range for the hole [a, b); the caller knows it is one. */
 int seg_alloc(struct mm *mm, uint64_t a, uint64_t b, struct seg **ret);
+/* The same from the pool of used memory, for a seg that is touched at once; NULL: none there. */
+struct seg *seg_from_pool(struct mm *mm, uint64_t a, uint64_t b, bool zero);
 /* Give the private anonymous hole around @addr a range of the memory file. */
 int seg_reserve(struct mm *mm, struct vma *v, uint64_t addr, struct seg **ret);
 
@@ -263,6 +282,8 @@ void ops_map(struct mm *mm, const struct seg *s, uint64_t a, uint64_t b, int pro
 void ops_add(struct mm *mm, uint32_t op, uint64_t addr, uint64_t len, int prot, uint64_t off);
 int ops_run(struct mm *mm);
 int ops_force(struct mm *mm); /* also while deferring */
+/* Is nothing of [a, b) mapped by the host, or only by operations that still wait? */
+bool ops_all_wait(struct mm *mm, uint64_t a, uint64_t b);
 void ops_dying(struct mm *mm, uint64_t off, uint64_t len);
 void ops_pending(struct mm *mm, uint64_t addr, uint64_t len);
 void ops_release_dying(struct mm *mm);
@@ -309,6 +330,7 @@ struct mm_file *mm_file_get(struct mm *mm, struct mappable *m); /* counts one VM
 void mm_file_hold(struct mm_file *f);
 void mm_file_drop(struct mm_file *f);
 int mm_file_slot(struct mm_file *f, bool write); /* slot, -ENODEV: none, -errno */
+bool file_fd_known(const struct mm_file *f);     /* would that cost nothing, for reading? */
 int file_backing(struct mm *mm, struct vma *v, uint64_t addr, bool write, struct seg **ret,
                  struct fault_info *fi);
 int file_map_initial(struct mm *mm, struct vma *v, uint64_t a, uint64_t b);
@@ -337,6 +359,12 @@ int memref_share(uint64_t off, uint64_t len);
 void memref_release(uint64_t off, uint64_t len);
 /* Is @off shared? *ret_run: how far (at most @max) the answer holds. */
 bool memref_shared(uint64_t off, uint64_t max, uint64_t *ret_run);
+
+/* pool.c: memory kept for reuse. pool_take: @zero, or the caller overwrites all of it. */
+#define POOL_RUN_MAX (256ULL << 10)
+bool pool_put(uint64_t off, uint64_t len); /* true: it is the pool's now */
+bool pool_take(uint64_t len, bool zero, uint64_t *ret_off);
+void pool_drain(void);
 
 /* present.c: which parts of the memory file the Sentry has in its own page tables */
 void present_want(uint64_t off, uint64_t len); /* populate what is not, in one or few host calls */

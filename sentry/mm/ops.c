@@ -16,6 +16,11 @@
  * then faults and mm_fault() maps it again, since its memory is known here. A change of rights over
  * the hole fails on the host (-ENOMEM): the range is then unmapped and comes back by faults too.
  *
+ * Private mappings of libraries come in rows: the whole, then text, data over it. All but the last
+ * are lazy: their operations wait in the list for the next one that must be done (mm_lock_change
+ * runs them) or for the fault of whoever touches them first. That is only for what lies over
+ * nothing, or over what waits itself: no touch can then find an old mapping.
+ *
  * While no thread exists yet (exec, fork) lists are only collected; mm_as() runs them as one.
  * Lock: mm->lock.
  */
@@ -48,6 +53,11 @@ static bool ops_extend(struct mm *mm, const struct pf_memop *o)
     if (mm->op_count == 0)
         return false;
     struct pf_memop *l = &mm->ops[mm->op_count - 1];
+    if (l->op == PF_UNMAP && o->op == PF_MAP && o->addr <= l->addr &&
+        o->addr + o->len >= l->addr + l->len) {
+        *l = *o; /* mapping replaces what was there */
+        return true;
+    }
     if (l->op != o->op || l->prot != o->prot || l->flags != o->flags || l->fd != o->fd ||
         l->addr + l->len != o->addr)
         return false;
@@ -251,6 +261,20 @@ static int ops_submit(struct mm *mm)
         return r;
     }
     return 0;
+}
+
+bool ops_all_wait(struct mm *mm, uint64_t a, uint64_t b)
+{
+    struct seg_summary sum;
+    segs_summary(mm, a, b, &sum);
+    if (!sum.any_mapped)
+        return true;
+    for (size_t i = 0; i < mm->op_count; i++) {
+        const struct pf_memop *o = &mm->ops[i];
+        if (o->op == PF_MAP && o->addr <= a && o->addr + o->len >= b)
+            return true;
+    }
+    return false;
 }
 
 int ops_force(struct mm *mm)

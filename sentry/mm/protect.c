@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * protect.c - mprotect.
  *
- * Rights in the VMA change first; the host process follows. Taking all rights away is left to the
- * calling thread where it can do it (mm_self); giving rights is the mapper's and waited for. Rights
+ * Rights in the VMA change first; the host process follows. Taking all rights away, or that to
+ * write, is left to the calling thread where it can do it (mm_self); giving rights is the mapper's and waited for. Rights
  * of copy-on-write memory never include writing (seg_wanted_prot).
  */
 #include "mm_internal.h"
@@ -26,14 +26,15 @@ static int protect_mapped(struct mm *mm, struct vma *v, uint64_t a, uint64_t b)
     return 0;
 }
 
-static int protect_vma(struct mm *mm, struct vma *v, uint32_t prot)
+/* @self: the guest does it. */
+static int protect_vma(struct mm *mm, struct vma *v, uint32_t prot, bool self)
 {
     uint64_t a = v->r.start, b = v->r.end;
     vma_account(mm, v, -1);
     v->prot = prot;
     vma_account(mm, v, 1);
-    int r = protect_mapped(mm, v, a, b);
-    if (r < 0 || v->file || prot == PROT_NONE)
+    int r = self ? 0 : protect_mapped(mm, v, a, b);
+    if (r < 0 || self || v->file || prot == PROT_NONE)
         return r;
     /* Small pieces that get rights are about to be used (malloc arenas); of a stack, the top is. */
     if (b - a <= WINDOW_FIRST)
@@ -63,6 +64,33 @@ static void protect_by_self(struct mm *mm, uint64_t a, uint64_t b, struct mm_sel
     *ret_self = (struct mm_self){.op = PF_SELF_UNMAP, .addr = a, .len = b - a};
 }
 
+/* Taking away the right to write (data that is constant once relocated) is done by the caller too,
+ * with the host's mprotect: one mapping after the other, all there, and nobody else who could make
+ * holes. That it has happened is taken for granted nowhere: in the trees the rights stay what they
+ * may still be. */
+static bool read_by_self(struct mm *mm, uint64_t a, uint64_t b, struct mm_self *ret_self)
+{
+    struct seg_summary sum;
+    segs_summary(mm, a, b, &sum);
+    if (refcount_read(&mm->ref) != 1 || !sum.all_mapped || sum.any_page)
+        return false;
+    for (struct seg *s = seg_find(mm, a); s && s->r.start < b; s = seg_next(s))
+        if (s->kind != SEG_MEM || s->hprot < PROT_READ || (s->hprot & PROT_EXEC))
+            return false;
+    for (struct vma *v = vma_at(mm, a); v && v->r.start < b; v = vma_next(v))
+        if ((v->flags & VMA_SHARED) || !(v->prot & PROT_WRITE))
+            return false;
+    for (struct seg *s = seg_find(mm, a); s && s->r.start < b; s = seg_next(s)) {
+        if (!(s->hprot & PROT_WRITE))
+            continue;
+        s = seg_cut(mm, s, MAX(a, s->r.start), MIN(b, s->r.end));
+        BUG_ON(!s); /* at most two splits: spares */
+        s->hprot |= HPROT_LOOSE;
+    }
+    *ret_self = (struct mm_self){.op = PF_SELF_PROTECT_READ, .addr = a, .len = b - a};
+    return true;
+}
+
 static int protect_check(const struct vma *v, uint32_t prot, const struct mm *mm)
 {
     if ((v->flags & VMA_SHARED) && (prot & PROT_WRITE) && !(v->flags & VMA_MAYWRITE))
@@ -84,6 +112,8 @@ static int protect_locked(struct mm *mm, uint64_t a, uint64_t b, uint32_t prot,
     bool self = ret_self && prot == PROT_NONE && ops_may_self(mm, b - a) && vmas_cover(mm, a, b);
     if (self)
         protect_by_self(mm, a, b, ret_self);
+    bool read = ret_self && prot == PROT_READ && ops_may_self(mm, b - a) && vmas_cover(mm, a, b) &&
+                read_by_self(mm, a, b, ret_self);
     uint64_t at = a;
     while (at < b) {
         v = vma_at(mm, at);
@@ -93,7 +123,7 @@ static int protect_locked(struct mm *mm, uint64_t a, uint64_t b, uint32_t prot,
         at = v->r.end;
         if (v->prot == prot)
             continue;
-        r = protect_vma(mm, v, prot);
+        r = protect_vma(mm, v, prot, read);
         vma_merge(mm, v);
         if (r < 0)
             break;

@@ -102,6 +102,8 @@ static int move_segs(struct mm *mm, const struct remap *q)
             continue;
         }
         mapped += s->r.end - s->r.start;
+        if (s->hprot & HPROT_LOOSE)
+            s->hprot = (int8_t)(s->hprot & (PROT_READ | PROT_EXEC));
         ops_map(mm, s, s->r.start, s->r.end, s->hprot,
                 s->kind == SEG_MEM && mapped <= MOVE_POPULATE_MAX);
     }

@@ -6,6 +6,7 @@
  * that lock held. A pass number marks the pairs already seen.
  * Lock: g_lock, innermost.
  */
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "mm_internal.h"
@@ -19,7 +20,9 @@ static uint64_t g_pass; /* GUARDED_BY(g_lock) */
 
 void mappable_init(struct mappable *m, const struct mappable_ops *ops)
 {
+    static _Atomic(uint64_t) last;
     m->ops = ops;
+    m->id = atomic_fetch_add(&last, 1) + 1;
     m->maps = NULL;
 }
 

@@ -262,6 +262,25 @@ int seg_alloc(struct mm *mm, uint64_t a, uint64_t b, struct seg **ret)
     return 0;
 }
 
+struct seg *seg_from_pool(struct mm *mm, uint64_t a, uint64_t b, bool zero)
+{
+    uint64_t off;
+    struct seg *s = seg_new(mm);
+    if (!s)
+        return NULL;
+    if (!pool_take(b - a, zero, &off)) {
+        seg_free(mm, s);
+        return NULL;
+    }
+    s->r.start = a;
+    s->r.end = b;
+    s->kind = SEG_MEM;
+    s->off = off;
+    seg_insert(mm, s);
+    mm->reserved += b - a;
+    return s;
+}
+
 int seg_reserve(struct mm *mm, struct vma *v, uint64_t addr, struct seg **ret)
 {
     uint64_t a, b, page = align_down(addr, PAGE_SIZE);

@@ -12,7 +12,7 @@
 #define TEXT_BYTES_MAX (64ULL << 20) /* of all images kept; at most an eighth of the memory */
 #define TEXT_AREA_MAX (64ULL << 10)  /* slots of one image: 1024 */
 #define TEXT_WHOLE_MAX (4ULL << 20)  /* longer text has an image for each piece with sites */
-#define TEXT_PIECE (1ULL << 20)
+#define TEXT_PIECE (2ULL << 20)
 #define TEXT_MAPS_MAX 64u /* of one address space */
 #define TEXT_NO_SLOT UINT16_MAX
 
@@ -52,7 +52,7 @@ struct text_image {
     uint32_t version;    /* of the file, when all its sites were tried last */
     uint64_t late_traps; /* of sites that wait for the next image */
     uint64_t off, len;   /* of the file */
-    uint64_t mem, area, area_len;
+    uint64_t mem, mem_len, area, area_len; /* in the memory file */
     int64_t delta;
     unsigned slot_count;
     uint16_t *slot_of; /* by site */

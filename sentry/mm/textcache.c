@@ -101,7 +101,7 @@ static void files_trim(void)
         list_for_each_entry_safe (img, tmp, &f->images, link) {
             text_image_get(img);
             img->cached = false;
-            g_text.bytes -= img->len + img->area_len;
+            g_text.bytes -= img->mem_len + img->area_len;
             list_del(&img->link);
             list_del(&img->lru);
             text_image_put(img);
@@ -226,7 +226,7 @@ void text_image_put(struct text_image *img)
     if (--img->refs)
         return;
     if (img->mem != NO_OFF)
-        memref_release(img->mem, img->len);
+        memref_release(img->mem, img->mem_len);
     if (img->area != NO_OFF)
         memref_release(img->area, img->area_len);
     text_file_put(img->file);
@@ -241,7 +241,7 @@ static void image_uncache(struct text_image *img)
     if (!img->cached)
         return;
     img->cached = false;
-    g_text.bytes -= img->len + img->area_len;
+    g_text.bytes -= img->mem_len + img->area_len;
     list_del(&img->link);
     list_del(&img->lru);
     text_image_put(img);
@@ -256,7 +256,7 @@ static void image_cache(struct text_image *img)
 {
     img->cached = true;
     img->refs++;
-    g_text.bytes += img->len + img->area_len;
+    g_text.bytes += img->mem_len + img->area_len;
     list_add(&img->link, &img->file->images);
     list_add(&img->lru, &g_text.lru);
     while (g_text.bytes > bytes_max()) {
@@ -267,7 +267,15 @@ static void image_cache(struct text_image *img)
         image_uncache(last);
     }
     count(&mm_text_counters.images, 1);
-    count(&mm_text_counters.image_bytes, img->len + img->area_len);
+    count(&mm_text_counters.image_bytes, img->mem_len + img->area_len);
+}
+
+/* Large pages: address spaces map and unmap them in fewer steps. */
+static int text_populate(uint64_t off, uint64_t len)
+{
+    for (uint64_t at = 0; at + DENSE_MIN <= len; at += HUGE_SIZE)
+        (void)memfile_populate_huge(g_mm.mf, off + at);
+    return memfile_populate(g_mm.mf, off, len);
 }
 
 static struct text_image *image_alloc(struct text_file *f, uint64_t off, uint64_t len,
@@ -284,6 +292,7 @@ static struct text_image *image_alloc(struct text_file *f, uint64_t off, uint64_
     list_init(&img->lru);
     img->off = off;
     img->len = len;
+    img->mem_len = len < DENSE_MIN ? len : align_up(len, HUGE_SIZE);
     img->delta = delta;
     img->area_len = MIN(len, TEXT_AREA_MAX);
     img->mem = img->area = NO_OFF;
@@ -291,9 +300,10 @@ static struct text_image *image_alloc(struct text_file *f, uint64_t off, uint64_
     img->site_of = malloc(img->area_len / MM_TEXT_SLOT * sizeof *img->site_of);
     if (img->slot_of)
         memset(img->slot_of, 0xff, TEXT_SITES_MAX * sizeof *img->slot_of);
-    if (!img->slot_of || !img->site_of || memfile_alloc(g_mm.mf, len, MEMFILE_ANY, &img->mem) < 0 ||
+    if (!img->slot_of || !img->site_of ||
+        memfile_alloc(g_mm.mf, img->mem_len, 0, &img->mem) < 0 ||
         memfile_alloc(g_mm.mf, img->area_len, MEMFILE_ANY, &img->area) < 0 ||
-        memfile_populate(g_mm.mf, img->mem, len) < 0) {
+        text_populate(img->mem, len) < 0) {
         text_image_put(img);
         return NULL;
     }
@@ -490,7 +500,7 @@ struct text_image *text_image_make(struct text_file *f, struct mappable *m, uint
 {
     struct mappable_id id;
 
-    if (len + MIN(len, TEXT_AREA_MAX) > bytes_max())
+    if (align_up(len, HUGE_SIZE) + TEXT_AREA_MAX > bytes_max())
         return NULL;
     struct text_image *img = image_alloc(f, off, len, delta);
     if (!img)

@@ -21,10 +21,16 @@
 #include <string.h>
 
 #include <kernel/task.h>
+#include <net/net.h>
 
 #include "tcp.h"
 
 static _Atomic(uint64_t) g_ring_bytes;
+
+uint64_t net_ring_bytes(void)
+{
+    return atomic_load(&g_ring_bytes);
+}
 
 void tcp_ring_free(struct tcp_sock *s)
 {

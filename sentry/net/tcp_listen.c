@@ -22,7 +22,6 @@
 
 #define SYN_TIMEOUT_NS (127LL * 1000000000) /* of six retries */
 #define NS_PER_S 1000000000LL
-#define SYNS_MAX 4096u /* clients that wait for one listener's queue */
 
 static struct spin g_halfway_lock = SPIN_INIT(RANK_NET);
 

@@ -15,6 +15,7 @@
 #include <files/files.h>
 #include <fs/fs.h>
 #include <host/limits.h>
+#include <host/memfile.h>
 #include <kernel/futex.h>
 #include <mm/mm.h>
 #include <net/net.h>
@@ -28,7 +29,8 @@
 #define STATUS_FAILED 125
 #define STATUS_NOEXEC 126
 #define STATUS_NOTFOUND 127
-#define NAME_SHOWN 300 /* bytes of a name in a message */
+#define NAME_SHOWN 300           /* bytes of a name in a message */
+#define MEMORY_KEPT (4ULL << 20) /* given up by guests and kept for others */
 
 static struct process *g_first;
 
@@ -81,6 +83,7 @@ int boot_prepare(const struct boot_config *cfg)
     procfs_capture_host();
     exec_capture_host();
     r = mm_init(g_platform, cfg->memfile);
+    mm_pool_limit(MIN(MEMORY_KEPT, memfile_limit(cfg->memfile) / 64));
     if (r == 0)
         r = kernel_init(&k);
     if (r == 0)

@@ -22,11 +22,13 @@
 #include <base/err.h>
 #include <base/log.h>
 #include <host/numa.h>
+#include <mm/mm.h>
 
 #include <patch/patch.h>
 
 #include "private.h"
 
+#define IDLE_NS 12000LL /* without work so long: time for what can wait */
 #define QUIET_ROUNDS 64 /* empty looks until a lane is quiet */
 #define INBOX_BATCH 64  /* things out of the inbox before the lanes have their turn */
 #define QUIET_BATCH 2   /* quiet lanes looked at in a round */
@@ -225,7 +227,14 @@ static void poller_look(struct poller *p)
         p->last_work_ns = now;
         return;
     }
-    if (now - p->last_work_ns >= policy_spin_ns(&p->policy, now))
+    int64_t spin = policy_spin_ns(&p->policy, now);
+    if (mm_later_any() && now - p->last_work_ns >= MIN(spin, IDLE_NS)) {
+        (void)mm_later_run(); /* the ends of address spaces: nobody waits for them */
+        (void)fiber_loop_check();
+        p->last_work_ns = 0;
+        return;
+    }
+    if (now - p->last_work_ns >= spin)
         poller_sleep(p, now, next == INT64_MAX ? -1 : next);
     else
         __builtin_ia32_pause();

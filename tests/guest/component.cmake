@@ -7,7 +7,7 @@ function(add_inside_test test program)
         SKIP_RETURN_CODE 77 TIMEOUT 120)
 endfunction()
 # Families in which tasks meet.
-set(CROWDED storm pthread process exec clone futex signal jobs pipe mm)
+set(CROWDED patchrace patchsig storm pthread process exec clone futex signal jobs pipe mm)
 # Those that also run on one CPU, and beside busy loops, in every run; all do in the full one.
 set(LOADED futex pipe pthread process signal ring)
 function(add_loaded_test test kind program)

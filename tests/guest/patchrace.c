@@ -13,7 +13,7 @@
 #define PAGES 4u
 #define PER_PAGE (4096u / SITE_SIZE)
 #define COUNT (PAGES * PER_PAGE) /* sites in one copy */
-#define COPIES 12u               /* in one process: limits of changed sites are per process */
+#define COPIES 6u                /* in one process: limits of changed sites are per process */
 
 static char template[PAGES * 4096];
 static const char *volatile copy;
@@ -108,7 +108,7 @@ static void race(void *arg)
 static void race_rounds(bool file)
 {
     const char *env = getenv("PATCHRACE_ROUNDS");
-    unsigned long rounds = env ? strtoul(env, NULL, 0) : 100000;
+    unsigned long rounds = env ? strtoul(env, NULL, 0) : 40000;
     const unsigned long each = (unsigned long)THREADS * ROUNDS_A_SITE * COUNT * COPIES;
 
     template_fill();

@@ -12,6 +12,9 @@
 /* The mapper's "give me work": a number Linux does not have, caught by user notification at exactly
  * one instruction. arg0 = address of the operation where the list stopped, arg1 = last result. */
 #define STUB_NR_NOTIFY 1000
+/* A guest thread's "I may be used again", also at one instruction. What it is answered with is the
+ * address of its lane, where the frame of its next life lies; anything else ends it. */
+#define STUB_NR_PARK 1001
 /* What a notification is answered with; anything else ends the process. */
 #define STUB_NOTIFY_GO 1
 
@@ -46,6 +49,7 @@
 #define PRIV_RETURN (LANE_PRIV + 8) /* where the posted call goes on */
 #define PRIV_NR (LANE_PRIV + 16)
 #define PRIV_SAVE (LANE_PRIV + 24) /* 6 words */
+#define PRIV_FS (LANE_PRIV + 72)   /* FS base that a parked thread starts with */
 
 /* Where the frame that starts a guest thread lies in its lane; the extended state follows. */
 #define STUB_START_FRAME (LANE_SIZE - 0x1400)
@@ -65,6 +69,7 @@ extern const uint8_t stub_notify_ip[]; /* behind the notifying syscall instructi
 extern const uint8_t stub_fork[];      /* child of the template: r8 = memory file fd, r9 = offset of
                                           its own request pages */
 extern const uint8_t stub_thread[];    /* new guest thread: rdx = frame, r9 = lane */
+extern const uint8_t stub_park_ip[];   /* behind the parking syscall instruction */
 extern const uint8_t stub_call[], stub_call_posted[], stub_call_end[]; /* start, posted, copy end */
 extern const uint8_t stub_call_saved[],
     stub_call_exit[];                                /* waiting part: from here on registers and

@@ -77,6 +77,7 @@
 #define EVENT_RET 0    /* rax = arg[0] */
 #define EVENT_RESUME 1 /* frame edited or unchanged */
 #define EVENT_EXIT 2   /* end this thread */
+#define EVENT_PARK 3   /* wait for another life of this thread, where only the Sentry can end it */
 /* or-ed to the above: first execute syscall arg[1] with arguments arg[2..4] (munmap, mprotect,
  * madvise: what the filter allows) */
 #define EVENT_SELF 0x100

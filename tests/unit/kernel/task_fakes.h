@@ -42,6 +42,11 @@ void mm_put(struct mm *mm)
     free(mm);
 }
 
+void mm_put_later(struct mm *mm)
+{
+    mm_put(mm);
+}
+
 void mm_kill(struct mm *mm)
 {
     mm->killed = true;

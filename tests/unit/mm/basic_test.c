@@ -156,6 +156,58 @@ static void hot_pages(void **state)
     assert_int_equal(memfile_used(fake_mf), 0);
 }
 
+/* Parts of a library wait for each other, and for the first touch. */
+static void lazy_parts(struct fake_file *f)
+{
+    struct mm *mm = new_mm();
+    uint8_t v;
+    assert_non_null(mm_as(mm));
+    fake.lists = 0;
+    uint64_t a = (uint64_t)map_file(mm, f, 0, 20 * 4096, PROT_READ, PRIV | MAP_DENYWRITE, 0);
+    assert_int_equal(map_file(mm, f, a + 4 * 4096, 8 * 4096, PROT_READ | PROT_EXEC,
+                              PRIV | MAP_FIXED | MAP_DENYWRITE, 4 * 4096),
+                     (int64_t)(a + 4 * 4096));
+    assert_int_equal(
+        map_file(mm, f, a + 12 * 4096, 4 * 4096, RW, PRIV | MAP_FIXED | MAP_DENYWRITE, 12 * 4096),
+        (int64_t)(a + 12 * 4096));
+    assert_int_equal(fake.lists, 1); /* data is not waited for */
+    assert_int_equal(guest_read(mm, a + 5 * 4096, &v), 0);
+    assert_int_equal(v, 6);
+    assert_int_equal(fake.lists, 1);
+    assert_int_equal(guest_write(mm, a + 13 * 4096, 77), 0);
+    assert_int_equal(fake.lists, 1);
+    /* over what is there nothing waits */
+    assert_int_equal(
+        map_file(mm, f, a + 5 * 4096, 4096, PROT_READ, PRIV | MAP_FIXED | MAP_DENYWRITE, 9 * 4096),
+        (int64_t)(a + 5 * 4096));
+    assert_int_equal(fake.lists, 2);
+    assert_int_equal(guest_read(mm, a + 5 * 4096, &v), 0);
+    assert_int_equal(v, 10);
+    /* the first touch */
+    uint64_t d = (uint64_t)map_file(mm, f, 0, 20 * 4096, PROT_READ, PRIV | MAP_DENYWRITE, 0);
+    assert_int_equal(fake.lists, 2);
+    assert_int_equal(guest_read(mm, d + 6 * 4096, &v), 0);
+    assert_int_equal(v, 7);
+    assert_int_equal(fake.lists, 3);
+    /* unmapped before it was touched */
+    uint64_t b = (uint64_t)map_file(mm, f, 0, 20 * 4096, PROT_READ, PRIV | MAP_DENYWRITE, 0);
+    struct mm_self self = {0};
+    assert_int_equal(mm_munmap(mm, b, 20 * 4096, &self), 0);
+    guest_self(mm, &self);
+    assert_int_not_equal(guest_read(mm, b, &v), 0);
+    /* read by the Sentry, then by the guest */
+    b = (uint64_t)map_file(mm, f, 0, 20 * 4096, PROT_READ, PRIV | MAP_DENYWRITE, 0);
+    assert_int_equal(copy_in(mm, &v, UADDR(b + 7 * 4096), 1), 0);
+    assert_int_equal(v, 8);
+    struct mm *child = mm_fork(mm);
+    assert_int_equal(guest_read(child, b + 7 * 4096, &v), 0);
+    assert_int_equal(v, 8);
+    assert_int_equal(guest_read(mm, b + 7 * 4096, &v), 0);
+    assert_int_equal(v, 8);
+    mm_put(child);
+    mm_put(mm);
+}
+
 static void file_private(struct fake_file *f)
 {
     struct mm *mm = new_mm();
@@ -243,6 +295,8 @@ static void files(void **state)
         struct fake_file *f = fake_file_new(100, by_page);
         file_private(f);
         file_shared(f);
+        if (!by_page)
+            lazy_parts(f);
         file_truncated(f);
         assert_int_equal(f->refs, 1);
         fake_file_put(f);
@@ -456,6 +510,7 @@ int main(void)
         cmocka_unit_test(mremap_moves),   cmocka_unit_test(strings),
         cmocka_unit_test(uios),           cmocka_unit_test(advice),
         cmocka_unit_test(hot_pages),
+
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

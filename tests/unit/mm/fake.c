@@ -131,8 +131,9 @@ static int fake_as_run(struct pf_as *as, const struct pf_memop *ops, size_t n, s
     return r;
 }
 
-static int fake_fd_donate(struct pf_as *as, int fd)
+static int fake_fd_donate(struct pf_as *as, int fd, uint64_t key)
 {
+    (void)key;
     for (int i = 1; i < SLOTS; i++) {
         if (as->slots[i] < 0) {
             as->slots[i] = dup(fd);
@@ -247,8 +248,10 @@ void guest_self(struct mm *mm, const struct mm_self *self)
     struct pf_memop o = {.op = PF_UNMAP, .addr = self->addr, .len = self->len};
     if (!self->op)
         return;
-    if (self->op == PF_SELF_PROTECT_NONE)
+    if (self->op == PF_SELF_PROTECT_NONE || self->op == PF_SELF_PROTECT_READ)
         o.op = PF_PROTECT;
+    if (self->op == PF_SELF_PROTECT_READ)
+        o.prot = PROT_READ;
     (void)fake_op(as, &o); /* mprotect over a hole fails */
 }
 

@@ -307,7 +307,7 @@ static void test_limits(void **state)
 static void test_cache_limits(void **state)
 {
     uint64_t dropped = mm_text_counters.dropped, max = memfile_limit(fake_mf) / 8;
-    unsigned n = (unsigned)(max / ((256 + 16) * PAGE_SIZE)), i;
+    unsigned n = (unsigned)(max / (HUGE_SIZE + 16 * PAGE_SIZE)), i;
     struct mm *a = mm_new(), *b = mm_new();
     struct fake_file *first = text_new(256, false), *f;
 

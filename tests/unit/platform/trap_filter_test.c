@@ -102,7 +102,7 @@ static uint32_t mapper_says(uint32_t nr, uint64_t ip, uint64_t a0)
 static int setup(void **state)
 {
     (void)state;
-    guest_len = trap_filter_build(TRAP_FILTER_GUEST, 0, guest);
+    guest_len = trap_filter_build(TRAP_FILTER_GUEST, stub_addr(stub_park_ip), guest);
     mapper_len = trap_filter_build(TRAP_FILTER_MAPPER, stub_addr(stub_notify_ip), mapper);
     return 0;
 }
@@ -216,7 +216,8 @@ static void memory_of_guest(void **state)
         assert_int_equal(guest_says(SYS_munmap, IP, addr, len, 99), want);
         assert_int_equal(guest_says(SYS_mprotect, IP, addr, len, PROT_NONE), want);
         assert_int_equal(guest_says(SYS_madvise, IP, addr, len, MADV_POPULATE_WRITE), want);
-        for (uint64_t prot = 1; prot < 16; prot++)
+        assert_int_equal(guest_says(SYS_mprotect, IP, addr, len, PROT_READ), want);
+        for (uint64_t prot = 2; prot < 16; prot++)
             TRAPPED(SYS_mprotect, IP, addr, len, prot);
         TRAPPED(SYS_mprotect, IP, addr, len, 1ULL << 32);
         for (uint64_t advice = 0; advice < 120; advice++)
@@ -244,7 +245,9 @@ static void numbers_of_mapper(void **state)
     (void)state;
     for (uint32_t nr = 0; nr <= 1200; nr++) {
         bool allowed = is(nr, ok, sizeof ok / sizeof *ok);
-        assert_int_equal(mapper_says(nr, IP, 0), allowed ? SECCOMP_RET_ALLOW : SECCOMP_RET_TRAP);
+        assert_int_equal(mapper_says(nr, IP, 0), nr == STUB_NR_PARK ? SECCOMP_RET_USER_NOTIF
+                                                 : allowed          ? SECCOMP_RET_ALLOW
+                                                                    : SECCOMP_RET_TRAP);
         assert_int_equal(mapper_says(nr | 0x40000000, IP, 0), SECCOMP_RET_TRAP);
         assert_int_equal(mapper_says(nr, 0x400000, 0), SECCOMP_RET_TRAP);
     }
@@ -255,6 +258,22 @@ static void numbers_of_mapper(void **state)
                      SECCOMP_RET_TRAP);
     assert_int_equal(mapper_says(SYS_clone, IP, (CLONE_PARENT | SIGCHLD) + (1ULL << 32)),
                      SECCOMP_RET_TRAP);
+}
+
+/* To park is allowed at one instruction, where the mapper's filter makes it a notification. */
+static void park_of_guest(void **state)
+{
+    uint64_t at = stub_addr(stub_park_ip);
+    (void)state;
+    for (uint64_t ip = STUB_TEXT; ip < STUB_TEXT + STUB_TEXT_SIZE; ip++)
+        assert_int_equal(guest_says(STUB_NR_PARK, ip, 0, 0, 0),
+                         ip == at ? SECCOMP_RET_ALLOW : SECCOMP_RET_TRAP);
+    TRAPPED(STUB_NR_PARK, at + (1ULL << 32), 0, 0, 0);
+    TRAPPED(STUB_NR_PARK | 0x40000000, at, 0, 0, 0);
+    for (uint32_t nr = 600; nr < 1200; nr++)
+        if (nr != STUB_NR_PARK)
+            TRAPPED(nr, at, 0, 0, 0);
+    assert_int_equal(mapper_says(STUB_NR_PARK, at, 0), SECCOMP_RET_USER_NOTIF);
 }
 
 /* Filters stack: the mapper's must let through what the guest's does. */
@@ -281,13 +300,10 @@ static void prints(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(numbers_of_guest),
-        cmocka_unit_test(futex_of_guest),
-        cmocka_unit_test(memory_of_guest),
-        cmocka_unit_test(base_of_guest),
-        cmocka_unit_test(numbers_of_mapper),
-        cmocka_unit_test(guest_within_mapper),
-        cmocka_unit_test(prints),
+        cmocka_unit_test(numbers_of_guest),    cmocka_unit_test(futex_of_guest),
+        cmocka_unit_test(memory_of_guest),     cmocka_unit_test(base_of_guest),
+        cmocka_unit_test(numbers_of_mapper),   cmocka_unit_test(park_of_guest),
+        cmocka_unit_test(guest_within_mapper), cmocka_unit_test(prints),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -143,7 +143,7 @@ static void donated_files(void **state)
         uint64_t v = 0xd0 + i;
         assert_int_equal(ftruncate(fd, 4096), 0);
         assert_int_equal(pwrite(fd, &v, 8, 0), 8);
-        int slot = pf->fd_donate(w.as, fd);
+        int slot = pf->fd_donate(w.as, fd, 0);
         assert_true(slot > PF_FD_MEMFILE);
         close(fd);
         struct pf_memop op = {

@@ -219,12 +219,13 @@ static void interrupted(void **state)
 
 static void takes_from_itself(void **state)
 {
-    static const uint32_t ops[] = {PF_SELF_PROTECT_NONE, PF_SELF_UNMAP, PF_SELF_POPULATE};
+    static const uint32_t ops[] = {PF_SELF_PROTECT_NONE, PF_SELF_UNMAP, PF_SELF_POPULATE,
+                                   PF_SELF_PROTECT_READ};
     struct world w = world_new();
     struct pf_thread *t = thread_start(&w, guest_echo, (struct pf_regs){0});
     (void)state;
 
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 4; i++) {
         expect_call(t, 500);
         pf->thread_reply(t, &(struct pf_reply){.kind = PF_REPLY_RET,
                                                .self_op = ops[i],
@@ -233,13 +234,16 @@ static void takes_from_itself(void **state)
     }
     expect_call(t, 500);
     finish(t);
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 4; i++) {
         t = thread_start(&w, guest_load, (struct pf_regs){.rdi = DATA + i * 0x1000});
         struct pf_event e = expect(t, i < 2 ? PF_EVENT_FAULT : PF_EVENT_SYSCALL);
         if (i < 2)
             assert_int_equal(e.si_code, i ? SEGV_MAPERR : SEGV_ACCERR);
         finish(t);
     }
+    t = thread_start(&w, guest_store, (struct pf_regs){.rdi = DATA + 3 * 0x1000});
+    assert_int_equal(expect(t, PF_EVENT_FAULT).si_code, SEGV_ACCERR);
+    finish(t);
     world_free(&w);
 }
 

@@ -92,9 +92,10 @@ static int box_as_run(struct pf_as *as, const struct pf_memop *ops, size_t n, si
     return atomic_load(&as->gone) ? -ESRCH : 0;
 }
 
-static int box_fd_donate(struct pf_as *as, int fd)
+static int box_fd_donate(struct pf_as *as, int fd, uint64_t key)
 {
     (void)as;
+    (void)key;
     (void)fd;
     return -EOPNOTSUPP;
 }

@@ -92,6 +92,7 @@ struct pf_reply {
 #define PF_SELF_UNMAP 1u        /* munmap(addr, len) */
 #define PF_SELF_PROTECT_NONE 2u /* mprotect(addr, len, PROT_NONE) */
 #define PF_SELF_POPULATE 3u     /* madvise(addr, len, MADV_POPULATE_WRITE) */
+#define PF_SELF_PROTECT_READ 4u /* mprotect(addr, len, PROT_READ) */
 
 struct pf_limits {
     uint64_t user_min, user_max; /* addresses a guest may use: [user_min, user_max) */
@@ -114,6 +115,10 @@ struct platform_ops {
      * in it and returns when none can run any more. Both may take milliseconds? no: <= 300 us. */
     int (*as_create)(struct pf_as **ret);
     void (*as_destroy)(struct pf_as *as);
+    /* The same for a process that ended in good order: all of its threads were told to exit, no
+     * pf_thread is left. What it had mapped is gone when it returns; the host process may be kept
+     * for another address space. NULL member: as_destroy. */
+    void (*as_release)(struct pf_as *as);
 
     /* Execute a list in order, stop at the first error; blocks the poller (20..90 us). *ret_done
      * (may be NULL) = operations completed. 0, -errno of the failed one, -ESRCH process gone.
@@ -121,9 +126,12 @@ struct platform_ops {
     int (*as_run)(struct pf_as *as, const struct pf_memop *ops, size_t n, size_t *ret_done);
 
     /* Give the address space a duplicate of host descriptor @fd for PF_MAP. Returns slot or -errno.
-     */
-    int (*fd_donate)(struct pf_as *as, int fd);
+     * @key: names the open file for ever, and one that was dropped may be kept and used again
+     * under that name, also by a later address space; 0: not to be kept. */
+    int (*fd_donate)(struct pf_as *as, int fd, uint64_t key);
     void (*fd_drop)(struct pf_as *as, int slot);
+    /* Would fd_donate() with this key cost nothing? NULL member: no. */
+    bool (*fd_known)(struct pf_as *as, uint64_t key);
 
     /* Guest threads. The new thread starts with @regs (fs_base included) and, when @fpu is not
      * NULL, extended state. -EAGAIN at a host limit, -ESRCH. */

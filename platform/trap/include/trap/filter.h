@@ -17,10 +17,11 @@ enum trap_filter { TRAP_FILTER_GUEST, TRAP_FILTER_MAPPER };
 /**
  * trap_filter_build - BPF program of a filter.
  * @out: room for TRAP_FILTER_MAX instructions
- * @notify_ip: guest address behind the mapper's notifying instruction (mapper only)
+ * @ip: guest address behind the instruction that may notify: the mapper's, or where guest threads
+ *   park
  * Return: instructions written.
  */
-size_t trap_filter_build(enum trap_filter which, uint64_t notify_ip, struct sock_filter *out);
+size_t trap_filter_build(enum trap_filter which, uint64_t ip, struct sock_filter *out);
 
 /* Readable, one line a row. Return: lines. */
 int trap_filter_print(FILE *out);

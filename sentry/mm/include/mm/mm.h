@@ -52,6 +52,7 @@ struct mappable_ops {
 /* @maps and below are mm's: list of VMAs that map it, for truncation. */
 struct mappable {
     const struct mappable_ops *ops;
+    uint64_t id;                /* never another's */
     struct mappable_maps *maps; /* mm/rmap.c; NULL until mapped */
 };
 void mappable_init(struct mappable *m, const struct mappable_ops *ops);
@@ -73,6 +74,8 @@ struct mappable *shm_new(uint64_t len);
 /* --- life --- */
 
 int mm_init(const struct platform_ops *ops, struct memfile *mf); /* once */
+/* Most memory that is kept for reuse when guests have given it up; 0 (so at first): none. */
+void mm_pool_limit(uint64_t bytes);
 
 /**
  * mm_new - empty address space with a host process of its own.
@@ -82,6 +85,11 @@ struct mm *mm_new(void);
 struct mm *mm_fork(struct mm *parent); /* copy-on-write copy; takes parent's lock. ERR_PTR */
 struct mm *mm_get(struct mm *mm);
 void mm_put(struct mm *mm); /* last: destroys the host process */
+/* The same, but in an idle moment of a poller, which calls mm_later_run(): the caller's parent or
+ * new program runs first. At once when memory is short, the address space large, or others wait. */
+void mm_put_later(struct mm *mm);
+bool mm_later_any(void);
+bool mm_later_run(void); /* one; false: none waited. May park */
 /* Also runs what has been collected while there was no thread (mm/ops.c); may park. After mm_kill()
  * the pointer is good only as long as the backend keeps it for threads that still exist. */
 struct pf_as *mm_as(struct mm *mm);
