@@ -48,10 +48,10 @@ struct text_image {
     unsigned refs;
     unsigned maps; /* in address spaces: threads may run it */
     bool cached;
-    uint32_t gen;        /* images before it in the same place */
-    uint32_t version;    /* of the file, when all its sites were tried last */
-    uint64_t late_traps; /* of sites that wait for the next image */
-    uint64_t off, len;   /* of the file */
+    uint32_t gen;                          /* images before it in the same place */
+    uint32_t version;                      /* of the file, when all its sites were tried last */
+    uint64_t late_traps;                   /* of sites that wait for the next image */
+    uint64_t off, len;                     /* of the file */
     uint64_t mem, mem_len, area, area_len; /* in the memory file */
     int64_t delta;
     unsigned slot_count;

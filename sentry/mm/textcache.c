@@ -300,8 +300,7 @@ static struct text_image *image_alloc(struct text_file *f, uint64_t off, uint64_
     img->site_of = malloc(img->area_len / MM_TEXT_SLOT * sizeof *img->site_of);
     if (img->slot_of)
         memset(img->slot_of, 0xff, TEXT_SITES_MAX * sizeof *img->slot_of);
-    if (!img->slot_of || !img->site_of ||
-        memfile_alloc(g_mm.mf, img->mem_len, 0, &img->mem) < 0 ||
+    if (!img->slot_of || !img->site_of || memfile_alloc(g_mm.mf, img->mem_len, 0, &img->mem) < 0 ||
         memfile_alloc(g_mm.mf, img->area_len, MEMFILE_ANY, &img->area) < 0 ||
         text_populate(img->mem, len) < 0) {
         text_image_put(img);
