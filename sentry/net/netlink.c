@@ -460,7 +460,7 @@ static int nl_option_set(struct file *f, int level, int name, const void *buf, u
 static uint32_t nl_readiness(struct file *f)
 {
     struct nl_sock *s = file_nl(f);
-    uint32_t ready = POLLOUT | POLLWRNORM;
+    uint32_t ready = POLLOUT | POLLWRNORM | POLLWRBAND;
 
     spin_lock(&s->lock);
     if (!list_empty(&s->queue))

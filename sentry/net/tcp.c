@@ -298,6 +298,11 @@ static int tcp_name(struct file *f, bool peer, struct sockaddr_storage *ret)
     return inet_file_name(f, peer, ret);
 }
 
+static int tcp_accept_name(struct file *f, struct sockaddr_storage *ret)
+{
+    return inet_file_name(f, true, ret);
+}
+
 static ssize_t tcp_send(struct file *f, struct socket_msg *m, int flags)
 {
     if (flags & MSG_FASTOPEN)
@@ -503,6 +508,7 @@ static const struct socket_ops tcp_socket_ops = {
     .listen = tcp_listen,
     .accept = tcp_accept,
     .name = tcp_name,
+    .accept_name = tcp_accept_name,
     .send = tcp_send,
     .receive = tcp_receive,
     .shutdown = tcp_shutdown,

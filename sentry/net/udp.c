@@ -414,7 +414,7 @@ static void udp_release(struct file *f)
 static uint32_t udp_readiness(struct file *f)
 {
     struct udp_sock *s = file_udp(f);
-    uint32_t ready = POLLOUT | POLLWRNORM;
+    uint32_t ready = POLLOUT | POLLWRNORM | POLLWRBAND;
 
     spin_lock(&s->i.lock);
     if (!list_empty(&s->queue) || s->rcv_shut)

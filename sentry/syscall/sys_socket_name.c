@@ -101,6 +101,17 @@ static sysret_t name_out(struct task *t, struct file *f, bool peer, uaddr_t addr
     return n < 0 ? n : socket_address_out(t->mm, &ss, (uint32_t)n, addr, addrlen);
 }
 
+/* Of a connection that may be over already. */
+static sysret_t accepted_name_out(struct task *t, struct file *a, uaddr_t addr, uaddr_t addrlen)
+{
+    struct sockaddr_storage ss = {0};
+
+    if (!a->ops->socket->accept_name)
+        return name_out(t, a, true, addr, addrlen);
+    int n = a->ops->socket->accept_name(a, &ss);
+    return socket_address_out(t->mm, &ss, (uint32_t)n, addr, addrlen);
+}
+
 sysret_t sys_accept4(struct call *c, int32_t fd, uaddr_t addr, uaddr_t len, uint32_t flags)
 {
     struct task *t = c->task;
@@ -117,7 +128,7 @@ sysret_t sys_accept4(struct call *c, int32_t fd, uaddr_t addr, uaddr_t len, uint
     if (IS_ERR(a))
         return PTR_ERR(a);
     if (!uaddr_null(addr)) {
-        sysret_t r = name_out(t, a, true, addr, len);
+        sysret_t r = accepted_name_out(t, a, addr, len);
         if (r)
             return r;
     }

@@ -68,6 +68,8 @@ struct socket_ops {
     struct file *(*accept)(struct file *f, uint32_t flags);
     /* Own name or the peer's: its length, or -errno. @ret is zeroed. */
     int (*name)(struct file *f, bool peer, struct sockaddr_storage *ret);
+    /* The peer's name for accept, also of a connection that is already over; NULL: as name. */
+    int (*accept_name)(struct file *f, struct sockaddr_storage *ret);
     /* May the guest name this destination? Called before anything of the message is copied in; send
      * finds it in m->name. NULL: any. */
     int (*destination)(struct file *f, const struct sockaddr *addr, uint32_t len);
