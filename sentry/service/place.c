@@ -22,6 +22,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <base/count.h>
 #include <base/log.h>
 #include <ring/slot.h>
 
@@ -156,15 +157,18 @@ void served_place(struct served *s)
         g_service.cfg.platform->thread_place(s->task->thread);
 }
 
-/* Was this thread switched out for another since it was last asked? */
+/* Was this thread switched out for another since it was last asked? Not for mappers, which run on
+ * their caller's CPU and interrupt it once for each list. */
 bool place_lost_cpu(struct poller *p)
 {
     struct rusage r;
 
     if (getrusage(RUSAGE_THREAD, &r))
         return false;
-    bool lost = (uint64_t)r.ru_nivcsw != p->switched_out;
-    p->switched_out = (uint64_t)r.ru_nivcsw;
+    uint64_t lists = count_get(COUNT_mapper_lists), out = (uint64_t)r.ru_nivcsw;
+    bool lost = out - p->switched_out > lists - p->lists_seen;
+    p->switched_out = out;
+    p->lists_seen = lists;
     return lost;
 }
 

@@ -145,6 +145,7 @@ struct poller {
     uint32_t spins;          /* of guest threads, for the mode */
     uint32_t placing;        /* changes with the mode */
     uint64_t switched_out;   /* times this thread lost its CPU to others, as last asked */
+    uint64_t lists_seen;     /* lists that mappers had executed then */
     struct follow {          /* handing over: where the callers are */
         int home;            /* the CPU this poller keeps to; -1: any */
         int from;            /* that of the last caller */

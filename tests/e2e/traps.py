@@ -75,7 +75,8 @@ GCC = 'for ((i = 0; i < $1; i++)); do gcc -O1 -o "$2/x.out" "$2/x.c" || exit 1; 
 GIT = """set -e; mkdir "$2/git"; cd "$2/git"; git init -q .
 for ((i = 0; i < $1; i++)); do echo "$i" >f$i; done; git add .; git status >/dev/null; git -c user.name=x -c user.email=x@x commit -qm x"""
 SQLITE = """echo 'create table t(a, b);' | sqlite3 "$2/x.db"
-{ for ((i = 0; i < $1; i++)); do echo "insert into t values($i, 'text');"; done; echo 'select count(*) from t;'; } | sqlite3 "$2/x.db""""
+{ for ((i = 0; i < $1; i++)); do echo "insert into t values($i, 'text');"; done; echo 'select count(*) from t;'; } | sqlite3 "$2/x.db"
+"""
 
 
 def programs(tmp):
