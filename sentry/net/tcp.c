@@ -395,9 +395,11 @@ void tcp_end(struct tcp_sock *s, bool reset)
         wake_all(&peer->i.wait, POLLOUT | POLLWRNORM); /* who waits for room need not */
     }
     port_release(&g_tcp_ports, &s->i);
-    fmutex_lock(&s->write_lock); /* a peer in the middle of a send */
-    tcp_ring_free(s);
-    fmutex_unlock(&s->write_lock);
+    if (fmutex_trylock(
+            &s->write_lock)) { /* else a peer is in the middle of a send: with the last reference */
+        tcp_ring_free(s);
+        fmutex_unlock(&s->write_lock);
+    }
     former_put(s);
     tcp_put(peer);
     tcp_put(s);

@@ -21,18 +21,18 @@ enum tcp_state { TCP_ST_CLOSE, TCP_ST_SYN_SENT, TCP_ST_CONNECTED, TCP_ST_LISTEN 
 enum tcp_phase { PHASE_UNCONNECTED, PHASE_CONNECTING, PHASE_CONNECTED, PHASE_DISCONNECTING };
 
 struct tcp_sock {
-    struct inet_sock i; /* i.lock guards what follows unless said otherwise */
-    enum tcp_state state;
-    enum tcp_phase phase;
+    struct inet_sock i;            /* i.lock guards what follows unless said otherwise */
+    _Atomic(enum tcp_state) state; /* these and the flags are also read without the lock */
+    _Atomic(enum tcp_phase) phase;
     /* Reference, as long as this socket lives; set by connect, cleared by connect(AF_UNSPEC), which
      * keeps the reference in former. */
     _Atomic(struct tcp_sock *) peer;
     struct tcp_sock **former; /* whoever sends may still look at them */
     uint32_t former_count;
-    bool rcv_shut; /* nothing more is read: FIN, reset, or shutdown */
-    bool snd_shut; /* nothing more is sent */
-    bool fin;      /* the peer's FIN has come: reads end with 0, not with an error */
-    bool dead;     /* the file is closed */
+    _Atomic(bool) rcv_shut; /* nothing more is read: FIN, reset, or shutdown */
+    _Atomic(bool) snd_shut; /* nothing more is sent */
+    _Atomic(bool) fin;      /* the peer's FIN has come: reads end with 0, not with an error */
+    _Atomic(bool) dead;     /* the file is closed */
 
     /* What arrives: a ring that is replaced (larger) under both mutexes and the lock. */
     struct fmutex read_lock, write_lock; /* RANK_FILE; write_lock first when both */

@@ -73,7 +73,10 @@ static int ring_grow(struct tcp_sock *to, size_t want, uint32_t limit)
     uint32_t size = MAX(to->size * 2, TCP_RING_MIN);
     uint32_t old = to->size;
 
-    while (size < TCP_RING_ACTIVE && size < limit && size < to->head - to->tail + want)
+    spin_lock(&to->i.lock);
+    uint64_t held = tcp_held_locked(to);
+    spin_unlock(&to->i.lock);
+    while (size < TCP_RING_ACTIVE && size < limit && size < held + want)
         size *= 2;
     if (size > TCP_RING_MIN && atomic_load(&g_ring_bytes) + (size - old) > NET_BUFFER_BYTES_MAX)
         size = TCP_RING_MIN;

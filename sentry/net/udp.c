@@ -42,7 +42,7 @@ struct udp_sock {
     /* Below i.lock: */
     struct list_head queue;
     uint32_t queued; /* bytes charged */
-    bool rcv_shut, snd_shut, dead;
+    _Atomic(bool) rcv_shut, snd_shut, dead;
 };
 
 static struct udp_sock *file_udp(const struct file *f)
