@@ -19,6 +19,7 @@
 #include <sys/time.h>
 
 #include <base/err.h>
+#include <base/fiber.h>
 #include <kernel/futex.h>
 #include <kernel/ipc.h>
 #include <kernel/itimer.h>
@@ -251,6 +252,10 @@ void task_exit(struct task *t, int32_t status)
     task_get(t);
     call_end(&t->call);
     t->in_call = false;
+    /* What closes its files asks who the current task is, also when a signal ends it. */
+    void *outer = fiber_local();
+    t->call.task = t;
+    fiber_set_local(&t->call);
     if (g_kernel_hooks.task_quiesce)
         g_kernel_hooks.task_quiesce(t);
     t->exit_code = status;
@@ -278,6 +283,7 @@ void task_exit(struct task *t, int32_t status)
         mm_put_later(mm);
     if (first)
         g_kernel_hooks.init_exited(p, p->exit_status);
+    fiber_set_local(outer == &t->call ? NULL : outer);
     task_put(t); /* the thread list's */
     task_put(t); /* the table's */
     task_put(t);

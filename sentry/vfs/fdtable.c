@@ -144,7 +144,7 @@ void fdtable_put(struct fdtable *t)
         if (!f)
             continue;
         locks_close(t, f);
-        if (f->ops->flush)
+        if (f->ops->flush && task) /* none: a table that no task has used */
             (void)f->ops->flush(f, task);
         file_put(f);
     }
