@@ -7,9 +7,12 @@
 #include <poll.h>
 #include <sys/uio.h>
 
+#include <base/fiber.h>
+
 #include "sys_path.h"
 
 #define MOVE_CHUNK 65536u
+#define MOVE_TURN 16u /* chunks until others have their turn, and signals a look */
 
 sysret_t sys_read(struct call *c, int32_t fd, uaddr_t buf, size_t len)
 {
@@ -199,7 +202,7 @@ static ssize_t move_all(struct task *t, struct move *m)
     m->buf = malloc(MIN(m->left, (size_t)MOVE_CHUNK) + 1);
     if (!m->buf)
         return -ENOMEM;
-    while (m->left) {
+    for (unsigned chunks = 1; m->left; chunks++) {
         ssize_t n = move_chunk(t, m);
         if (n <= 0) {
             if (!done)
@@ -207,6 +210,11 @@ static ssize_t move_all(struct task *t, struct move *m)
             break;
         }
         done += n;
+        if (chunks % MOVE_TURN == 0) {
+            fiber_yield();
+            if (signal_pending(t))
+                break;
+        }
     }
     free(m->buf);
     return done;
