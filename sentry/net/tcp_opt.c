@@ -14,7 +14,7 @@
 
 unsigned tcp_state_number(struct tcp_sock *s)
 {
-    switch (s->state) {
+    switch (atomic_load(&s->state)) {
     case TCP_ST_LISTEN:
         return TCP_LISTEN;
     case TCP_ST_SYN_SENT:
