@@ -109,7 +109,9 @@ static int message_may_send_locked(const struct sock *s, const struct sock *to)
 
 static int message_append(struct sock *s, struct sock *to, struct unix_message *b)
 {
-    if (b->fds.count)
+    const bool fds = b->fds.count; /* once it is in the queue the receiver may free it */
+
+    if (fds)
         unix_fds_lock();
     spin_lock(&to->lock);
     int err = message_may_send_locked(s, to);
@@ -119,7 +121,7 @@ static int message_append(struct sock *s, struct sock *to, struct unix_message *
         unix_fds_enter_locked(&b->fds);
     }
     spin_unlock(&to->lock);
-    if (b->fds.count)
+    if (fds)
         unix_fds_unlock();
     if (!err)
         wake_all(&to->wait, POLLIN | POLLRDNORM);

@@ -254,7 +254,10 @@ static struct {
 
 void mm_put_later(struct mm *mm)
 {
-    if (mm->data_size > LATER_DATA || mm_pressure()) {
+    mm_lock(mm); /* others may still use it */
+    bool large = mm->data_size > LATER_DATA;
+    mm_unlock(mm);
+    if (large || mm_pressure()) {
         mm_put(mm);
         return;
     }

@@ -20,8 +20,19 @@
 static struct {
     struct spin lock;
     struct rtree runs; /* GUARDED_BY(lock), as all here; neighbours are one */
-    uint64_t bytes, max;
+    uint64_t max;
+    _Atomic(uint64_t) bytes; /* written under the lock, looked at without */
 } g_pool = {.lock = SPIN_INIT(RANK_LEAF)};
+
+static uint64_t bytes_now(void)
+{
+    return atomic_load_explicit(&g_pool.bytes, memory_order_relaxed);
+}
+
+static void bytes_add_locked(uint64_t n)
+{
+    atomic_store_explicit(&g_pool.bytes, bytes_now() + n, memory_order_relaxed);
+}
 
 void mm_pool_limit(uint64_t bytes)
 {
@@ -58,7 +69,7 @@ bool pool_put(uint64_t off, uint64_t len)
     if (len > POOL_RUN_MAX)
         return false;
     spin_lock(&g_pool.lock);
-    if (g_pool.bytes + len <= g_pool.max) {
+    if (bytes_now() + len <= g_pool.max) {
         kept = join_locked(off, off + len);
         struct rnode *n = kept || g_pool.runs.count >= RUNS_MAX ? NULL : calloc(1, sizeof *n);
         if (n) {
@@ -68,7 +79,7 @@ bool pool_put(uint64_t off, uint64_t len)
             kept = true;
         }
         if (kept)
-            g_pool.bytes += len;
+            bytes_add_locked(len);
     }
     spin_unlock(&g_pool.lock);
     return kept;
@@ -85,7 +96,7 @@ static bool take_locked(uint64_t len, uint64_t *ret_off)
     if (!best)
         return false;
     *ret_off = best->start;
-    g_pool.bytes -= len;
+    bytes_add_locked(-len);
     if (best->end - best->start > len) {
         rtree_resize(best, best->start + len, best->end);
         return true;
@@ -98,7 +109,7 @@ static bool take_locked(uint64_t len, uint64_t *ret_off)
 bool pool_take(uint64_t len, bool zero, uint64_t *ret_off)
 {
     uint64_t off;
-    if (len > POOL_RUN_MAX || !__atomic_load_n(&g_pool.bytes, __ATOMIC_RELAXED))
+    if (len > POOL_RUN_MAX || !bytes_now())
         return false;
     spin_lock(&g_pool.lock);
     bool found = take_locked(len, &off);
@@ -121,7 +132,7 @@ void pool_drain(void)
         struct rnode *n = rtree_first(&g_pool.runs);
         if (n) {
             rtree_remove(&g_pool.runs, n);
-            g_pool.bytes -= n->end - n->start;
+            bytes_add_locked(n->start - n->end);
         }
         spin_unlock(&g_pool.lock);
         if (!n)
