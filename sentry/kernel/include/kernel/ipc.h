@@ -13,7 +13,7 @@
 #include <kernel/task.h>
 
 #define IPC_SHM_MAX 4096u                    /* segments of a sandbox, as SHMMNI */
-#define IPC_SHM_BYTES_MAX (256ULL << 30)     /* of all segments: address range, not memory */
+#define IPC_SHM_BYTES_MAX (64ULL << 30)      /* of all segments: address range, not memory */
 #define IPC_SEM_SETS_MAX 32000u              /* as SEMMNI */
 #define IPC_SEMS_PER_SET_MAX 32000u          /* as SEMMSL */
 #define IPC_SEMS_MAX (1u << 20)              /* in all sets */
