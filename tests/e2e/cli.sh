@@ -41,7 +41,7 @@ done
 # shellcheck disable=SC2154
 [ "$(tail -1 "$tmp/out")" = "full $n_full, partial $n_partial, none $n_none" ] ||
     bad "syscalls: the last line says $(tail -1 "$tmp/out"), the rows full $n_full, partial $n_partial, none $n_none"
-[ "$((n_full + n_partial))" -ge 240 ] || bad "syscalls: only $((n_full + n_partial)) are there"
+[ "$((n_full + n_partial))" -ge 280 ] || bad "syscalls: only $((n_full + n_partial)) are there"
 rows=$(wc -l <"$tmp/rows")
 run 0 syscalls --json
 python3 - "$tmp/out" "$rows" <<'P' || bad "syscalls --json"
