@@ -34,7 +34,7 @@
 struct trap_state g_trap = {.uid = UINT32_MAX, .gid = UINT32_MAX, .listener = -1};
 
 static_assert(GLOBALS_FILTER + TRAP_FILTER_MAX * sizeof(struct sock_filter) <=
-                  STUB_RO_BYTES - (STUB_GLOBALS - STUB_RO),
+                  STUB_PARK_FRAME - STUB_GLOBALS,
               "globals page");
 static_assert(RO_POLLERS * sizeof(struct ring_poller_word) <= STUB_GLOBALS - STUB_RO,
               "poller words");
@@ -151,6 +151,7 @@ static void globals_write(void)
     memcpy(g + GLOBALS_CPUS, &g_trap.guest_cpus, 128);
     memcpy(g + GLOBALS_FPROG, &prog, sizeof prog);
     memcpy(g + GLOBALS_FILTER, insn, n * sizeof *insn);
+    frame_build_park(g + (STUB_PARK_FRAME - STUB_GLOBALS));
 }
 
 static void trap_fini(void)

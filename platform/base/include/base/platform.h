@@ -79,10 +79,11 @@ struct pf_event {
 enum pf_reply_kind {
     PF_REPLY_RET,    /* rax = val in the frame, go on behind the syscall */
     PF_REPLY_RESUME, /* go on with the registers as set by thread_set_regs (or untouched) */
-    PF_REPLY_EXIT,   /* end this host thread; the event slot answers no more */
+    PF_REPLY_EXIT,   /* end this host thread; its slots answer no more */
 };
 struct pf_reply {
     uint32_t kind;
+    bool posted; /* to the call slot, not to an event: no RESUME, no set_gs */
     uint64_t val;
     bool set_fs, set_gs; /* load base first: one of them at most */
     uint64_t base;
