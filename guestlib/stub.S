@@ -382,6 +382,9 @@ stub_park_ip:
         mov     PRIV_FS(%r13), %rsi
         mov     $NR_ARCH_PRCTL, %eax
         syscall
+        lea     LANE_SIZE(%r13), %rsp
+        pushq   $2
+        popfq                           /* ID, which rt_sigreturn leaves as it is */
         lea     STUB_START_FRAME(%r13), %rsp
         mov     $NR_RT_SIGRETURN, %eax
         syscall
