@@ -165,7 +165,8 @@ bool place_lost_cpu(struct poller *p)
 
     if (getrusage(RUSAGE_THREAD, &r))
         return false;
-    uint64_t lists = count_get(COUNT_mapper_lists) + count_get(COUNT_p9_messages), out = (uint64_t)r.ru_nivcsw;
+    uint64_t lists = count_get(COUNT_mapper_lists) + count_get(COUNT_p9_messages),
+             out = (uint64_t)r.ru_nivcsw;
     bool lost = out - p->switched_out > lists - p->lists_seen;
     p->switched_out = out;
     p->lists_seen = lists;
