@@ -239,4 +239,12 @@ void stats_batch(struct poller *p);
 /* control.c: signals, the end and questions come through @fd. Takes over a reference to @first. */
 void control_start(int fd, int answers, struct process *first);
 
+/* boot_mounts.c: 0 or -errno. */
+struct boot_config;
+struct path;
+int boot_mount_root(const struct boot_config *cfg, struct path *ret); /* gives references */
+void boot_mount_system(struct task *t); /* a root without the places goes without those mounts */
+/* *ret_name: the place that an error is about. */
+int boot_mount_given(struct task *t, const struct boot_config *cfg, const char **ret_name);
+
 #endif
