@@ -333,6 +333,7 @@ struct inode *p9_create(struct inode *dir, const char *name, size_t len, uint32_
                         const struct cred *c);
 struct inode *p9_mknod(struct inode *dir, const char *name, size_t len, uint32_t mode,
                        uint64_t rdev, const struct cred *c);
+struct inode *p9_tmpfile(struct inode *dir, uint32_t mode, const struct cred *c);
 struct inode *p9_mkdir(struct inode *dir, const char *name, size_t len, uint32_t mode,
                        const struct cred *c);
 struct inode *p9_symlink(struct inode *dir, const char *name, size_t len, const char *target,
