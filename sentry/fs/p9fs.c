@@ -353,6 +353,8 @@ const struct inode_ops p9_file_ops = {
     .listxattr = p9_listxattr,
     .removexattr = p9_removexattr,
     .mappable = p9_mappable,
+    .lock = p9_lock,
+    .lock_test = p9_lock_test,
     .release = p9_release,
 };
 
