@@ -203,7 +203,7 @@ static int sentry_setup(struct run *r, struct boot_config *boot, struct memfile 
                                 .roam = r->pin && r->roam,
                                 .platform = pf,
                                 .memfile = *mf,
-                                .poller_words = trap_poller_words(),
+                                .poller_words = pf->poller_words(),
                                 .io_engine = r->o.io_engine,
                                 .trace = r->o.trace_file != NULL,
                                 .trace_fd = r->trace_fd,

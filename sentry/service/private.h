@@ -168,7 +168,8 @@ struct poller {
 
 struct service {
     struct service_config cfg;
-    uint32_t spins; /* looks of a guest thread that cost about as much as a park and a wake */
+    uint32_t spins;  /* looks of a guest thread that cost about as much as a park and a wake */
+    uint32_t yields; /* and looks with a yield before each */
     struct poller pollers[RO_POLLERS];
     _Atomic(unsigned) next; /* round robin of new processes */
     int exit_status;
