@@ -83,7 +83,8 @@ static ssize_t master_read_locked(struct tty *t, struct uio *u)
     return master_read_data(t, u, done);
 }
 
-static ssize_t master_read(struct file *f, struct uio *u, int64_t *pos UNUSED, unsigned flags UNUSED)
+static ssize_t master_read(struct file *f, struct uio *u, int64_t *pos UNUSED,
+                           unsigned flags UNUSED)
 {
     struct tty *t = f->private_data;
 

@@ -150,7 +150,8 @@ static void slave_put(struct tty *t, const char *buf, ssize_t n)
     tty_effects_do(t, &e);
 }
 
-static ssize_t slave_write(struct file *f, struct uio *u, int64_t *pos UNUSED, unsigned flags UNUSED)
+static ssize_t slave_write(struct file *f, struct uio *u, int64_t *pos UNUSED,
+                           unsigned flags UNUSED)
 {
     struct tty *t = f->private_data;
     struct task *task = task_current();

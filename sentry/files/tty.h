@@ -64,7 +64,7 @@ struct tty_winsize {
     uint16_t rows, cols, xpixel, ypixel;
 };
 
-#define TTY_CHUNK 512u /* bytes copied at a time */
+#define TTY_CHUNK 512u       /* bytes copied at a time */
 #define TTY_EXPANSION_MAX 8u /* bytes that output processing makes of one: a tab as spaces */
 #define TTY_POLL_IN (POLLIN | POLLRDNORM)
 #define TTY_POLL_OUT (POLLOUT | POLLWRNORM)

@@ -249,9 +249,10 @@ static int signal_of(const struct tty *t, uint8_t c)
 {
     if (!flag(t, ISIG))
         return 0;
-    return is_cc(t, VINTR, c) ? SIGINT : is_cc(t, VQUIT, c) ? SIGQUIT
-           : is_cc(t, VSUSP, c)                             ? SIGTSTP
-                                                            : 0;
+    return is_cc(t, VINTR, c)   ? SIGINT
+           : is_cc(t, VQUIT, c) ? SIGQUIT
+           : is_cc(t, VSUSP, c) ? SIGTSTP
+                                : 0;
 }
 
 static void take_signal(struct tty *t, int signo, uint8_t c, struct tty_effects *e)

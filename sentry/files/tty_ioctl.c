@@ -21,9 +21,9 @@
 void tty_settings_default(struct tty *t)
 {
     static const uint8_t cc[TTY_CC_COUNT] = {
-        [VINTR] = 3,        [VQUIT] = 28, [VERASE] = 127,         [VKILL] = 21,    [VEOF] = 4,
-        [VMIN] = 1,         [VSUSP] = 26, [VSTART] = START_DEFAULT, [VREPRINT] = 18, [VDISCARD] = 15,
-        [VWERASE] = 23,     [VLNEXT] = 22, [VSTOP] = STOP_DEFAULT};
+        [VINTR] = 3,    [VQUIT] = 28,  [VERASE] = 127,           [VKILL] = 21,    [VEOF] = 4,
+        [VMIN] = 1,     [VSUSP] = 26,  [VSTART] = START_DEFAULT, [VREPRINT] = 18, [VDISCARD] = 15,
+        [VWERASE] = 23, [VLNEXT] = 22, [VSTOP] = STOP_DEFAULT};
 
     t->set = (struct tty_settings){
         .iflag = ICRNL | IXON,
@@ -62,7 +62,7 @@ static void settings_apply_locked(struct tty *t, const struct tty_settings *s,
 /* Speed of a Bxxx code; BOTHER keeps @given. */
 static uint32_t speed_of(uint32_t cflag, uint32_t given)
 {
-    static const uint32_t low[16] = {0,   50,  75,   110,  134,  150,  200,  300,
+    static const uint32_t low[16] = {0,   50,   75,   110,  134,  150,  200,   300,
                                      600, 1200, 1800, 2400, 4800, 9600, 19200, 38400};
     static const uint32_t high[16] = {0,       57600,   115200,  230400,  460800,  500000,
                                       576000,  921600,  1000000, 1152000, 1500000, 2000000,
@@ -137,7 +137,8 @@ static sysret_t window_get(struct tty *t, struct task *task, uint64_t arg)
 /* The slave's input is the master's output. */
 static sysret_t queues_flush(struct tty *t, struct task *task, uint64_t arg, bool master)
 {
-    struct tty_effects e = {.wake_slave = POLLOUT | POLLWRNORM, .wake_master = POLLOUT | POLLWRNORM};
+    struct tty_effects e = {.wake_slave = POLLOUT | POLLWRNORM,
+                            .wake_master = POLLOUT | POLLWRNORM};
     int r = master ? 0 : tty_job_check(&t->job, task, SIGTTOU);
 
     if (r)

@@ -107,10 +107,10 @@ struct process {
     struct itimers *itimers;      /* kernel/itimer.c */
     void *posix_timers;
     struct list_head sem_undos; /* kernel/ipc_sem.c */
-    bool tty_given_up;    /* TIOCNOTTY: its session's terminal is not its own any more */
-    int32_t tty_old_pgid; /* leaders: foreground group of a terminal that hung up */
-    char comm[TASK_COMM_LEN]; /* of the leader, kept for zombies */
-    uint32_t exit_uid;        /* real uid when the last thread left */
+    bool tty_given_up;          /* TIOCNOTTY: its session's terminal is not its own any more */
+    int32_t tty_old_pgid;       /* leaders: foreground group of a terminal that hung up */
+    char comm[TASK_COMM_LEN];   /* of the leader, kept for zombies */
+    uint32_t exit_uid;          /* real uid when the last thread left */
 };
 
 enum task_state { TASK_NEW, TASK_RUNNING, TASK_EXITING, TASK_ZOMBIE };
