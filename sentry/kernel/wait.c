@@ -242,6 +242,15 @@ void call_deadline(struct call *c, int64_t monotonic_ns)
     c->deadline_ns = monotonic_ns;
 }
 
+void call_deadline_move(struct call *c, int64_t monotonic_ns)
+{
+    if (!c->has_deadline)
+        timer_init(&c->timer, call_timer_fire);
+    c->has_deadline = true;
+    c->timed_out = false;
+    c->deadline_ns = monotonic_ns;
+}
+
 /* --- dispatcher --- */
 
 void call_begin(struct call *c, struct task *t, uint32_t nr, const uint64_t *args, uint8_t how)

@@ -127,6 +127,8 @@ sysret_t call_run_again(struct call *c);
 
 /* Deadline; only the first run's call counts. INT64_MAX = none. */
 void call_deadline(struct call *c, int64_t monotonic_ns);
+/* A deadline that moves with what happens meanwhile; any run's call counts. */
+void call_deadline_move(struct call *c, int64_t monotonic_ns);
 
 /* --- dispatcher side (service/) ---
  *
