@@ -74,7 +74,7 @@ void sock_uncharge(struct sock *s, size_t n)
     size_t before = atomic_fetch_sub(&s->charged, n);
 
     if (before * 4 > s->send_size && (before - n) * 4 <= s->send_size)
-        wake_all(&s->wait, POLLOUT | POLLWRNORM);
+        wake_one(&s->wait, POLLOUT | POLLWRNORM);
 }
 
 /* --- sending and receiving --- */
@@ -336,6 +336,7 @@ static const struct file_ops message_file_ops = {
     .name = "socket",
     .socket = &unix_ops,
     .timeout_ns = socket_file_timeout_ns,
+    .wait_one = POLLIN,
     .read = message_read,
     .write = message_write,
     .no_sigpipe = true,
