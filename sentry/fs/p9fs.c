@@ -222,11 +222,14 @@ int p9_getattr(struct inode *i, struct attr *ret)
             int r = p9_fid(pi, &fid);
             if (r == 0)
                 r = p9_fid_attr(pi->fs, fid, &a);
-            if (r < 0) {
+            /* Servers that know files by their paths have lost a removed one: what is known stays. */
+            bool gone = r == -ENOENT && i->attr.nlink == 0;
+            if (r < 0 && !gone) {
                 pi->stale = true;
                 return r;
             }
-            p9_attr_store(i, &a);
+            if (r == 0)
+                p9_attr_store(i, &a);
         }
     }
     inode_attr(i, ret);
@@ -389,13 +392,13 @@ static struct p9fs *p9fs_alloc(int sock)
 }
 
 /* Session, root fid, root inode. */
-static int p9fs_attach(struct p9fs *fs, const char *aname, struct inode **ret)
+static int p9fs_attach(struct p9fs *fs, const struct p9fs_config *cfg, struct inode **ret)
 {
     struct p9_tattach m = {.fid = 0,
                            .afid = P9_NOFID,
                            .uname = p9_str_from("ringbox"),
-                           .aname = p9_str_from(aname),
-                           .n_uname = UINT32_MAX};
+                           .aname = p9_str_from(cfg->aname),
+                           .n_uname = cfg->uid};
     struct p9_rattach reply = {0};
     struct p9_attr a = {0};
     int r = p9_conn_start(fs->conn, P9_MSIZE_DEFAULT);
@@ -412,8 +415,7 @@ static int p9fs_attach(struct p9fs *fs, const char *aname, struct inode **ret)
     return IS_ERR(*ret) ? PTR_ERR(*ret) : 0;
 }
 
-struct superblock *p9fs_new(int sock, const char *aname, bool exclusive, bool read_only,
-                            const char *source)
+struct superblock *p9fs_new(int sock, const struct p9fs_config *cfg)
 {
     struct p9fs *fs = p9fs_alloc(sock);
     if (!fs)
@@ -427,10 +429,10 @@ struct superblock *p9fs_new(int sock, const char *aname, bool exclusive, bool re
     sb->private_data = fs;
     sb->release = p9fs_release;
     sb->ops = &p9_dir_ops;
-    sb->exclusive = exclusive;
-    sb->read_only = read_only;
-    snprintf(sb->source, sizeof sb->source, "%s", source ? source : "9p");
-    int r = p9fs_attach(fs, aname, &sb->root);
+    sb->exclusive = cfg->exclusive;
+    sb->read_only = cfg->read_only;
+    snprintf(sb->source, sizeof sb->source, "%s", cfg->source ? cfg->source : "9p");
+    int r = p9fs_attach(fs, cfg, &sb->root);
     if (r < 0) {
         sb->root = NULL;
         superblock_put(sb);

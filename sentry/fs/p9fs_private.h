@@ -131,11 +131,10 @@ struct p9_listing {
     struct p9_inode *owner;        /* whose ->listing it is; fs->lock */
     uint64_t path, dev;            /* of its directory, while nobody owns it */
     struct list_head lru, waiting; /* fs->lock: kept; kept without an owner */
-    uint32_t names_len;
+    struct p9_entry *entries;      /* all these in the same piece of memory */
+    struct p9_attr *attrs;         /* beside the entries, or NULL: not asked for */
+    uint32_t *index;               /* by name: entry + 1; NULL without attrs */
     char *names;
-    struct p9_entry *entries;
-    struct p9_attr *attrs; /* beside the entries, or NULL: not asked for */
-    uint32_t *index;       /* by name: entry + 1; NULL without attrs */
     uint32_t index_mask;
     uint32_t last_dir, last_file; /* fs->lock: entry + 1 that was asked for last; 0: none */
     uint8_t order;                /* fs->lock: in which they are asked for, as it seems */
@@ -290,15 +289,21 @@ extern const struct mappable_ops p9_mappable_ops;
 int p9_open_dir(struct inode *i, struct file *f);
 
 /* p9fs_listing.c */
+/* Where entries gather until all are there: used again and again, a listing has no byte too many. */
 struct p9_builder {
-    struct p9_listing *l;
+    struct p9_entry *entries;
+    struct p9_attr *attrs;
+    char *names;
+    uint32_t count, names_len;
     uint32_t entries_cap, names_cap, attrs_cap;
     bool with_attr;
 };
-int p9_builder_init(struct p9_builder *b, bool with_attr); /* -ENOMEM */
+void p9_builder_start(struct p9_builder *b,
+                      bool with_attr); /* zeroed at first; forgets its entries */
 /* -E2BIG: too much to keep; -ENOMEM. */
 int p9_builder_add(struct p9_builder *b, const struct p9_dirent *d);
-struct p9_listing *p9_builder_done(struct p9_builder *b); /* gives b->l, which is immutable now */
+struct p9_listing *p9_builder_done(const struct p9_builder *b); /* NULL: no memory */
+void p9_builder_fini(struct p9_builder *b);
 void p9_listing_put(struct p9_listing *l);
 /* Keep a reference of @l as the directory's, unless it has changed since generation @gen. */
 void p9_listing_keep(struct p9_inode *dir, struct p9_listing *l, uint32_t gen);

@@ -31,6 +31,7 @@
 /* Buffers of one scan; some are kept, since fresh memory costs more than the message. */
 struct p9_scanbuf {
     struct p9_scanbuf *next;
+    struct p9_builder builder;
     uint32_t cap;
     uint8_t walk_out[P9_OUT_MAX], walk_in[P9_WALK_IN_MAX], out[SCAN_OUT_BYTES];
     uint8_t in[];
@@ -45,7 +46,6 @@ struct scan {
     uint32_t pick[P9_WALK_MAX]; /* entries of peers that names stand for; the first is pi's own */
     struct p9_tscan m;
     struct p9_rscan reply;
-    struct p9_builder own;
     struct p9_listing *blocks[P9_SCAN_BLOCKS_MAX]; /* borrowed or waiting: see scan_blocks() */
 };
 
@@ -79,15 +79,26 @@ static struct p9_scanbuf *buf_get(struct p9fs *fs)
         fs->scanbuf_count--;
     }
     spin_unlock(&fs->lock);
-    if (!b)
+    if (!b) {
         b = malloc(sizeof *b + cap);
+        if (b)
+            b->builder = (struct p9_builder){0};
+    }
     if (b)
         b->cap = cap;
     return b;
 }
 
+static void buf_free(struct p9_scanbuf *b)
+{
+    p9_builder_fini(&b->builder);
+    free(b);
+}
+
 static void buf_put(struct p9fs *fs, struct p9_scanbuf *b)
 {
+    if (b->builder.entries_cap > P9_HINT_ENTRIES)
+        p9_builder_fini(&b->builder);
     spin_lock(&fs->lock);
     bool keep = fs->scanbuf_count < P9_SCANBUFS_KEPT;
     if (keep) {
@@ -97,7 +108,7 @@ static void buf_put(struct p9fs *fs, struct p9_scanbuf *b)
     }
     spin_unlock(&fs->lock);
     if (!keep)
-        free(b);
+        buf_free(b);
 }
 
 void p9_scanbufs_free(struct p9fs *fs)
@@ -105,7 +116,7 @@ void p9_scanbufs_free(struct p9fs *fs)
     while (fs->scanbufs) {
         struct p9_scanbuf *b = fs->scanbufs;
         fs->scanbufs = b->next;
-        free(b);
+        buf_free(b);
     }
 }
 
@@ -227,18 +238,18 @@ static int block_take(struct scan *s, const struct p9_scan_block *h, const uint8
                       uint32_t *count)
 {
     const struct p9_attr *dir = block_dir(s, h, *count);
-    struct p9_builder b;
+    struct p9_builder *b = &s->buf->builder;
     if (!dir || *count == P9_SCAN_BLOCKS_MAX)
         return p9_conn_fail(s->fs->conn, "a listing of no directory");
-    int r = p9_builder_init(&b, true);
-    if (r == 0)
-        r = entries_take(s->fs, data, h->len, &b);
-    if (r < 0) {
-        p9_listing_put(b.l);
+    p9_builder_start(b, true);
+    int r = entries_take(s->fs, data, h->len, b);
+    if (r < 0)
         return r;
-    }
-    s->blocks[(*count)++] = p9_builder_done(&b);
-    p9_listing_ahead(s->fs, b.l, dir);
+    struct p9_listing *l = p9_builder_done(b);
+    if (!l)
+        return -ENOMEM;
+    s->blocks[(*count)++] = l;
+    p9_listing_ahead(s->fs, l, dir);
     return 0;
 }
 
@@ -264,15 +275,17 @@ static void scan_blocks(struct scan *s, struct p9_listing *own)
         p9_listing_put(s->blocks[k]);
 }
 
-/* All of the directory into s->own. -E2BIG: too long, or (lookup) too long to be of use. */
+/* All of the directory into the builder. -E2BIG: too long, or (lookup) too long to be of use. */
 static int scan_own(struct scan *s, bool lookup)
 {
+    struct p9_builder *b = &s->buf->builder;
     uint64_t was = 0;
+    p9_builder_start(b, true);
     for (;;) {
         int r = scan_ask(s);
         if (r == 0)
-            r = entries_take(s->fs, s->reply.data.base, s->reply.own, &s->own);
-        if (r == 0 && lookup && !s->own.with_attr)
+            r = entries_take(s->fs, s->reply.data.base, s->reply.own, b);
+        if (r == 0 && lookup && !b->with_attr)
             r = -E2BIG;
         if (r < 0 || s->reply.next == 0)
             return r;
@@ -288,22 +301,20 @@ static int scan_run(struct scan *s, bool lookup, struct p9_listing **ret)
 {
     struct p9fs *fs = s->fs;
     char name[NAME_LEN_MAX + 1];
-    int r = p9_builder_init(&s->own, true);
-    if (r < 0)
-        return r;
     s->parent = p9_fid_parent(s->pi, name);
     if (s->parent)
         scan_names(s);
     spin_lock(&fs->lock);
     uint32_t gen = s->pi->listing_gen;
     spin_unlock(&fs->lock);
-    r = scan_own(s, lookup);
-    if (r == 0) {
-        *ret = p9_builder_done(&s->own);
-        scan_blocks(s, *ret);
-        p9_listing_keep(s->pi, *ret, gen);
-    } else {
-        p9_listing_put(s->own.l);
+    int r = scan_own(s, lookup);
+    struct p9_listing *l = r == 0 ? p9_builder_done(&s->buf->builder) : NULL;
+    if (l) {
+        scan_blocks(s, l);
+        p9_listing_keep(s->pi, l, gen);
+        *ret = l;
+    } else if (r == 0) {
+        r = -ENOMEM;
     }
     p9_listing_put(s->peers);
     inode_put(s->parent);

@@ -168,7 +168,8 @@ struct poller {
 
 struct service {
     struct service_config cfg;
-    uint32_t spins; /* looks of a guest thread that cost about as much as a park and a wake */
+    uint32_t spins;  /* looks of a guest thread that cost about as much as a park and a wake */
+    uint32_t yields; /* and looks with a yield before each */
     struct poller pollers[RO_POLLERS];
     _Atomic(unsigned) next; /* round robin of new processes */
     int exit_status;
@@ -237,5 +238,13 @@ void stats_batch(struct poller *p);
 
 /* control.c: signals, the end and questions come through @fd. Takes over a reference to @first. */
 void control_start(int fd, int answers, struct process *first);
+
+/* boot_mounts.c: 0 or -errno. */
+struct boot_config;
+struct path;
+int boot_mount_root(const struct boot_config *cfg, struct path *ret); /* gives references */
+void boot_mount_system(struct task *t); /* a root without the places goes without those mounts */
+/* *ret_name: the place that an error is about. */
+int boot_mount_given(struct task *t, const struct boot_config *cfg, const char **ret_name);
 
 #endif

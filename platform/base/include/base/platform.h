@@ -15,8 +15,9 @@
 
 #include <base/compiler.h>
 
-struct lane;      /* ring/abi.h */
-struct memfile;   /* host/memfile.h */
+struct lane;    /* ring/abi.h */
+struct memfile; /* host/memfile.h */
+struct ring_poller_word;
 struct pf_as;     /* address space: one host process */
 struct pf_thread; /* guest thread: one host thread of it */
 
@@ -166,6 +167,9 @@ struct platform_ops {
     int (*as_pidfd)(struct pf_as *as);
     /* User CPU time used by the thread, ns (0 if unknown). */
     uint64_t (*thread_cpu_ns)(struct pf_thread *t);
+
+    /* RO_POLLERS words that say which pollers sleep, for whoever posts; valid after init(). */
+    struct ring_poller_word *(*poller_words)(void);
 
     /* Guest address of a vDSO that stays mapped in every address space, for AT_SYSINFO_EHDR; NULL member
      * or 0: none. Its fallback calls arrive like any other. */

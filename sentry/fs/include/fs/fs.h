@@ -24,10 +24,16 @@ int memfd_seals_get(struct file *f);
  * stable across copy-up; readdir offsets stable. */
 struct superblock *overlay_new(struct superblock *lower, uint64_t upper_limit_bytes);
 
-/* 9P over a connected stream socket (taken over). @exclusive: cache for ever. @aname: attach name.
- * Host I/O through host/io.h. EIO and a closed connection when the server lies or dies. */
-struct superblock *p9fs_new(int sock, const char *aname, bool exclusive, bool read_only,
-                            const char *source);
+/* 9P over a connected stream socket (taken over). Host I/O through host/io.h. EIO and a closed
+ * connection when the server lies or dies. */
+struct p9fs_config {
+    const char *aname;  /* attach name */
+    const char *source; /* shown; NULL: "9p" */
+    uint32_t uid;       /* said to the server; UINT32_MAX: nobody in particular */
+    bool exclusive;     /* nobody else changes anything: cached for ever */
+    bool read_only;
+};
+struct superblock *p9fs_new(int sock, const struct p9fs_config *cfg);
 
 /* Before confinement: what /proc and /sys tell about the machine. */
 void procfs_capture_host(void);
