@@ -62,6 +62,7 @@
         .section .stub, "ax", @progbits
         .globl  stub_start, stub_end, stub_list, stub_notify_ip, stub_fork, stub_thread
         .globl  stub_local, stub_local_done, stub_local_end, stub_park, stub_park_ip, stub_parked
+        .globl  stub_traced_list, stub_traced_ip, stub_traced_fault, stub_traced_fault_ip, stub_exit
         .globl  stub_handler, stub_restorer, stub_call, stub_call_posted, stub_call_end, stub_call_saved, stub_call_exit
         .globl  stub_self, stub_self_saved, stub_self_done, stub_self_end
         .p2align 6
@@ -167,7 +168,19 @@ stub_call_saved:
         pause
         dec     %ecx
         jg      4b
-3:      movl    $1, %gs:CALL_PARKED
+3:      mov     %gs:LANE_YIELDS, %edx   /* who is to answer may need this CPU */
+7:      test    %edx, %edx
+        jle     8f
+        cmpl    $0, %gs:LANE_YIELDS     /* not any more */
+        je      8f
+        dec     %edx
+        mov     $NR_SCHED_YIELD, %eax
+        syscall
+        mov     %gs:LANE_CALL, %eax
+        test    %eax, %eax
+        jz      6f
+        jmp     7b
+8:      movl    $1, %gs:CALL_PARKED
         mfence                          /* pairs with the fence in slot_release() */
         mov     %gs:LANE_CALL, %edx
         test    %edx, %edx
@@ -177,7 +190,7 @@ stub_call_saved:
         xor     %r10d, %r10d
         mov     $NR_FUTEX, %eax
         syscall
-        jmp     3b
+        jmp     8b
 5:      movl    $0, %gs:CALL_PARKED
 6:      mov     %gs:PRIV_SAVE + 8, %rdi
         mov     %gs:PRIV_SAVE + 16, %rsi
@@ -301,6 +314,40 @@ stub_list:
         jae     stub_notify
 2:      add     $STUB_OP_SIZE, %rbx
         jmp     stub_list
+
+/* The same for a thread that is driven by a tracer, which sets rbx and lets it go: a list, then stop
+ * with rbx = operation where it ended, r12 = last result. The child of a clone never gets here: its
+ * tracer has it before its first instruction. */
+stub_traced_list:
+        mov     (%rbx), %rax
+        cmp     $STUB_OP_END, %rax
+        je      3f
+        mov     8(%rbx), %rdi
+        mov     16(%rbx), %rsi
+        mov     24(%rbx), %rdx
+        mov     32(%rbx), %r10
+        mov     40(%rbx), %r8
+        mov     48(%rbx), %r9
+        mov     56(%rbx), %r13
+        syscall
+        mov     %rax, %r12
+        cmp     $STUB_CTL_LAX, %r13
+        je      2f
+        cmp     $-4095, %rax
+        jae     3f
+2:      add     $STUB_OP_SIZE, %rbx
+        jmp     stub_traced_list
+3:      int3
+stub_traced_ip:
+        ud2
+
+/* Where a traced guest thread takes a signal whose frame its tracer wants to read: a call by number -1,
+ * which it sees and nobody makes. */
+stub_traced_fault:
+        mov     $-1, %eax
+        syscall
+stub_traced_fault_ip:
+        ud2
 
 /* First steps of a new address space: its own request pages instead of the template's. */
 stub_fork:
@@ -491,7 +538,19 @@ stub_handler:
         pause
         dec     %ecx
         jg      7b
-8:      mov     $CPU_SEGMENT, %eax
+8:      mov     LANE_YIELDS(%rbx), %edx
+15:     test    %edx, %edx
+        jle     16f
+        cmpl    $0, LANE_YIELDS(%rbx)
+        je      16f
+        dec     %edx
+        mov     $NR_SCHED_YIELD, %eax
+        syscall
+        mov     EV_STATE(%rbx), %eax
+        test    %eax, %eax
+        jz      10f
+        jmp     15b
+16:     mov     $CPU_SEGMENT, %eax
         lsl     %eax, %eax
         mov     %eax, ON_CPU(%rbx)
         movl    $1, EVENT_PARKED(%rbx)
@@ -504,7 +563,7 @@ stub_handler:
         xor     %r10d, %r10d
         mov     $NR_FUTEX, %eax
         syscall
-        jmp     8b
+        jmp     16b
 9:      movl    $0, EVENT_PARKED(%rbx)
 
 10:     mov     EV_NR(%rbx), %r12d

@@ -213,6 +213,13 @@ static uint64_t skeleton_thread_cpu_ns(struct pf_thread *t)
     return 0;
 }
 
+static struct ring_poller_word *skeleton_poller_words(void)
+{
+    static struct ring_poller_word words[RO_POLLERS]; /* a real one shows them to its guests */
+
+    return words;
+}
+
 static int skeleton_print_filters(void)
 {
     return 0;
@@ -245,6 +252,7 @@ const struct platform_ops *skeleton_platform(void)
         .thread_reply = skeleton_thread_reply,
         .as_pidfd = skeleton_as_pidfd,
         .thread_cpu_ns = skeleton_thread_cpu_ns,
+        .poller_words = skeleton_poller_words,
         .print_filters = skeleton_print_filters,
     };
     return &ops;

@@ -304,17 +304,17 @@ static uint64_t fpu_check(struct pf_thread *t)
     if (!t->frame)
         return 0;
     uint64_t off = read_word(t, UC_FPSTATE) - t->lane_addr;
-    return off >= LANE_STACK && off <= LANE_SIZE - g_trap.fpu_size && off % 64 == 0 ? off : 0;
+    return off >= LANE_STACK && off <= LANE_SIZE - g_stubs.fpu_size && off % 64 == 0 ? off : 0;
 }
 
 size_t trap_thread_get_fpu(struct pf_thread *t, void *buf, size_t size)
 {
     uint64_t off = fpu_check(t);
 
-    if (!off || size < g_trap.fpu_size)
+    if (!off || size < g_stubs.fpu_size)
         return 0;
-    memcpy(buf, (uint8_t *)t->lane + off, g_trap.fpu_size);
-    return g_trap.fpu_size;
+    memcpy(buf, (uint8_t *)t->lane + off, g_stubs.fpu_size);
+    return g_stubs.fpu_size;
 }
 
 int trap_thread_set_fpu(struct pf_thread *t, const void *buf, size_t len)
@@ -322,7 +322,7 @@ int trap_thread_set_fpu(struct pf_thread *t, const void *buf, size_t len)
     _Alignas(64) uint8_t image[PF_FPU_MAX];
     uint64_t off = fpu_check(t);
 
-    if (!off || len != g_trap.fpu_size)
+    if (!off || len != g_stubs.fpu_size)
         return -EINVAL;
     memcpy(image, buf, len);
     int r = fpu_sanitize(image, len);
@@ -353,7 +353,7 @@ int frame_build(struct lane *lane, uint64_t lane_addr, const struct pf_regs *reg
     uint64_t mask = ~0ULL;
 
     if (fpu) {
-        if (fpu_len != g_trap.fpu_size)
+        if (fpu_len != g_stubs.fpu_size)
             return -EINVAL;
         memcpy(image, fpu, fpu_len);
         int r = fpu_sanitize(image, fpu_len);
@@ -364,7 +364,7 @@ int frame_build(struct lane *lane, uint64_t lane_addr, const struct pf_regs *reg
     for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
         mask &= ~(1ULL << (signals[i] - 1));
     memset((uint8_t *)lane + frame, 0, UC_SIZE);
-    *frame_word(lane, frame, UC_FLAGS) = UC_F_SS | (fpu && g_trap.fpu_features ? UC_F_XSTATE : 0);
+    *frame_word(lane, frame, UC_FLAGS) = UC_F_SS | (fpu && g_stubs.fpu_features ? UC_F_XSTATE : 0);
     *frame_word(lane, frame, UC_STACK) = lane_addr + LANE_STACK;
     *frame_word(lane, frame, UC_STACK + 16) = LANE_SIZE - LANE_STACK;
     write_regs(lane, frame, regs);

@@ -14,9 +14,8 @@
 #include <base/lock.h>
 #include <base/platform.h>
 #include <base/refcount.h>
-#include <guestlib/stub.h>
-#include <host/memfile.h>
 #include <ring/abi.h>
+#include <stubs/stubs.h>
 
 /* The two clones that the mapper's filter lets through (the second also with CLONE_SETTLS). */
 #define TRAP_CLONE_PROCESS ((uint32_t)(CLONE_PARENT | SIGCHLD))
@@ -26,15 +25,13 @@
 
 #define TRAP_INTERRUPT SIGUSR1
 
-#define LIST_MAX (STUB_REQ_BYTES / STUB_OP_SIZE - 1) /* operations in one list */
-#define POOL_MAX 3                                   /* stub processes forked ahead */
+#define POOL_MAX 3                /* stub processes forked ahead */
 #define USED_MAX 6                /* stub processes kept from address spaces that ended */
 #define PARK_LATE_NS 1000000000LL /* a thread that takes so long to park never will */
 #define PARKS_MAX 4               /* threads of one address space kept after their end */
 #define REUSE_LANES 4u            /* more lanes than that: not kept */
 #define FDS_KEPT 24u              /* donated descriptors of one stub that may be used again */
 #define DROPS_MAX 16              /* descriptors waiting to be closed with the next list */
-#define RANGES_CACHED 64          /* free lanes, request pages kept populated */
 
 enum lane_state {
     LANE_UNMAPPED, /* not mapped in the process */
@@ -133,33 +130,13 @@ struct pf_thread {
 };
 
 struct trap_state {
-    struct memfile *mf;
-    int memfd;
     int listener;
     struct pf_as *template;
-    bool pin;             /* mappers go to the CPU of their caller */
-    bool roam;            /* guest threads may use all_cpus now */
-    cpu_set_t guest_cpus; /* theirs when the pollers have CPUs of their own */
-    cpu_set_t all_cpus;
-    uint32_t uid, gid; /* UINT32_MAX: unchanged */
-    uint64_t text_off, text_len, ro_off;
-    uint8_t *ro; /* the Sentry's alias of STUB_RO */
-    uint64_t vdso, vdso_keep, vdso_keep_end;
-    struct pf_limits limits; /* the Sentry cannot ask once it is confined */
-    /* fpu.c */
-    uint32_t fpu_size; /* of the extended state in a host signal frame, end mark included */
-    uint64_t fpu_features;
 };
 extern struct trap_state g_trap;
 
 /* template.c: start of the template process. 0 or -errno; *ret_listener is the descriptor. */
 int template_start(struct pf_as *as, int *ret_listener);
-
-/* ranges.c: lanes and request pages. Populated; not zeroed. 0, -ENOMEM. */
-enum range_kind { RANGE_LANE, RANGE_REQ };
-int range_get(enum range_kind kind, uint64_t *ret_off);
-void range_put(enum range_kind kind, uint64_t off);
-void ranges_free_all(void);
 
 /* notify.c */
 void notify_init(void);
@@ -213,7 +190,6 @@ void trap_thread_destroy(struct pf_thread *t);
 struct lane *trap_thread_lane(struct pf_thread *t);
 uint64_t trap_thread_lane_addr(struct pf_thread *t);
 void trap_thread_set_owner(struct pf_thread *t, uint32_t poller);
-void trap_threads_roam(bool roam);
 void trap_thread_place(struct pf_thread *t);
 void trap_thread_interrupt(struct pf_thread *t);
 uint64_t trap_thread_cpu_ns(struct pf_thread *t);
@@ -238,10 +214,5 @@ void frame_build_park(uint8_t *at);
     {                                                                    \
         SIGSYS, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, TRAP_INTERRUPT \
     }
-
-/* fpu.c */
-void fpu_init(void);
-/* Make an image safe to restore from. -EINVAL when it is none of this host's. */
-int fpu_sanitize(uint8_t *image, size_t len);
 
 #endif

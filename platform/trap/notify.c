@@ -350,7 +350,7 @@ int mapper_wait(struct pf_as *as)
 /* A list is a hand-over to a sleeping thread: cheap on the caller's own CPU, dear on another. */
 static void mapper_pin(struct pf_as *as)
 {
-    if (!g_trap.pin)
+    if (!g_stubs.pin)
         return;
     int cpu = sched_getcpu();
     if (cpu < 0 || cpu == as->mapper_cpu || cpu >= CPU_SETSIZE)

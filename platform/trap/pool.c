@@ -46,7 +46,7 @@ static int fork_start(void)
     if (!r) {
         tmpl->req[0] =
             (struct stub_op){SYS_clone,
-                             {TRAP_CLONE_PROCESS, 0, 0, 0, (uint64_t)g_trap.memfd, as->req_off},
+                             {TRAP_CLONE_PROCESS, 0, 0, 0, (uint64_t)g_stubs.memfd, as->req_off},
                              stub_addr(stub_fork)};
         r = mapper_post(tmpl, 1);
     }

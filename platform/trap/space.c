@@ -40,7 +40,7 @@ struct pf_as *space_new(void)
         return NULL;
     }
     refcount_init(&as->refs);
-    as->req = memfile_ptr(g_trap.mf, as->req_off);
+    as->req = memfile_ptr(g_stubs.mf, as->req_off);
     as->pid = -1;
     as->pidfd = -1;
     as->mapper_cpu = -1;
@@ -133,62 +133,6 @@ int trap_as_pidfd(struct pf_as *as)
 
 /* --- lists --- */
 
-static bool range_ok(const struct pf_memop *o)
-{
-    uint64_t end;
-
-    if (o->op == PF_SYNC)
-        return true;
-    if (__builtin_add_overflow(o->addr, o->len, &end))
-        return false;
-    return end <= STUB_REGION || (o->addr >= STUB_RINGS && end <= STUB_REGION_END);
-}
-
-static int host_fd(int slot)
-{
-    return slot == PF_FD_MEMFILE ? g_trap.memfd : slot - 1;
-}
-
-static int op_translate(const struct pf_memop *o, struct stub_op *ret)
-{
-    uint64_t prot = (uint64_t)(uint32_t)o->prot;
-
-    if (!range_ok(o) || (prot & ~(uint64_t)(PROT_READ | PROT_WRITE | PROT_EXEC)))
-        return -EINVAL;
-    switch ((enum pf_op)o->op) {
-    case PF_MAP:
-        if (o->fd < 0)
-            return -EBADF;
-        *ret = (struct stub_op){
-            SYS_mmap,
-            {o->addr, o->len, prot,
-             MAP_SHARED | MAP_FIXED | (o->flags & PF_MAP_POPULATE ? (uint64_t)MAP_POPULATE : 0),
-             (uint64_t)host_fd(o->fd), o->off},
-            STUB_CTL_STRICT};
-        return 0;
-    case PF_UNMAP:
-        *ret = (struct stub_op){SYS_munmap, {o->addr, o->len}, STUB_CTL_STRICT};
-        return 0;
-    case PF_PROTECT:
-        *ret = (struct stub_op){SYS_mprotect, {o->addr, o->len, prot}, STUB_CTL_STRICT};
-        return 0;
-    case PF_POPULATE:
-        *ret = (struct stub_op){
-            SYS_madvise,
-            {o->addr, o->len, prot & PROT_WRITE ? MADV_POPULATE_WRITE : MADV_POPULATE_READ},
-            STUB_CTL_LAX};
-        return 0;
-    case PF_ADVISE:
-        *ret = (struct stub_op){SYS_madvise, {o->addr, o->len, o->off}, STUB_CTL_STRICT};
-        return 0;
-    case PF_SYNC:
-        *ret = (struct stub_op){
-            SYS_membarrier, {MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE}, STUB_CTL_STRICT};
-        return 0;
-    }
-    return -EINVAL;
-}
-
 /* Operations that change the rights to all lanes, into the list from @n on. The new count. */
 unsigned space_lanes_protect(struct pf_as *as, unsigned n, int prot)
 {
@@ -243,7 +187,7 @@ static int run_locked(struct pf_as *as, const struct pf_memop *ops, size_t n, si
         int64_t val;
         int bad = 0;
         for (size_t i = *done; i < n && k < LIST_MAX && !bad; i++) {
-            bad = op_translate(&ops[i], &as->req[k]);
+            bad = list_translate(&ops[i], &as->req[k]);
             as->has_rings |= ops[i].addr >= STUB_RINGS;
             k += !bad;
         }
@@ -350,16 +294,16 @@ void trap_fd_drop(struct pf_as *as, int slot)
 {
     bool kept = false;
 
-    if (slot <= PF_FD_MEMFILE || host_fd(slot) == g_trap.memfd)
+    if (slot <= PF_FD_MEMFILE || list_host_fd(slot) == g_stubs.memfd)
         return;
     fmutex_lock(&as->lock);
     for (unsigned i = 0; i < as->kept_count && !kept; i++) {
         struct kept_fd *k = &as->kept[i];
-        kept = k->used && k->fd == host_fd(slot);
+        kept = k->used && k->fd == list_host_fd(slot);
         if (kept)
             k->used = false;
     }
     if (!kept)
-        drop_add(as, host_fd(slot));
+        drop_add(as, list_host_fd(slot));
     fmutex_unlock(&as->lock);
 }

@@ -18,7 +18,7 @@
  *
  * Locks: as->lock for the list, as->lanes_lock for lane states and the list of threads.
  *
- * Host: tgkill, clock_gettime, sched_setaffinity [sentry]
+ * Host: tgkill, sched_setaffinity [sentry]
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -57,7 +57,7 @@ static int lanes_grow(struct pf_as *as)
 
 static struct lane *lane_ptr(uint64_t off)
 {
-    return memfile_ptr(g_trap.mf, off);
+    return memfile_ptr(g_stubs.mf, off);
 }
 
 /* A slot for a new thread, now LANE_USED and with memory. *ret_mapped: already in the process. */
@@ -160,19 +160,9 @@ static void parked_return(struct pf_as *as, struct parked *p)
     spin_unlock(&as->lanes_lock);
 }
 
-static uint64_t process_cpu_ns(struct pf_as *as)
-{
-    clockid_t clock = (clockid_t)((~(uint32_t)as->pid << 3) | 2 /* CPUCLOCK_SCHED */);
-    struct timespec ts;
-
-    if (clock_gettime(clock, &ts))
-        return 0;
-    return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
 void threads_renew(struct pf_as *as)
 {
-    uint64_t ns = process_cpu_ns(as);
+    uint64_t ns = stubs_cpu_ns(as->pid);
 
     spin_lock(&as->lanes_lock);
     as->cpu_claimed_ns = ns;
@@ -204,7 +194,7 @@ static int64_t thread_spawn(struct pf_as *as, struct pf_thread *t, bool mapped, 
         as->req[n++] = (struct stub_op){SYS_mmap,
                                         {t->lane_addr, LANE_SIZE, PROT_READ | PROT_WRITE,
                                          MAP_SHARED | MAP_FIXED | MAP_POPULATE,
-                                         (uint64_t)g_trap.memfd, t->lane_off},
+                                         (uint64_t)g_stubs.memfd, t->lane_off},
                                         STUB_CTL_STRICT};
     as->req[n++] = (struct stub_op){
         SYS_clone,
@@ -276,7 +266,7 @@ static int64_t thread_make(struct pf_as *as, struct pf_thread *t, const struct p
         lane_set(as, t->slot, mapped ? LANE_IDLE : LANE_UNMAPPED);
         return r;
     }
-    t->roams = g_trap.roam;
+    t->roams = g_stubs.roam;
     spin_lock(&as->lanes_lock);
     as->births++;
     spin_unlock(&as->lanes_lock);
@@ -355,12 +345,12 @@ void trap_thread_set_owner(struct pf_thread *t, uint32_t poller)
 void trap_thread_place(struct pf_thread *t)
 {
     /* A thread that began while the choice changed may have the wrong CPUs until the next change. */
-    if (t->roams == g_trap.roam || atomic_load(&t->as->gone))
+    if (t->roams == g_stubs.roam || atomic_load(&t->as->gone))
         return;
-    t->roams = g_trap.roam;
+    t->roams = g_stubs.roam;
     /* Best effort: where it fails (a cpuset that has changed) calls cost more, and no more. */
-    (void)sched_setaffinity(t->tid, sizeof g_trap.all_cpus,
-                            t->roams ? &g_trap.all_cpus : &g_trap.guest_cpus);
+    (void)sched_setaffinity(t->tid, sizeof g_stubs.all_cpus,
+                            t->roams ? &g_stubs.all_cpus : &g_stubs.guest_cpus);
 }
 
 void trap_thread_interrupt(struct pf_thread *t)
@@ -379,7 +369,7 @@ uint64_t trap_thread_cpu_ns(struct pf_thread *t)
 
     if (atomic_load(&as->gone))
         return t->cpu_reported_ns;
-    uint64_t ns = process_cpu_ns(as);
+    uint64_t ns = stubs_cpu_ns(as->pid);
     spin_lock(&as->lanes_lock);
     if (list_first_entry(&as->threads, struct pf_thread, link) == t && ns > as->cpu_claimed_ns)
         t->cpu_reported_ns = ns - as->cpu_claimed_ns;

@@ -8,10 +8,12 @@
 
 #include <base/compiler.h>
 
+#include "mounts.h"
+
 #define EXIT_FAILED 125 /* ringbox itself failed */
 
-/* The gofer process' body; set by main.c, which alone links the server. Never returns. */
-extern int (*cmd_gofer)(int sock, int root_fd);
+/* The gofer process' body; set by main.c, which alone links the server. Gives its exit status. */
+extern int (*cmd_gofer)(int sock, int root_fd, bool read_only);
 
 int cmd_run(int argc, char **argv);
 int cmd_syscalls(int argc, char **argv);
@@ -31,6 +33,8 @@ PRINTF_LIKE(1, 2) int cmd_error(const char *fmt, ...);
 struct run_options {
     const char *name; /* of the sandbox; NULL: none given */
     const char *rootfs, *cwd, *hostname;
+    bool root_rw, root_exclusive;
+    struct mounts mounts;
     char **env; /* caller's environment with --env applied */
     uint32_t uid, gid;
     bool user_given;
@@ -42,6 +46,7 @@ struct run_options {
     int sentry_cpu_count; /* 0: chosen */
     const char *guest_cpus;
     int io_engine;
+    const char *platform;   /* NULL: the first that works */
     const char *trace_file; /* "" = stderr, NULL = off */
     bool stats, stats_json;
     bool no_patch;
@@ -52,5 +57,16 @@ struct run_options {
 /* 0, or an exit status after one line on stderr; *ret_done: help was printed, exit with the result.
  */
 int run_options_parse(int argc, char **argv, struct run_options *ret, bool *ret_done);
+
+/* platforms.c. In the order of preference; NULL: no more. */
+struct platform_ops;
+struct memfile;
+const struct platform_ops *platform_at(unsigned i);
+const struct platform_ops *platform_named(const char *name);
+bool platform_traces(
+    const struct platform_ops *pf); /* its guests by ptrace: see isolate_sentry() */
+/* @name: NULL for the first that works. 0, or EXIT_FAILED after one line on stderr. */
+int platform_start(const char *name, struct memfile *mf, const char *cpus,
+                   const struct platform_ops **ret);
 
 #endif

@@ -295,14 +295,16 @@ static void slot_finish_self(struct served *s, sysret_t result)
  * made: the call has ended, and the handler runs before the caller sees the result. */
 static void slot_finish(struct served *s, sysret_t result)
 {
-    bool slow = is_restart(result) || signal_work(s->task);
+    bool self = s->task->call.self.op || s->task->call.set_fs;
+    bool slow = is_restart(result) || signal_work(s->task) ||
+                unlikely(self && !g_service.cfg.platform->replies_posted);
 
     s->slot_kept = slow;
     s->slot_nr = s->task->call.nr;
     s->slot_result = result;
     s->slot_open = false;
     set_state(s, SERVED_GUEST);
-    if (!slow && unlikely(s->task->call.self.op || s->task->call.set_fs))
+    if (unlikely(self && !slow))
         slot_finish_self(s, result);
     else if (slot_reply(&s->lane->call, &s->lane->guest.call_parked, slow ? CALL_SLOW : CALL_DONE,
                         (uint64_t)result)) {
@@ -317,7 +319,7 @@ static void call_finish(struct served *s, sysret_t result)
 {
     struct call *c = &s->task->call;
 
-    call_end(c);
+    call_end(c, result);
     atomic_store_explicit(&s->task->in_call, false, memory_order_relaxed);
     s->task->syscalls++;
     if (unlikely(g_service.cfg.trace))
@@ -369,14 +371,14 @@ static void call_execute(struct served *s)
         tally_add(&s->poller->stats->again, 1);
     }
     if (r == SYS_NORETURN) { /* the registers are set */
-        call_end(c);
+        call_end(c, 0);
         atomic_store_explicit(&t->in_call, false, memory_order_relaxed);
         s->from_frame = g_service.cfg.patch;
         event_finish(s, false, c->nr, 0);
         return;
     }
     if (unlikely(r == SYS_BY_TRAP && !s->by_trap)) {
-        call_end(c);
+        call_end(c, r);
         atomic_store_explicit(&t->in_call, false, memory_order_relaxed);
         slot_refuse(s);
         return;
@@ -524,7 +526,8 @@ static void slot_take(struct served *s)
     const struct sys_row *row = sys_row(nr);
 
     if (unlikely(row->sq == SQ_NO && (row->run || nr == RING_CTL_NR)) ||
-        unlikely(row->sq == SQ_LAST && s->interrupt_sent)) {
+        unlikely(row->sq == SQ_LAST &&
+                 (s->interrupt_sent || !g_service.cfg.platform->replies_posted))) {
         slot_refuse(s);
         return;
     }

@@ -217,7 +217,7 @@ static void number_of_another(void **state)
     for (unsigned n = 0; n < 20 && met < 3; n++) {
         struct world a = world_new(), c = world_new();
         struct pf_thread *first = thread_start(&c, guest_echo, (struct pf_regs){0}), *t[8];
-        struct pf_thread *liar = forger(&a, guest_leave, stub_addr(stub_end) - 4);
+        struct pf_thread *liar = forger(&a, guest_leave, stub_addr(stub_exit) + 7);
         pid_t tid = host_tid(&a);
 
         expect_call(first, 500);

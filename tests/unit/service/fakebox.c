@@ -4,6 +4,7 @@
 #include "fakebox.h"
 
 #include <elf.h>
+#include <execinfo.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include <base/err.h>
+#include <base/fiber.h>
 #include <base/hash.h>
 #include <fs/fs.h>
 #include <mm/mm.h>
@@ -219,20 +221,25 @@ static void mount_at(struct task *t, const char *where, struct superblock *sb)
     MUST(mount_add(sb, &at, 0));
 }
 
-static void write_file(struct task *t, const char *name, const void *buf, size_t len)
+/* 0 or -errno; -ENOSPC: written in part, since guests have filled the file system or the memory file. */
+static int write_file(struct task *t, const char *name, const void *buf, size_t len)
 {
     struct file *f = vfs_open(t, AT_FDCWD, name, O_CREAT | O_RDWR, 0755);
     struct uio u;
     int64_t off = 0;
 
-    MUST(IS_ERR(f) ? PTR_ERR(f) : 0);
+    if (IS_ERR(f))
+        return (int)PTR_ERR(f);
     uio_init_kernel(&u, (void *)(uintptr_t)buf, len);
-    MUST(f->ops->write(f, &u, &off, 0) == (ssize_t)len ? 0 : -EIO);
+    ssize_t n = f->ops->write(f, &u, &off, 0);
     uio_fini(&u);
     file_put(f);
+    if (n < 0)
+        return (int)n;
+    return n == (ssize_t)len ? 0 : -ENOSPC;
 }
 
-static void write_program(struct task *t)
+static int write_program(struct task *t)
 {
     static uint8_t image[PROGRAM_TEXT_SIZE * 2 + PROGRAM_DATA_SIZE];
     Elf64_Ehdr *h = (Elf64_Ehdr *)(void *)image;
@@ -256,7 +263,7 @@ static void write_program(struct task *t)
                         PROGRAM_DATA, PROGRAM_DATA_SIZE, PROGRAM_DATA_SIZE,     PROGRAM_TEXT_SIZE};
     memcpy(image + PROGRAM_TEXT_SIZE, g_cfg->text, PROGRAM_TEXT_SIZE);
     memcpy(image + PROGRAM_TEXT_SIZE * 2, g_cfg->data, PROGRAM_DATA_SIZE);
-    write_file(t, "/x", image, sizeof image);
+    return write_file(t, "/x", image, sizeof image);
 }
 
 static struct cred *cred_root(void)
@@ -271,8 +278,13 @@ static struct cred *cred_root(void)
 static struct task *box_template(uint32_t uid)
 {
     static struct task t;
+    static struct rlimit rlimits[RLIM_NLIMITS];
 
     t.process = process_init();
+    if (!rlimits[RLIMIT_NOFILE].rlim_max)
+        memcpy(rlimits, t.process->rlimits, sizeof rlimits);
+    else /* a guest with the right to set process 1's gives them to all that come after */
+        memcpy(t.process->rlimits, rlimits, sizeof rlimits);
     t.fs = fs_struct_new(&g_root, &g_root, 022);
     t.fds = fdtable_new();
     t.cred = uid ? cred_new(uid, uid, NULL, 0) : cred_root();
@@ -302,11 +314,16 @@ int box_spawn(uint32_t uid)
     MUST(t->fs ? 0 : -ENOMEM);
     int r = exec_load(t, AT_FDCWD, "/x", 0, &args, &mm, &regs, t->comm);
     free(args.strings);
-    if (r == -EACCES || r == -ENOEXEC) { /* changed through /proc/self/exe: the next one finds it */
+    if (r == -EACCES || r == -ENOEXEC ||
+        r == -ENOENT) { /* changed through /proc/self/exe: the next one finds it */
         struct cred *own = t->cred;
         t->cred = cred_root();
         (void)vfs_unlink(t, AT_FDCWD, "/x");
-        write_program(t);
+        int w = write_program(t); /* those who run the old one keep it: there may be no room */
+        if (w) {
+            (void)vfs_unlink(t, AT_FDCWD, "/x");
+            r = w;
+        }
         cred_put(t->cred);
         t->cred = own;
     }
@@ -333,12 +350,12 @@ static void box_boot(void *arg)
     mount_at(t, "/proc", procfs_new());
     mount_at(t, "/sys", sysfs_new());
     mount_at(t, "/dev", devfs_new());
-    write_program(t);
-    write_file(t, "/tmp/s", "#!/x y z\n", 9);
+    MUST(write_program(t));
+    MUST(write_file(t, "/tmp/s", "#!/x y z\n", 9));
     MUST(mount_internal(tmpfs_new(1 << 20, 0755, 0, 0), &g_hidden));
     fs_struct_put(t->fs);
     t->fs = fs_struct_new(&g_hidden, &g_hidden, 022);
-    write_program(t);
+    MUST(write_program(t));
     template_drop(t);
     g_fn();
 }
@@ -388,4 +405,42 @@ void box_stop(void)
 struct memfile *box_memfile(void)
 {
     return g_mf;
+}
+
+static void say_guest(const struct guest *g)
+{
+    const struct lane *l = g->thread.lane;
+    const struct task *t = g->task;
+
+    fprintf(stderr, "guest %u: call %u nr %u, event %u nr %u%s%s, waits %u", g->thread.slot,
+            l->call.state, l->call.nr, l->event.state, l->event.nr,
+            atomic_load(&g->thread.interrupting) ? ", interrupted" : "",
+            g->replied_exit ? ", told to exit" : "", g->waits);
+    if (t)
+        fprintf(stderr, "; task %d state %d %s call %u(%#llx, %#llx, %#llx, %#llx)%s", t->tid,
+                (int)t->state, atomic_load(&t->in_call) ? "in" : "after", t->call.nr,
+                (unsigned long long)t->call.args[0], (unsigned long long)t->call.args[1],
+                (unsigned long long)t->call.args[2], (unsigned long long)t->call.args[3],
+                atomic_load(&t->exit_requested) ? ", to exit" : "");
+    fprintf(stderr, "\n");
+}
+
+void box_dump(void)
+{
+    void *frames[64];
+    const struct call *c = fiber_local();
+
+    fprintf(stderr, "memory file %llu of %llu KiB; %s",
+            (unsigned long long)memfile_used(g_mf) >> 10,
+            (unsigned long long)memfile_limit(g_mf) >> 10, c ? "" : "no call runs\n");
+    if (c)
+        fprintf(stderr, "call %u(%#llx, %#llx, %#llx, %#llx, %#llx, %#llx) of task %d runs\n",
+                c->nr, (unsigned long long)c->args[0], (unsigned long long)c->args[1],
+                (unsigned long long)c->args[2], (unsigned long long)c->args[3],
+                (unsigned long long)c->args[4], (unsigned long long)c->args[5],
+                c->task ? c->task->tid : 0);
+    for (unsigned i = 0; i < BOX_GUESTS; i++)
+        if (box_guests[i].used)
+            say_guest(&box_guests[i]);
+    backtrace_symbols_fd(frames, backtrace(frames, ARRAY_SIZE(frames)), STDERR_FILENO);
 }

@@ -51,5 +51,7 @@ void box_stop(void);
 /* A new process, child of process 1, that is about to start the program. 0 or -errno. */
 int box_spawn(uint32_t uid);
 struct memfile *box_memfile(void);
+/* What runs and what every guest waits for, on standard error; from a signal handler of the poller's. */
+void box_dump(void);
 
 #endif

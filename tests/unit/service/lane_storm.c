@@ -412,6 +412,15 @@ static void drive(void)
     generation_end();
 }
 
+static void aborted(int signo)
+{
+    (void)signo;
+    fprintf(stderr, "seed %llu, %llu of %llu entries\n", (unsigned long long)g_seed,
+            (unsigned long long)g_posted, (unsigned long long)g_target);
+    box_dump();
+    _exit(134);
+}
+
 /* Wait status; killed with SIGABRT when nothing is posted any more. */
 static int generation_wait(pid_t pid)
 {
@@ -427,7 +436,9 @@ static int generation_wait(pid_t pid)
         still = g_totals->posted == last ? still + 1 : 0;
         last = g_totals->posted;
         if (still == STILL_MAX)
-            kill(pid, SIGABRT);
+            kill(pid, SIGABRT); /* says what it does */
+        else if (still > STILL_MAX * 2)
+            kill(pid, SIGKILL);
     }
 }
 
@@ -440,6 +451,7 @@ static int generation(uint64_t seed, uint64_t entries)
         g_seed = seed;
         chance_seed(seed);
         g_target = entries;
+        signal(SIGABRT, aborted);
         g_scribble = seed % 2;
         program_make();
         box_run(&(struct box_config){.memory_bytes = MEMORY,

@@ -15,8 +15,9 @@
 
 #include <base/compiler.h>
 
-struct lane;      /* ring/abi.h */
-struct memfile;   /* host/memfile.h */
+struct lane;    /* ring/abi.h */
+struct memfile; /* host/memfile.h */
+struct ring_poller_word;
 struct pf_as;     /* address space: one host process */
 struct pf_thread; /* guest thread: one host thread of it */
 
@@ -168,6 +169,9 @@ struct platform_ops {
     /* User CPU time used by the thread, ns (0 if unknown). */
     uint64_t (*thread_cpu_ns)(struct pf_thread *t);
 
+    /* RO_POLLERS words that say which pollers sleep, for whoever posts; valid after init(). */
+    struct ring_poller_word *(*poller_words)(void);
+
     /* Guest address of a vDSO that stays mapped in every address space, for AT_SYSINFO_EHDR; NULL member
      * or 0: none. Its fallback calls arrive like any other. */
     uint64_t (*vdso_addr)(void);
@@ -176,6 +180,8 @@ struct platform_ops {
      * address behind the site's own syscall instruction, where it goes on; preserves all but rax,
      * rcx, r11), the same in every address space. NULL member or 0: calls only trap. */
     uint64_t (*post_addr)(void);
+    /* thread_reply() answers posted calls too. Else such a call is answered with a result or SLOW only. */
+    bool replies_posted;
 
     /* Where the jump goes instead when the number is known to be @nr: code that answers from what the
      * lane's ident says (ring/abi.h), with the same registers. NULL member or 0: none for this call. */

@@ -6,7 +6,9 @@
  *
  * Locks: cache lock (RANK_LEAF), never held across a host call.
  */
-#include "internal.h"
+#include <stubs/stubs.h>
+
+#include <base/lock.h>
 
 static struct {
     struct spin lock;
@@ -31,12 +33,12 @@ int range_get(enum range_kind kind, uint64_t *ret_off)
     }
     spin_unlock(&g_cache.lock);
     if (!cached) {
-        int r = memfile_alloc(g_trap.mf, range_len(kind), MEMFILE_ANY, &off);
+        int r = memfile_alloc(g_stubs.mf, range_len(kind), MEMFILE_ANY, &off);
         if (r)
             return r;
-        r = memfile_populate(g_trap.mf, off, range_len(kind)); /* else SIGBUS beyond the limit */
+        r = memfile_populate(g_stubs.mf, off, range_len(kind)); /* else SIGBUS beyond the limit */
         if (r) {
-            memfile_free(g_trap.mf, off, range_len(kind));
+            memfile_free(g_stubs.mf, off, range_len(kind));
             return r;
         }
     }
@@ -55,13 +57,13 @@ void range_put(enum range_kind kind, uint64_t off)
     }
     spin_unlock(&g_cache.lock);
     if (!kept)
-        memfile_free(g_trap.mf, off, range_len(kind));
+        memfile_free(g_stubs.mf, off, range_len(kind));
 }
 
 void ranges_free_all(void)
 {
     for (int kind = 0; kind < 2; kind++)
         while (g_cache.count[kind])
-            memfile_free(g_trap.mf, g_cache.off[kind][--g_cache.count[kind]],
+            memfile_free(g_stubs.mf, g_cache.off[kind][--g_cache.count[kind]],
                          range_len((enum range_kind)kind));
 }

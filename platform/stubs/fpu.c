@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "internal.h"
+#include <stubs/stubs.h>
 
 #define FX_SIZE 512
 #define FX_MXCSR 24
@@ -26,8 +26,8 @@ void fpu_init(void)
 {
     uint32_t a, b, c, d;
 
-    g_trap.fpu_size = FX_SIZE;
-    g_trap.fpu_features = 0;
+    g_stubs.fpu_size = FX_SIZE;
+    g_stubs.fpu_features = 0;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
         return;
     __asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
@@ -39,8 +39,8 @@ void fpu_init(void)
             continue;
         size = MAX(size, off + len);
     }
-    g_trap.fpu_features = features;
-    g_trap.fpu_size = size + (uint32_t)sizeof(uint32_t);
+    g_stubs.fpu_features = features;
+    g_stubs.fpu_size = size + (uint32_t)sizeof(uint32_t);
 }
 
 static void put32(uint8_t *p, uint32_t v)
@@ -58,21 +58,21 @@ int fpu_sanitize(uint8_t *image, size_t len)
     uint32_t mxcsr;
     uint64_t present;
 
-    if (len != g_trap.fpu_size)
+    if (len != g_stubs.fpu_size)
         return -EINVAL;
     memcpy(&mxcsr, image + FX_MXCSR, sizeof mxcsr);
     put32(image + FX_MXCSR, mxcsr & MXCSR_VALID);
     memset(image + FX_SW, 0, FX_SIZE - FX_SW);
-    if (!g_trap.fpu_features)
+    if (!g_stubs.fpu_features)
         return 0;
-    uint32_t size = g_trap.fpu_size - (uint32_t)sizeof(uint32_t);
+    uint32_t size = g_stubs.fpu_size - (uint32_t)sizeof(uint32_t);
     put32(image + FX_SW, MAGIC1);
-    put32(image + FX_SW + 4, g_trap.fpu_size);
-    put64(image + FX_SW + 8, g_trap.fpu_features);
+    put32(image + FX_SW + 4, g_stubs.fpu_size);
+    put64(image + FX_SW + 8, g_stubs.fpu_features);
     put32(image + FX_SW + 16, size);
     memcpy(&present, image + FX_SIZE, sizeof present);
     memset(image + FX_SIZE, 0, XSAVE_HEADER); /* standard format, reserved bytes zero */
-    put64(image + FX_SIZE, present & g_trap.fpu_features);
+    put64(image + FX_SIZE, present & g_stubs.fpu_features);
     put32(image + size, MAGIC2);
     return 0;
 }
