@@ -119,7 +119,8 @@ endif()
 # Attacks on the sandbox from inside; only ever run in one (tests/e2e/hostile.sh).
 add_executable(guest_hostile ${CMAKE_CURRENT_LIST_DIR}/hostile/hostile.c
     ${CMAKE_CURRENT_LIST_DIR}/hostile/calls.c ${CMAKE_CURRENT_LIST_DIR}/hostile/lane.c ${CMAKE_CURRENT_LIST_DIR}/hostile/patched.c
-    ${CMAKE_CURRENT_LIST_DIR}/hostile/bombs.c)
+    ${CMAKE_CURRENT_LIST_DIR}/hostile/bombs.c ${CMAKE_CURRENT_LIST_DIR}/hostile/sockets.c
+    ${CMAKE_CURRENT_LIST_DIR}/hostile/socketbombs.c)
 target_compile_definitions(guest_hostile PRIVATE _GNU_SOURCE)
 target_compile_options(guest_hostile PRIVATE -O1 -Wall -Wextra -fno-strict-aliasing)
 target_link_libraries(guest_hostile PRIVATE ring Threads::Threads rt)
