@@ -26,6 +26,7 @@
 #include <sys/ioctl.h>
 #include <sys/sysmacros.h>
 
+#include <kernel/async.h>
 #include <kernel/task.h>
 #include <vfs/vfs.h>
 
@@ -99,8 +100,13 @@ void pipe_end_free(struct pipe_end *e)
         p->writers--;
     if (!p->readers && !p->writers)
         p->head = p->tail = 0; /* a fifo that nobody holds is empty */
+    bool other = !p->readers != !p->writers;
     spin_unlock(&p->lock);
     wake_all(&p->wait, POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLHUP | POLLERR);
+    if (other) {
+        async_notify(&p->wait, POLL_IN);
+        async_notify(&p->wait, POLL_OUT);
+    }
     pipe_put(p);
     free(e);
 }
@@ -158,6 +164,8 @@ static ssize_t pipe_read(struct file *f, struct uio *u, int64_t *pos UNUSED, uns
         wake_one(&p->wait, POLLOUT | POLLWRNORM);
     if (done && room < p->capacity)
         wake_next(&p->wait, POLLIN | POLLRDNORM);
+    if (done)
+        async_notify(&p->wait, POLL_OUT);
     return done ? done : r;
 }
 
@@ -240,6 +248,8 @@ static ssize_t pipe_write(struct file *f, struct uio *u, int64_t *pos UNUSED, un
         wake_one(&p->wait, POLLIN | POLLRDNORM);
     if (done && room >= PIPE_BUF)
         wake_next(&p->wait, POLLOUT | POLLWRNORM);
+    if (done)
+        async_notify(&p->wait, POLL_IN);
     return done ? done : r;
 }
 
@@ -301,6 +311,7 @@ static int pipe_reopen(struct file *f, struct file *fresh);
 static const struct file_ops pipe_ops = {
     .name = "pipe",
     .wait_one = POLLIN | POLLOUT,
+    .async = true,
     .read = pipe_read,
     .write = pipe_write,
     .readiness = pipe_readiness,
@@ -329,6 +340,7 @@ static int pipe_reopen(struct file *f, struct file *fresh)
 const struct file_ops fifo_ops = {
     .name = "fifo",
     .wait_one = POLLIN | POLLOUT,
+    .async = true,
     .read = pipe_read,
     .write = pipe_write,
     .readiness = pipe_readiness,

@@ -126,6 +126,8 @@ static int message_append(struct sock *s, struct sock *to, struct unix_message *
         unix_fds_unlock();
     if (!err)
         wake_one(&to->wait, POLLIN | POLLRDNORM);
+    if (!err)
+        async_notify(&to->wait, POLL_IN);
     return err;
 }
 
@@ -137,7 +139,11 @@ static ssize_t message_check(struct sock *s, size_t n)
     if (n > s->send_size - 32)
         return -EMSGSIZE;
     ssize_t r = sock_send_check(s);
-    return r ? r : s->charged >= s->send_size ? -EAGAIN : 0;
+    if (!r && s->charged >= s->send_size) {
+        s->no_space = true;
+        r = -EAGAIN;
+    }
+    return r;
 }
 
 static ssize_t message_send_to(struct sock *s, struct sock *to, struct uio *u,

@@ -180,8 +180,10 @@ static ssize_t stream_send_piece(struct sock *s, struct sock *to, struct uio *u,
     struct unix_chunk *c;
     size_t charged = s->charged;
 
-    if (charged >= s->send_size)
+    if (charged >= s->send_size) {
+        s->no_space = true;
         return -EAGAIN;
+    }
     ssize_t n = stream_reserve(to, MIN(u->left, s->send_size - charged), *mark, &c);
     if (n < 0)
         return n;
@@ -196,6 +198,7 @@ static ssize_t stream_send_piece(struct sock *s, struct sock *to, struct uio *u,
     if (got) {
         *mark = NULL;
         wake_one(&to->wait, POLLIN | POLLRDNORM);
+        async_notify(&to->wait, POLL_IN);
     }
     return r;
 }
