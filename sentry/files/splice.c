@@ -110,7 +110,10 @@ static ssize_t pipes_copy(struct pipe *a, struct pipe *b, size_t skip, size_t wa
     spin_lock(&a->lock);
     uint64_t tail = a->tail + skip, held = a->head - a->tail;
     bool writers = a->writers;
+    bool packets = a->packet_count;
     spin_unlock(&a->lock);
+    if (packets)
+        return -EINVAL;
     if (held <= skip)
         return held || writers ? -EAGAIN : 0;
     size_t from = tail & (a->capacity - 1);

@@ -75,6 +75,8 @@ static sysret_t setfl(struct file *f, int fd, uint32_t arg)
     if ((arg & ~old & O_NOATIME) && i && task_current() &&
         !inode_owner_or_capable(i, task_current()->cred))
         return -EPERM;
+    if ((arg & O_DIRECT) && !i && !file_is_pipe(f))
+        return -EINVAL;
     f->flags = (old & ~SETFL_MASK) | (arg & SETFL_MASK);
     int r = (old ^ arg) & O_ASYNC ? async_switch(f, fd, arg & O_ASYNC) : 0;
     if (!r && f->ops->flags_changed)
