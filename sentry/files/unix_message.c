@@ -95,6 +95,20 @@ size_t unix_message_charge(size_t size)
     return 256 + block + paged;
 }
 
+static void message_memory_free(struct unix_message *b)
+{
+    unix_bytes_give(sizeof(*b) + b->size);
+    free(b);
+}
+
+void unix_message_free(struct unix_message *b)
+{
+    unix_fds_free(&b->fds);
+    sock_uncharge(b->from, unix_message_charge(b->size));
+    sock_put(b->from);
+    message_memory_free(b);
+}
+
 static int message_may_send_locked(const struct sock *s, const struct sock *to)
 {
     if (s->base.type == SOCK_SEQPACKET)
@@ -139,10 +153,12 @@ static ssize_t message_check(struct sock *s, size_t n)
     if (n > s->send_size - 32)
         return -EMSGSIZE;
     ssize_t r = sock_send_check(s);
-    if (!r && s->charged >= s->send_size) {
+    if (!r && s->charged >= sock_send_size(s)) {
         s->no_space = true;
         r = -EAGAIN;
     }
+    if (!r && n > UNIX_BYTES_EACH && unix_bytes_short())
+        r = -ENOBUFS;
     return r;
 }
 
@@ -157,6 +173,7 @@ static ssize_t message_send_to(struct sock *s, struct sock *to, struct uio *u,
     struct unix_message *b = malloc(sizeof(*b) + n);
     if (!b)
         return -ENOBUFS;
+    unix_bytes_take(sizeof(*b) + n);
     list_init(&b->link);
     b->size = n;
     b->from = s;
@@ -164,7 +181,7 @@ static ssize_t message_send_to(struct sock *s, struct sock *to, struct uio *u,
     b->cred = sock_cred_to_send(s, to, m);
     r = unix_fds_attach(&b->fds, m);
     if (r) {
-        free(b);
+        message_memory_free(b);
         return r;
     }
     if (n && uio_copy_from_user(u, b->data, n) != (ssize_t)n)
@@ -179,7 +196,7 @@ static ssize_t message_send_to(struct sock *s, struct sock *to, struct uio *u,
         sock_put(s);
     }
     unix_fds_abandon(&b->fds);
-    free(b);
+    message_memory_free(b);
     return r;
 }
 
@@ -263,14 +280,6 @@ static struct unix_message *message_first(struct sock *s, int flags, size_t *off
     return found;
 }
 
-static void message_free(struct unix_message *b)
-{
-    unix_fds_free(&b->fds);
-    sock_uncharge(b->from, unix_message_charge(b->size));
-    sock_put(b->from);
-    free(b);
-}
-
 static void message_consume(struct sock *s, struct unix_message *b)
 {
     spin_lock(&s->lock);
@@ -279,7 +288,7 @@ static void message_consume(struct sock *s, struct unix_message *b)
     spin_unlock(&s->lock);
     if (room)
         wake_all(&s->room_wait, POLLOUT);
-    message_free(b);
+    unix_message_free(b);
 }
 
 static ssize_t message_take(struct sock *s, struct unix_message *b, struct uio *u,
@@ -337,7 +346,7 @@ bool unix_message_drop(struct sock *s)
     while (!list_empty(&all)) {
         struct unix_message *b = list_first_entry(&all, struct unix_message, link);
         list_del(&b->link);
-        message_free(b);
+        unix_message_free(b);
     }
     return any;
 }

@@ -9,7 +9,7 @@
  * Only the owner ends a task; others ask (exit_requested, kick). A guest thread that does not come
  * is the service's to kill with its host process.
  *
- * Locks: g_pids, then process->lock. Left out: hangup of a terminal when its session leader ends.
+ * Locks: g_pids, then process->lock. 
  */
 #include "task_internal.h"
 
@@ -266,6 +266,8 @@ void task_exit(struct task *t, int32_t status)
     if (last)
         timers_process_exit(p);
     task_release_files(t);
+    if (last && g_kernel_hooks.session_ended && process_sid_of(p->pid) == p->pid)
+        g_kernel_hooks.session_ended(p, p->pid);
     if (t->thread)
         g_kernel_hooks.task_detach(t);
     struct mm *mm = task_take_mm(t, NULL);

@@ -277,6 +277,16 @@ sysret_t call_wait_none(struct call *c)
     return call_wait_armed(c);
 }
 
+sysret_t call_wait_retry(struct call *c, int64_t ns)
+{
+    if (!c->has_deadline)
+        timer_init(&c->timer, call_timer_fire);
+    c->has_deadline = true;
+    c->timed_out = false;
+    c->deadline_ns = clock_now_ns(CLOCK_MONOTONIC) + ns;
+    return call_wait_armed(c);
+}
+
 /* A call that cannot be interrupted here could run again for ever. */
 sysret_t call_run_again(struct call *c)
 {
@@ -294,6 +304,15 @@ void call_deadline(struct call *c, int64_t monotonic_ns)
         return;
     timer_init(&c->timer, call_timer_fire);
     c->has_deadline = true;
+    c->deadline_ns = monotonic_ns;
+}
+
+void call_deadline_move(struct call *c, int64_t monotonic_ns)
+{
+    if (!c->has_deadline)
+        timer_init(&c->timer, call_timer_fire);
+    c->has_deadline = true;
+    c->timed_out = false;
     c->deadline_ns = monotonic_ns;
 }
 

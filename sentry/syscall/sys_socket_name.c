@@ -121,6 +121,9 @@ sysret_t sys_accept4(struct call *c, int32_t fd, uaddr_t addr, uaddr_t len, uint
     struct file *f AUTO_PUT(file) = socket_file(t, fd);
     if (IS_ERR(f))
         return PTR_ERR(f);
+    int err = fd_room(t); /* before a connection is taken off its queue */
+    if (err)
+        return err;
     const struct socket_ops *ops = f->ops->socket;
     struct file *a AUTO_PUT(file) = ops->accept ? ops->accept(f, flags) : ERR_PTR(-EOPNOTSUPP);
     if (PTR_ERR(a) == -EAGAIN && !(f->flags & O_NONBLOCK))

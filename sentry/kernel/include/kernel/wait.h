@@ -148,11 +148,16 @@ sysret_t call_wait_none(struct call *c);
 /* As call_wait_armed, but only the task's forced end interrupts (-EINTR): for waits that a handled
  * signal must not end (vfork, exec). */
 sysret_t call_wait_armed_killable(struct call *c);
+/* Run the handler again after @ns, or when what is armed fires: for conditions outside that tell nobody.
+ * Not for calls with a deadline of their own. */
+sysret_t call_wait_retry(struct call *c, int64_t ns);
 /* Run the handler again at once (a re-check after arming found the condition true). */
 sysret_t call_run_again(struct call *c);
 
 /* Deadline; only the first run's call counts. INT64_MAX = none. */
 void call_deadline(struct call *c, int64_t monotonic_ns);
+/* A deadline that moves with what happens meanwhile; any run's call counts. */
+void call_deadline_move(struct call *c, int64_t monotonic_ns);
 
 /* --- dispatcher side (service/) ---
  *
