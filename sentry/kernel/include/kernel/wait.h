@@ -37,8 +37,10 @@ struct waiter;
 
 struct wait_queue {
     struct spin lock;                  /* RANK_WAITQ */
-    _Atomic(uint32_t) exclusive_count; /* of exclusive; changes under lock */
+    _Atomic(uint32_t) exclusive_count; /* of exclusive; changes under lock, as async_count */
     struct list_head waiters, exclusive;
+    _Atomic(uint32_t) async_count;
+    struct list_head asyncs; /* kernel/async.h */
 };
 
 /* fire() is called with the queue's lock held, any thread; it must only take inner locks. It tells
