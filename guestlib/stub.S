@@ -163,7 +163,19 @@ stub_call_saved:
         pause
         dec     %ecx
         jg      4b
-3:      movl    $1, %gs:CALL_PARKED
+3:      mov     %gs:LANE_YIELDS, %edx   /* who is to answer may need this CPU */
+7:      test    %edx, %edx
+        jle     8f
+        cmpl    $0, %gs:LANE_YIELDS     /* not any more */
+        je      8f
+        dec     %edx
+        mov     $NR_SCHED_YIELD, %eax
+        syscall
+        mov     %gs:LANE_CALL, %eax
+        test    %eax, %eax
+        jz      6f
+        jmp     7b
+8:      movl    $1, %gs:CALL_PARKED
         mfence                          /* pairs with the fence in slot_release() */
         mov     %gs:LANE_CALL, %edx
         test    %edx, %edx
@@ -173,7 +185,7 @@ stub_call_saved:
         xor     %r10d, %r10d
         mov     $NR_FUTEX, %eax
         syscall
-        jmp     3b
+        jmp     8b
 5:      movl    $0, %gs:CALL_PARKED
 6:      mov     %gs:PRIV_SAVE + 8, %rdi
         mov     %gs:PRIV_SAVE + 16, %rsi
@@ -485,7 +497,19 @@ stub_handler:
         pause
         dec     %ecx
         jg      7b
-8:      mov     $CPU_SEGMENT, %eax
+8:      mov     LANE_YIELDS(%rbx), %edx
+15:     test    %edx, %edx
+        jle     16f
+        cmpl    $0, LANE_YIELDS(%rbx)
+        je      16f
+        dec     %edx
+        mov     $NR_SCHED_YIELD, %eax
+        syscall
+        mov     EV_STATE(%rbx), %eax
+        test    %eax, %eax
+        jz      10f
+        jmp     15b
+16:     mov     $CPU_SEGMENT, %eax
         lsl     %eax, %eax
         mov     %eax, ON_CPU(%rbx)
         movl    $1, EVENT_PARKED(%rbx)
@@ -498,7 +522,7 @@ stub_handler:
         xor     %r10d, %r10d
         mov     $NR_FUTEX, %eax
         syscall
-        jmp     8b
+        jmp     16b
 9:      movl    $0, EVENT_PARKED(%rbx)
 
 10:     mov     EV_NR(%rbx), %r12d

@@ -8,10 +8,12 @@
 
 #include <base/compiler.h>
 
+#include "mounts.h"
+
 #define EXIT_FAILED 125 /* ringbox itself failed */
 
-/* The gofer process' body; set by main.c, which alone links the server. Never returns. */
-extern int (*cmd_gofer)(int sock, int root_fd);
+/* The gofer process' body; set by main.c, which alone links the server. Gives its exit status. */
+extern int (*cmd_gofer)(int sock, int root_fd, bool read_only);
 
 int cmd_run(int argc, char **argv);
 int cmd_syscalls(int argc, char **argv);
@@ -31,6 +33,8 @@ PRINTF_LIKE(1, 2) int cmd_error(const char *fmt, ...);
 struct run_options {
     const char *name; /* of the sandbox; NULL: none given */
     const char *rootfs, *cwd, *hostname;
+    bool root_rw, root_exclusive;
+    struct mounts mounts;
     char **env; /* caller's environment with --env applied */
     uint32_t uid, gid;
     bool user_given;

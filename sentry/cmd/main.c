@@ -10,11 +10,11 @@
 
 #include "cmd.h"
 
-int (*cmd_gofer)(int sock, int root_fd);
+int (*cmd_gofer)(int sock, int root_fd, bool read_only);
 
-static int gofer_main(int sock, int root_fd)
+static int gofer_main(int sock, int root_fd, bool read_only)
 {
-    struct gofer_export root = {.root_fd = root_fd, .aname = "root", .read_only = true};
+    struct gofer_export root = {.root_fd = root_fd, .aname = "", .read_only = read_only};
     struct gofer_config cfg = {.sock = sock, .exports = &root, .export_count = 1, .donate = true};
 
     return gofer_serve(&cfg) ? EXIT_FAILED : 0;

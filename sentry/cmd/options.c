@@ -289,10 +289,38 @@ static int set_net(struct run_options *o, const char *v)
                : cmd_error("--net %s is not built into this version; only none is", v);
 }
 
+static int set_rw(struct run_options *o, const char *v)
+{
+    if (v && strcmp(v, "shared") != 0 && strcmp(v, "exclusive") != 0)
+        return bad("rw", v, "shared or exclusive");
+    o->root_rw = true;
+    o->root_exclusive = v && *v == 'e';
+    return 0;
+}
+
+static int set_bind(struct run_options *o, const char *v)
+{
+    return mounts_add_bind(&o->mounts, v);
+}
+
+static int set_tmpfs(struct run_options *o, const char *v)
+{
+    return mounts_add_tmpfs(&o->mounts, v);
+}
+
+static int set_mount(struct run_options *o, const char *v)
+{
+    return mounts_add_server(&o->mounts, v);
+}
+
 static const struct option_row rows[] = {
     {"platform", "auto|trap|ptrace", set_platform, "how system calls are caught"},
     {"name", "ID", set_name, "name for ringbox kill, ps, stats (default: the process id)"},
     {"rootfs", "DIR", set_rootfs, "directory that becomes / (default /)"},
+    {"rw", "[shared|exclusive]", set_rw, "changes of / go to the host (default: to memory)"},
+    {"bind", "SRC:DST[:ro|rw]", set_bind, "the host's SRC at DST (default: read-only)"},
+    {"tmpfs", "DST[:size=SIZE]", set_tmpfs, "an empty directory in memory at DST"},
+    {"mount", "9p:SOCKET:DST[:ro|rw]", set_mount, "a 9P2000.L server at DST"},
     {"cwd", "DIR", set_cwd, "working directory (default: the caller's)"},
     {"env", "NAME=VALUE", set_env, "set an environment variable"},
     {"hostname", "NAME", set_hostname, "host name inside"},
@@ -308,10 +336,6 @@ static const struct option_row rows[] = {
     {"stats", "[text|json][,FILE]", set_stats, "print counters at the end"},
     {"no-patch", NULL, set_no_patch, "every system call traps: no call site is changed"},
     {"patch", "[N]", set_patch, "change call sites after N traps (default: when it pays)"},
-    {"rw", NULL, NULL, NULL},
-    {"bind", "SRC:DST[:ro|rw]", NULL, NULL},
-    {"tmpfs", "DST", NULL, NULL},
-    {"mount", "9p:SOCKET:DST", NULL, NULL},
     {"show-view", NULL, NULL, NULL},
     {"publish", "[ADDR:]HOST:GUEST", NULL, NULL},
     {"tty", "auto|yes|no", NULL, NULL},

@@ -2,12 +2,12 @@
  * run.c - `ringbox run`: starts gofer and Sentry, attends to them (attend.c) and relays the exit status.
  *
  *   ringbox (stays, in the caller's namespaces)
- *     gofer       forked; holds the root directory
+ *     gofers      forked (exports.c); each holds one directory
  *     launcher    forked; enters the namespaces, clones the Sentry as our child (CLONE_PARENT),
  * leaves Sentry      pid 1 of its pid namespace: when it ends, everything below it ends
  *
- * When we die, the Sentry sees the end of the control pipe and stops; the gofer sees the end of its
- * socket. Nothing is left behind however one of us is killed.
+ * When we die, the Sentry sees the end of the control pipe and stops; gofers see the ends of their
+ * sockets. Nothing is left behind however one of us is killed.
  *
  * Host: exit_group [sentry gofer]
  * Host: clone, close, close_range, fcntl, fork, kill, open, pipe2, prctl, read, rt_sigtimedwait,
@@ -42,6 +42,7 @@
 
 #include "attend.h"
 #include "cmd.h"
+#include "mounts.h"
 
 #define MALLOC_ARENAS 8
 #define HOST_GROUPS_MAX 256
@@ -49,7 +50,7 @@
 
 struct run {
     struct run_options o;
-    int root_fd, gofer_sock[2], control[2], answers[2], pid_pipe[2], trace_fd, stats_fd;
+    int control[2], answers[2], pid_pipe[2], trace_fd, stats_fd;
     struct control at;
     char cwd[PATH_MAX];
     char guest_cpus[CPUS_LIST_MAX];
@@ -58,7 +59,7 @@ struct run {
     bool pin, roam;
     uint32_t groups[HOST_GROUPS_MAX];
     uint32_t group_count;
-    pid_t gofer, sentry;
+    pid_t sentry;
 };
 
 /* --- choices --- */
@@ -107,9 +108,9 @@ static int prepare(struct run *r)
 {
     struct run_options *o = &r->o;
 
-    r->root_fd = open(o->rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (r->root_fd < 0)
-        return cmd_error("--rootfs %s: %s", o->rootfs, strerror(errno));
+    int e = mounts_prepare(&o->mounts, o->rootfs, o->root_rw);
+    if (e)
+        return e;
     if (o->cwd)
         snprintf(r->cwd, sizeof r->cwd, "%s", o->cwd);
     else if (strcmp(o->rootfs, "/") != 0 || !getcwd(r->cwd, sizeof r->cwd))
@@ -120,13 +121,12 @@ static int prepare(struct run *r)
         for (int i = 0; i < n; i++)
             r->groups[r->group_count++] = list[i];
     }
-    int e = open_output(o->trace_file, &r->trace_fd);
+    e = open_output(o->trace_file, &r->trace_fd);
     if (e == 0)
         e = open_output(o->stats_file, &r->stats_fd);
     if (e)
         return e;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, r->gofer_sock) ||
-        pipe2(r->control, O_CLOEXEC | O_NONBLOCK) || pipe2(r->answers, O_CLOEXEC | O_NONBLOCK) ||
+    if (pipe2(r->control, O_CLOEXEC | O_NONBLOCK) || pipe2(r->answers, O_CLOEXEC | O_NONBLOCK) ||
         pipe2(r->pid_pipe, O_CLOEXEC))
         return cmd_error("cannot create pipes: %s", strerror(errno));
     choose_cpus(r);
@@ -230,8 +230,12 @@ NORETURN static void sentry_main(struct run *r)
 {
     struct memfile *mf;
     mode_t mask = umask(022);
-    struct boot_config boot = {.root_sock = r->gofer_sock[1],
+    struct boot_config boot = {.root_sock = r->o.mounts.export[0].sock[1],
                                .root_source = r->o.rootfs,
+                               .root_rw = r->o.root_rw,
+                               .root_exclusive = r->o.root_exclusive,
+                               .mounts = r->o.mounts.boot,
+                               .mount_count = r->o.mounts.count,
                                .control = r->control[0],
                                .answers = r->answers[1],
                                .argv = r->o.command,
@@ -249,8 +253,13 @@ NORETURN static void sentry_main(struct run *r)
     signals_reset();
     signal(SIGPIPE, SIG_IGN);
     setsid();
-    const int keep[] = {r->gofer_sock[1], r->control[0], r->answers[1], r->trace_fd, r->stats_fd};
-    close_others(keep, ARRAY_SIZE(keep));
+    int keep[MOUNTS_FDS_MAX + 4];
+    int kept = mounts_sentry_fds(&r->o.mounts, keep);
+    keep[kept++] = r->control[0];
+    keep[kept++] = r->answers[1];
+    keep[kept++] = r->trace_fd;
+    keep[kept++] = r->stats_fd;
+    close_others(keep, kept);
     for (int i = 0; i < 3; i++)
         boot.stdio[i] = fcntl(i, F_DUPFD_CLOEXEC, 3);
     if (sentry_setup(r, &boot, &mf))
@@ -281,22 +290,12 @@ NORETURN static void launcher_main(struct run *r)
     _exit(write(r->pid_pipe[1], &pid, sizeof pid) == sizeof pid ? 0 : EXIT_FAILED);
 }
 
-static int start_gofer(struct run *r)
+static void gofer_child(const int *keep, int n)
 {
-    pid_t pid = fork();
-
-    if (pid < 0) /* and r->gofer stays 0: -1 means everybody to kill() */
-        return cmd_error("cannot start the file server: %s", strerror(errno));
-    r->gofer = pid;
-    if (pid)
-        return 0;
     signals_reset();
     signal(SIGPIPE, SIG_IGN);
-    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     setsid();
-    const int keep[] = {r->gofer_sock[0], r->root_fd};
-    close_others(keep, ARRAY_SIZE(keep));
-    _exit(cmd_gofer(r->gofer_sock[0], r->root_fd));
+    close_others(keep, n);
 }
 
 static int start_sentry(struct run *r)
@@ -314,32 +313,13 @@ static int start_sentry(struct run *r)
     if (status || read(r->pid_pipe[0], &r->sentry, sizeof r->sentry) != sizeof r->sentry)
         return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status)
                                                         : cmd_error("the launcher died");
-    close(r->gofer_sock[0]);
+    mounts_started(&r->o.mounts);
     close(r->control[0]);
     close(r->answers[1]);
     return 0;
 }
 
 /* --- we --- */
-
-/* It leaves at the end of its socket. Our copy of the Sentry's end says so: the host takes its time
- * to let go of what a ring of the Sentry held (6 ms). SIGCHLD is blocked. */
-static void reap_gofer(struct run *r)
-{
-    const struct timespec step = {0, 10000000};
-    sigset_t child;
-
-    sigemptyset(&child);
-    sigaddset(&child, SIGCHLD);
-    shutdown(r->gofer_sock[1], SHUT_RDWR);
-    for (int i = 0; i < 20; i++) {
-        if (waitpid(r->gofer, NULL, WNOHANG))
-            return;
-        sigtimedwait(&child, NULL, &step);
-    }
-    kill(r->gofer, SIGKILL);
-    waitpid(r->gofer, NULL, 0);
-}
 
 int cmd_run(int argc, char **argv)
 {
@@ -362,14 +342,11 @@ int cmd_run(int argc, char **argv)
     e = open_control(&r);
     if (e)
         return e;
-    e = start_gofer(&r);
+    e = mounts_start(&r.o.mounts, gofer_child);
     if (e == 0)
         e = start_sentry(&r);
     if (e) {
-        if (r.gofer > 0) {
-            kill(r.gofer, SIGKILL);
-            waitpid(r.gofer, NULL, 0);
-        }
+        mounts_kill(&r.o.mounts);
         control_remove(&r.at);
         return e;
     }
@@ -382,7 +359,7 @@ int cmd_run(int argc, char **argv)
     int status = attend(&a, &set);
     control_remove(&r.at);
     close(r.control[1]);
-    reap_gofer(&r);
+    mounts_reap(&r.o.mounts);
     if (WIFEXITED(status))
         return WEXITSTATUS(status);
     if (a.killed && WTERMSIG(status) == SIGKILL)

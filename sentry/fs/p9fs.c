@@ -10,7 +10,7 @@
  *
  * Locks: those of p9fs_inode.c.
  * Left out: notification of changes on shared mounts; ACLs.
- * Host: fstat, newfstatat [sentry]
+ * Host: fstat, newfstatat, ftruncate [sentry]
  */
 #include <errno.h>
 #include <stdio.h>
@@ -222,11 +222,14 @@ int p9_getattr(struct inode *i, struct attr *ret)
             int r = p9_fid(pi, &fid);
             if (r == 0)
                 r = p9_fid_attr(pi->fs, fid, &a);
-            if (r < 0) {
+            /* Servers that know files by their paths have lost a removed one: what is known stays. */
+            bool gone = r == -ENOENT && i->attr.nlink == 0;
+            if (r < 0 && !gone) {
                 pi->stale = true;
                 return r;
             }
-            p9_attr_store(i, &a);
+            if (r == 0)
+                p9_attr_store(i, &a);
         }
     }
     inode_attr(i, ret);
@@ -251,6 +254,17 @@ static void times_set(struct p9_tsetattr *m, const struct setattr *s)
     }
 }
 
+/* The server may not open for writing what was opened for writing before: created so, or changed since. */
+static int size_by_fd(struct p9_inode *pi, uint64_t size)
+{
+    int r = -EACCES;
+    struct p9_fd *d = p9_fd_any(pi);
+    if (d && d->writable)
+        r = ftruncate(d->fd, (off_t)size) < 0 ? -errno : 0;
+    p9_fd_put(d);
+    return r;
+}
+
 int p9_setattr(struct inode *i, const struct setattr *s, const struct cred *c)
 {
     struct p9_inode *pi = p9_of(i);
@@ -271,6 +285,8 @@ int p9_setattr(struct inode *i, const struct setattr *s, const struct cred *c)
         m.valid |= P9_SETATTR_SIZE;
     times_set(&m, s);
     int r = P9_CALL(pi->fs->conn, tsetattr, rsetattr, &m, &reply);
+    if (r == -EACCES && m.valid & P9_SETATTR_SIZE)
+        r = size_by_fd(pi, s->size);
     if (r < 0)
         return r;
     r = p9_fid_attr(pi->fs, pi->fid, &a);
@@ -308,6 +324,7 @@ int p9_statfs(struct superblock *sb, struct statfs *ret)
 const struct inode_ops p9_dir_ops = {
     .lookup = p9_lookup,
     .create = p9_create,
+    .tmpfile = p9_tmpfile,
     .mknod = p9_mknod,
     .mkdir = p9_mkdir,
     .symlink = p9_symlink,
@@ -336,6 +353,8 @@ const struct inode_ops p9_file_ops = {
     .listxattr = p9_listxattr,
     .removexattr = p9_removexattr,
     .mappable = p9_mappable,
+    .lock = p9_lock,
+    .lock_test = p9_lock_test,
     .release = p9_release,
 };
 
@@ -389,13 +408,13 @@ static struct p9fs *p9fs_alloc(int sock)
 }
 
 /* Session, root fid, root inode. */
-static int p9fs_attach(struct p9fs *fs, const char *aname, struct inode **ret)
+static int p9fs_attach(struct p9fs *fs, const struct p9fs_config *cfg, struct inode **ret)
 {
     struct p9_tattach m = {.fid = 0,
                            .afid = P9_NOFID,
                            .uname = p9_str_from("ringbox"),
-                           .aname = p9_str_from(aname),
-                           .n_uname = UINT32_MAX};
+                           .aname = p9_str_from(cfg->aname),
+                           .n_uname = cfg->uid};
     struct p9_rattach reply = {0};
     struct p9_attr a = {0};
     int r = p9_conn_start(fs->conn, P9_MSIZE_DEFAULT);
@@ -412,8 +431,7 @@ static int p9fs_attach(struct p9fs *fs, const char *aname, struct inode **ret)
     return IS_ERR(*ret) ? PTR_ERR(*ret) : 0;
 }
 
-struct superblock *p9fs_new(int sock, const char *aname, bool exclusive, bool read_only,
-                            const char *source)
+struct superblock *p9fs_new(int sock, const struct p9fs_config *cfg)
 {
     struct p9fs *fs = p9fs_alloc(sock);
     if (!fs)
@@ -427,10 +445,10 @@ struct superblock *p9fs_new(int sock, const char *aname, bool exclusive, bool re
     sb->private_data = fs;
     sb->release = p9fs_release;
     sb->ops = &p9_dir_ops;
-    sb->exclusive = exclusive;
-    sb->read_only = read_only;
-    snprintf(sb->source, sizeof sb->source, "%s", source ? source : "9p");
-    int r = p9fs_attach(fs, aname, &sb->root);
+    sb->exclusive = cfg->exclusive;
+    sb->read_only = cfg->read_only;
+    snprintf(sb->source, sizeof sb->source, "%s", cfg->source ? cfg->source : "9p");
+    int r = p9fs_attach(fs, cfg, &sb->root);
     if (r < 0) {
         sb->root = NULL;
         superblock_put(sb);

@@ -561,11 +561,26 @@ void p9_conn_free(struct p9_conn *c)
     free(c);
 }
 
-int p9_conn_start(struct p9_conn *c, uint32_t msize)
+/* -EPROTONOSUPPORT: the server does not know the version: by an error (diod does that), or in its answer. */
+static int version_ask(struct p9_conn *c, uint32_t msize, const char *version)
 {
     uint8_t in[128];
-    struct p9_tversion m = {.msize = msize, .version = p9_str_from(P9_VERSION_RINGBOX)};
+    struct p9_tversion m = {.msize = msize, .version = p9_str_from(version)};
     struct p9_rversion v = {0};
+    int r = P9_CALL_BUF(c, tversion, rversion, &m, &v, in, sizeof in);
+    if (r < 0 || p9_str_equal(&v.version, "unknown"))
+        return p9_conn_dead(c) ? -EIO : -EPROTONOSUPPORT;
+    if (v.msize < P9_MSIZE_MIN || v.msize > msize)
+        return p9_conn_fail(c, "bad msize");
+    c->ringbox = p9_str_equal(&v.version, P9_VERSION_RINGBOX);
+    if (!p9_str_equal(&v.version, c->ringbox ? version : P9_VERSION_PLAIN))
+        return p9_conn_fail(c, "not 9P2000.L");
+    c->msize = v.msize;
+    return 0;
+}
+
+int p9_conn_start(struct p9_conn *c, uint32_t msize)
+{
     c->rx = malloc(msize);
     if (!c->rx)
         return -ENOMEM;
@@ -576,14 +591,6 @@ int p9_conn_start(struct p9_conn *c, uint32_t msize)
             return r;
         c->io = io_self();
     }
-    int r = P9_CALL_BUF(c, tversion, rversion, &m, &v, in, sizeof in);
-    if (r < 0)
-        return r;
-    if (v.msize < P9_MSIZE_MIN || v.msize > msize)
-        return p9_conn_fail(c, "bad msize");
-    c->ringbox = p9_str_equal(&v.version, P9_VERSION_RINGBOX);
-    if (!c->ringbox && !p9_str_equal(&v.version, P9_VERSION_PLAIN))
-        return p9_conn_fail(c, "not 9P2000.L");
-    c->msize = v.msize;
-    return 0;
+    int r = version_ask(c, msize, P9_VERSION_RINGBOX);
+    return r == -EPROTONOSUPPORT ? version_ask(c, msize, P9_VERSION_PLAIN) : r;
 }

@@ -124,20 +124,18 @@ static int listing_fill(struct p9_inode *pi, uint32_t fid, struct p9_builder *b)
 /* All entries by Treaddir, which any server knows. */
 static int listing_read(struct p9_inode *pi, struct p9_listing **ret)
 {
-    struct p9_builder b;
+    struct p9_builder b = {0};
     uint32_t fid;
-    int r = p9_builder_init(&b, false);
-    if (r < 0)
-        return r;
-    r = dir_open(pi, &fid);
+    int r = dir_open(pi, &fid);
     if (r == 0) {
         r = listing_fill(pi, fid, &b);
         p9_clunk(pi->fs->conn, fid, false);
     }
-    if (r < 0)
-        p9_listing_put(b.l);
-    else
+    if (r == 0) {
         *ret = p9_builder_done(&b);
+        r = *ret ? 0 : -ENOMEM;
+    }
+    p9_builder_fini(&b);
     return r;
 }
 

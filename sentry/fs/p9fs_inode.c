@@ -63,6 +63,7 @@ static struct inode *inode_make(struct p9fs *fs, uint32_t fid, const struct p9_a
         return NULL;
     pi->fs = fs;
     pi->fid = fid;
+    pi->lock_fid = P9_NOFID;
     pi->path = a->qid.path;
     pi->dev = a->dev;
     list_init(&pi->hash_link);
@@ -94,6 +95,19 @@ static void made_hash_locked(struct p9fs *fs, struct p9_inode *pi)
         p9_listing_claim_locked(fs, pi);
 }
 
+/* One of the inode's fid and a new one goes: the old one at plain servers, where fids may be paths, which
+ * others' renames make stale. */
+static uint32_t fid_renew(struct p9_inode *pi, uint32_t fid)
+{
+    if (p9_conn_ringbox(pi->fs->conn))
+        return fid;
+    spin_lock(&pi->fs->lock);
+    uint32_t old = pi->fid;
+    pi->fid = fid;
+    spin_unlock(&pi->fs->lock);
+    return old;
+}
+
 static struct inode *obtain(struct p9fs *fs, uint32_t fid, const struct p9_attr *a,
                             struct inode *dir, const char *name, size_t len)
 {
@@ -107,7 +121,7 @@ static struct inode *obtain(struct p9fs *fs, uint32_t fid, const struct p9_attr 
         if (i && made)
             inode_put(made); /* clunks the fid */
         else if (i && fid != P9_NOFID)
-            p9_clunk(fs->conn, fid, false);
+            p9_clunk(fs->conn, fid_renew(p9_of(i), fid), false);
         if (i && fid != P9_NOFID) { /* what a listing said may be older than what is known */
             p9_attr_store(i, a);
             p9_of(i)->stale = false;
@@ -308,6 +322,8 @@ void p9_release(struct inode *i)
     p9_fd_put(pi->map_rw);
     p9_listing_drop(pi);
     mappable_fini(&pi->map);
+    if (pi->lock_fid != P9_NOFID)
+        p9_clunk(fs->conn, pi->lock_fid, true);
     if (pi->fid != P9_NOFID)
         p9_clunk(fs->conn, pi->fid, i->attr.nlink == 0);
     inode_put(pi->parent);

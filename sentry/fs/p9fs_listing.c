@@ -8,6 +8,7 @@
  *
  * Locks: fs->lock for what is kept, for all links and counters here.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,89 +22,64 @@ uint64_t p9_listings_max = P9_LISTINGS_BYTES;
 
 void p9_listing_put(struct p9_listing *l)
 {
-    if (!l || !refcount_put(&l->ref))
-        return;
-    free(l->names);
-    free(l->attrs);
-    free(l->index);
-    free(l->entries);
-    free(l);
+    if (l && refcount_put(&l->ref))
+        free(l);
 }
 
 /* --- making one --- */
 
-int p9_builder_init(struct p9_builder *b, bool with_attr)
+void p9_builder_start(struct p9_builder *b, bool with_attr)
 {
-    *b = (struct p9_builder){.l = calloc(1, sizeof *b->l), .with_attr = with_attr};
-    if (!b->l)
-        return -ENOMEM;
-    refcount_init(&b->l->ref);
-    list_init(&b->l->lru);
-    list_init(&b->l->waiting);
-    return 0;
+    b->count = b->names_len = 0;
+    b->with_attr = with_attr;
 }
 
-/* Attributes beside the entry; without memory, or for too many, the listing goes on without. */
-static void builder_attr(struct p9_builder *b, const struct p9_attr *a)
+void p9_builder_fini(struct p9_builder *b)
 {
-    struct p9_listing *l = b->l;
-    if (!b->with_attr)
-        return;
-    if (l->count == b->attrs_cap) {
-        uint32_t cap = MAX(b->attrs_cap * 2, 16u);
-        void *grown = NULL;
-        if (l->count < P9_HINT_ENTRIES)
-            grown = realloc(l->attrs, cap * sizeof *l->attrs);
-        if (!grown) {
-            free(l->attrs);
-            l->attrs = NULL;
-            b->attrs_cap = 0;
-            b->with_attr = false;
-            return;
-        }
-        l->attrs = grown;
-        b->attrs_cap = cap;
-    }
-    l->attrs[l->count] = *a;
+    free(b->entries);
+    free(b->attrs);
+    free(b->names);
+    *b = (struct p9_builder){0};
+}
+
+/* Room for @need of what has @size bytes each. */
+static bool room_make(void *array, uint32_t *cap, uint32_t need, size_t size)
+{
+    void **a = array;
+    if (need <= *cap)
+        return true;
+    uint32_t n = MAX(*cap * 2, MAX(need, 64u));
+    void *grown = realloc(*a, n * size);
+    if (!grown)
+        return false;
+    *a = grown;
+    *cap = n;
+    return true;
 }
 
 int p9_builder_add(struct p9_builder *b, const struct p9_dirent *d)
 {
-    struct p9_listing *l = b->l;
-    if (l->count >= P9_LISTING_ENTRIES || l->names_len + d->name.len > P9_LISTING_BYTES)
+    uint32_t n = b->count;
+    if (n >= P9_LISTING_ENTRIES || b->names_len + d->name.len > P9_LISTING_BYTES)
         return -E2BIG;
-    if (l->count == b->entries_cap) {
-        uint32_t cap = b->entries_cap ? b->entries_cap * 2 : 16;
-        void *grown = realloc(l->entries, cap * sizeof *l->entries);
-        if (!grown)
-            return -ENOMEM;
-        l->entries = grown;
-        b->entries_cap = cap;
-    }
-    if (l->names_len + d->name.len > b->names_cap) {
-        uint32_t cap = MAX(b->names_cap * 2, 512u);
-        char *grown = realloc(l->names, cap);
-        if (!grown)
-            return -ENOMEM;
-        l->names = grown;
-        b->names_cap = cap;
-    }
-    builder_attr(b, &d->attr);
-    l->entries[l->count++] = (struct p9_entry){
-        .ino = d->qid.path, .name = l->names_len, .len = (uint8_t)d->name.len, .type = d->type};
-    memcpy(l->names + l->names_len, d->name.s, d->name.len);
-    l->names_len += d->name.len;
+    if (!room_make(&b->entries, &b->entries_cap, n + 1, sizeof *b->entries) ||
+        !room_make(&b->names, &b->names_cap, b->names_len + d->name.len, 1))
+        return -ENOMEM;
+    /* Without memory for attributes, or with too many, it goes on without. */
+    b->with_attr = b->with_attr && n < P9_HINT_ENTRIES &&
+                   room_make(&b->attrs, &b->attrs_cap, n + 1, sizeof *b->attrs);
+    if (b->with_attr)
+        b->attrs[n] = d->attr;
+    b->entries[b->count++] = (struct p9_entry){
+        .ino = d->qid.path, .name = b->names_len, .len = (uint8_t)d->name.len, .type = d->type};
+    memcpy(b->names + b->names_len, d->name.s, d->name.len);
+    b->names_len += d->name.len;
     return 0;
 }
 
 static void index_build(struct p9_listing *l)
 {
-    uint32_t n = 16;
-    while (n < l->count * 2)
-        n *= 2;
-    l->index = calloc(n, sizeof *l->index);
-    l->index_mask = n - 1;
-    for (uint32_t i = 0; l->index && i < l->count; i++) {
+    for (uint32_t i = 0; i < l->count; i++) {
         uint64_t h = hash_bytes(l->names + l->entries[i].name, l->entries[i].len);
         while (l->index[h & l->index_mask])
             h++;
@@ -111,14 +87,37 @@ static void index_build(struct p9_listing *l)
     }
 }
 
-struct p9_listing *p9_builder_done(struct p9_builder *b)
+struct p9_listing *p9_builder_done(const struct p9_builder *b)
 {
-    struct p9_listing *l = b->l;
-    if (b->with_attr)
-        index_build(l);
-    l->bytes = sizeof *l + b->entries_cap * sizeof *l->entries + b->names_cap +
-               b->attrs_cap * sizeof *l->attrs +
-               (l->index ? (l->index_mask + 1) * sizeof *l->index : 0);
+    uint32_t slots = b->with_attr ? 4 : 0;
+    while (slots && slots < b->count + b->count / 2 + 1)
+        slots *= 2;
+    size_t attrs = b->with_attr ? b->count * sizeof *b->attrs : 0;
+    size_t entries = b->count * sizeof *b->entries, index = slots * sizeof(uint32_t);
+    size_t bytes = sizeof(struct p9_listing) + attrs + entries + index + b->names_len;
+    struct p9_listing *l = malloc(bytes);
+    if (!l)
+        return NULL;
+    char *at = (char *)(l + 1);
+    *l = (struct p9_listing){.count = b->count, .bytes = bytes};
+    refcount_init(&l->ref);
+    list_init(&l->lru);
+    list_init(&l->waiting);
+    l->entries = (struct p9_entry *)(at + attrs);
+    l->names = at + attrs + entries + index;
+    if (b->count) {
+        memcpy(l->entries, b->entries, entries);
+        memcpy(l->names, b->names, b->names_len);
+    }
+    if (!b->with_attr)
+        return l;
+    l->attrs = (struct p9_attr *)at;
+    l->index = (uint32_t *)(at + attrs + entries);
+    l->index_mask = slots - 1;
+    if (b->count)
+        memcpy(l->attrs, b->attrs, attrs);
+    memset(l->index, 0, index);
+    index_build(l);
     return l;
 }
 
@@ -142,6 +141,7 @@ static void keep_locked(struct p9fs *fs, struct p9_listing *l, struct p9_inode *
 {
     refcount_get(&l->ref);
     list_add(&l->lru, &fs->listings);
+    fs->attrs_unused++;
     fs->listing_bytes += l->bytes;
     l->owner = owner;
     if (owner)
@@ -288,6 +288,8 @@ int p9_hint(struct p9_inode *dir, const char *name, size_t len, struct p9_attr *
     if (l && l->index) {
         int i = p9_listing_find(l, name, len);
         r = i < 0 ? 0 : l->attrs[i].valid ? 1 : -1;
+        if (i >= 0 && l->entries[i].type != DT_DIR && dir->fs->attrs_unused)
+            dir->fs->attrs_unused = 0;
         if (r == 1)
             *ret = l->attrs[i];
     }

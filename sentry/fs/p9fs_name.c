@@ -90,17 +90,14 @@ static struct inode *create_plain(struct inode *dir, const char *name, size_t le
     return r < 0 ? ERR_PTR(r) : made(dir, name, len, mode, uid, gid);
 }
 
-struct inode *p9_create(struct inode *dir, const char *name, size_t len, uint32_t mode,
-                        const struct cred *c)
+/* @len 0: without a name (O_TMPFILE). */
+static struct inode *create_ringbox(struct inode *dir, const char *name, size_t len, uint32_t mode,
+                                    const struct cred *c)
 {
     struct p9fs *fs = p9_of(dir)->fs;
     uint32_t uid, gid;
     int fd = -1;
-    if (dir->sb->read_only)
-        return ERR_PTR(-EROFS);
     inode_init_owner(dir, &mode, c, &uid, &gid);
-    if (!p9_conn_ringbox(fs->conn))
-        return create_plain(dir, name, len, mode, uid, gid);
     struct p9_tcreateat m = {.fid = p9_of(dir)->fid,
                              .newfid = p9_fid_new(fs->conn),
                              .flags = O_CREAT | O_EXCL | O_RDWR,
@@ -110,7 +107,8 @@ struct inode *p9_create(struct inode *dir, const char *name, size_t len, uint32_
     struct p9_rcreateat reply = {0};
     int r = P9_CALL_FD(fs->conn, tcreateat, rcreateat, &m, &reply, &fd);
     if (r == 0) {
-        dir_changed(dir);
+        if (len)
+            dir_changed(dir);
         r = p9_attr_check(fs, &reply.attr);
         if (r == 0 && !S_ISREG(reply.attr.mode))
             r = p9_conn_fail(fs->conn, "made something else");
@@ -130,6 +128,27 @@ struct inode *p9_create(struct inode *dir, const char *name, size_t len, uint32_
         return ERR_PTR(r);
     }
     return i;
+}
+
+struct inode *p9_create(struct inode *dir, const char *name, size_t len, uint32_t mode,
+                        const struct cred *c)
+{
+    uint32_t uid, gid;
+    if (dir->sb->read_only)
+        return ERR_PTR(-EROFS);
+    if (p9_conn_ringbox(p9_of(dir)->fs->conn))
+        return create_ringbox(dir, name, len, mode, c);
+    inode_init_owner(dir, &mode, c, &uid, &gid);
+    return create_plain(dir, name, len, mode, uid, gid);
+}
+
+struct inode *p9_tmpfile(struct inode *dir, uint32_t mode, const struct cred *c)
+{
+    if (dir->sb->read_only)
+        return ERR_PTR(-EROFS);
+    if (!p9_conn_ringbox(p9_of(dir)->fs->conn))
+        return ERR_PTR(-EOPNOTSUPP); /* plain 9P cannot say it */
+    return create_ringbox(dir, "", 0, mode, c);
 }
 
 struct inode *p9_mkdir(struct inode *dir, const char *name, size_t len, uint32_t mode,
@@ -208,6 +227,22 @@ int p9_link(struct inode *dir, const char *name, size_t len, struct inode *targe
     return 0;
 }
 
+/* For servers without Tunlinkat: a fid of the name, which Tremove takes away in any case. */
+static int remove_plain(struct inode *dir, const char *name, size_t len)
+{
+    struct p9_conn *conn = p9_of(dir)->fs->conn;
+    struct p9_twalk w = {.fid = p9_of(dir)->fid,
+                         .newfid = p9_fid_new(conn),
+                         .names = {.count = 1, .name = {p9_name(name, len)}}};
+    struct p9_rwalk wr = {0};
+    struct p9_tremove m = {.fid = w.newfid};
+    struct p9_rremove reply = {0};
+    int r = P9_CALL(conn, twalk, rwalk, &w, &wr);
+    if (r == 0 && wr.qids.count != 1)
+        r = p9_conn_fail(conn, "walked another distance");
+    return r < 0 ? r : P9_CALL(conn, tremove, rremove, &m, &reply);
+}
+
 static int remove_name(struct inode *dir, const char *name, size_t len, struct inode *victim,
                        uint32_t flags)
 {
@@ -216,6 +251,8 @@ static int remove_name(struct inode *dir, const char *name, size_t len, struct i
         return -EROFS;
     struct p9_tunlinkat m = {.dfid = p9_of(dir)->fid, .name = p9_name(name, len), .flags = flags};
     int r = P9_CALL(p9_of(dir)->fs->conn, tunlinkat, runlinkat, &m, &reply);
+    if (r == -EOPNOTSUPP)
+        r = remove_plain(dir, name, len);
     if (r < 0)
         return r;
     dir_changed(dir);
@@ -233,6 +270,15 @@ int p9_unlink(struct inode *dir, const char *name, size_t len, struct inode *vic
 int p9_rmdir(struct inode *dir, const char *name, size_t len, struct inode *victim)
 {
     return remove_name(dir, name, len, victim, P9_UNLINK_REMOVEDIR);
+}
+
+/* For servers without Trenameat. */
+static int rename_plain(struct p9_conn *conn, struct inode *src, struct inode *ndir,
+                        const struct p9_str *name)
+{
+    struct p9_trename m = {.fid = p9_of(src)->fid, .dfid = p9_of(ndir)->fid, .name = *name};
+    struct p9_rrename reply = {0};
+    return P9_CALL(conn, trename, rrename, &m, &reply);
 }
 
 int p9_rename(struct inode *odir, const char *oname, size_t olen, struct inode *src,
@@ -259,6 +305,8 @@ int p9_rename(struct inode *odir, const char *oname, size_t olen, struct inode *
                                  .ndfid = p9_of(ndir)->fid,
                                  .nname = p9_name(nname, nlen)};
         r = P9_CALL(conn, trenameat, rrenameat, &m, &reply);
+        if (r == -EOPNOTSUPP)
+            r = rename_plain(conn, src, ndir, &m.nname);
     }
     if (r < 0)
         return r;

@@ -131,11 +131,10 @@ struct p9_listing {
     struct p9_inode *owner;        /* whose ->listing it is; fs->lock */
     uint64_t path, dev;            /* of its directory, while nobody owns it */
     struct list_head lru, waiting; /* fs->lock: kept; kept without an owner */
-    uint32_t names_len;
+    struct p9_entry *entries;      /* all these in the same piece of memory */
+    struct p9_attr *attrs;         /* beside the entries, or NULL: not asked for */
+    uint32_t *index;               /* by name: entry + 1; NULL without attrs */
     char *names;
-    struct p9_entry *entries;
-    struct p9_attr *attrs; /* beside the entries, or NULL: not asked for */
-    uint32_t *index;       /* by name: entry + 1; NULL without attrs */
     uint32_t index_mask;
     uint32_t last_dir, last_file; /* fs->lock: entry + 1 that was asked for last; 0: none */
     uint8_t order;                /* fs->lock: in which they are asked for, as it seems */
@@ -158,6 +157,7 @@ struct p9fs {
     struct list_head waiting[P9_WAITING_BUCKETS]; /* those that came before they were asked for */
     uint32_t ahead_bytes;                /* that may come unasked; 0: nobody walks a tree */
     uint32_t ahead_given, ahead_waiting; /* listings: came lately; wait */
+    _Atomic(uint32_t) attrs_unused;      /* listings that came since one told a file's attributes */
     struct p9_ahead_fd {                 /* descriptors that wait to be asked for */
         struct p9_fd *fd;                /* reference; NULL: free */
         uint64_t path, dev;
@@ -192,6 +192,8 @@ struct p9_inode {
     size_t link_len;
     _Atomic(char *) map_path; /* shown in /proc/PID/maps; set once */
     _Atomic(bool) stale;      /* the cached attributes are to be fetched again */
+    uint32_t lock_fid;        /* vfs->lock: opened, while locks are held; or NOFID */
+    uint32_t lock_held;       /* vfs->lock: 1: ranges, 2: flock */
     struct fmutex open_lock;  /* RANK_PAGES: one opener of a descriptor at a time */
 };
 
@@ -290,15 +292,21 @@ extern const struct mappable_ops p9_mappable_ops;
 int p9_open_dir(struct inode *i, struct file *f);
 
 /* p9fs_listing.c */
+/* Where entries gather until all are there: used again and again, a listing has no byte too many. */
 struct p9_builder {
-    struct p9_listing *l;
+    struct p9_entry *entries;
+    struct p9_attr *attrs;
+    char *names;
+    uint32_t count, names_len;
     uint32_t entries_cap, names_cap, attrs_cap;
     bool with_attr;
 };
-int p9_builder_init(struct p9_builder *b, bool with_attr); /* -ENOMEM */
+void p9_builder_start(struct p9_builder *b,
+                      bool with_attr); /* zeroed at first; forgets its entries */
 /* -E2BIG: too much to keep; -ENOMEM. */
 int p9_builder_add(struct p9_builder *b, const struct p9_dirent *d);
-struct p9_listing *p9_builder_done(struct p9_builder *b); /* gives b->l, which is immutable now */
+struct p9_listing *p9_builder_done(const struct p9_builder *b); /* NULL: no memory */
+void p9_builder_fini(struct p9_builder *b);
 void p9_listing_put(struct p9_listing *l);
 /* Keep a reference of @l as the directory's, unless it has changed since generation @gen. */
 void p9_listing_keep(struct p9_inode *dir, struct p9_listing *l, uint32_t gen);
@@ -333,6 +341,7 @@ struct inode *p9_create(struct inode *dir, const char *name, size_t len, uint32_
                         const struct cred *c);
 struct inode *p9_mknod(struct inode *dir, const char *name, size_t len, uint32_t mode,
                        uint64_t rdev, const struct cred *c);
+struct inode *p9_tmpfile(struct inode *dir, uint32_t mode, const struct cred *c);
 struct inode *p9_mkdir(struct inode *dir, const char *name, size_t len, uint32_t mode,
                        const struct cred *c);
 struct inode *p9_symlink(struct inode *dir, const char *name, size_t len, const char *target,
@@ -344,6 +353,10 @@ int p9_rename(struct inode *odir, const char *oname, size_t olen, struct inode *
               struct inode *ndir, const char *nname, size_t nlen, struct inode *dst,
               uint32_t flags);
 ssize_t p9_readlink(struct inode *i, char *buf, size_t size);
+
+/* p9fs_lock.c */
+int p9_lock(struct inode *i, const struct lock_range *l, bool flock);
+int p9_lock_test(struct inode *i, struct lock_range *l);
 
 /* p9fs_xattr.c */
 ssize_t p9_getxattr(struct inode *i, const char *name, void *buf, size_t size);

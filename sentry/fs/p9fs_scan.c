@@ -7,6 +7,9 @@
  * those listings wait (p9fs_listing.c) until somebody comes. How many bytes may come unasked follows
  * from use: it doubles while most of what came was used and halves while it was not.
  *
+ * A program that only wants names, such as find, gets attributes of directories alone: they are what a
+ * scan costs most.
+ *
  * Only read-only exclusive mounts do this: there what a listing says stays true.
  *
  * The server may lie: impossible names, listings of what is no directory, a scan that does not advance
@@ -22,15 +25,17 @@
 
 #include "p9fs_private.h"
 
-#define SCAN_OUT_BYTES (P9_WALK_MAX * (P9_NAME_MAX + 2u) + 64u)
+#define SCAN_OUT_BYTES (P9_LIST_MAX * (P9_NAME_MAX + 2u) + 64u)
 #define SCAN_AHEAD_FIRST (16u << 10) /* bytes of listings nobody asked for */
 #define SCAN_AHEAD_MAX (192u << 10)
-#define SCAN_RECENT 256u      /* listings after which older experience counts half */
+#define SCAN_RECENT 256u /* listings after which older experience counts half */
+#define SCAN_BARE 64u    /* listings without use of a file's attributes, then they come without */
 #define SCAN_BYTES_NAME 2048u /* of a directory's size: what costs about as much as one walk */
 
 /* Buffers of one scan; some are kept, since fresh memory costs more than the message. */
 struct p9_scanbuf {
     struct p9_scanbuf *next;
+    struct p9_builder builder;
     uint32_t cap;
     uint8_t walk_out[P9_OUT_MAX], walk_in[P9_WALK_IN_MAX], out[SCAN_OUT_BYTES];
     uint8_t in[];
@@ -42,10 +47,9 @@ struct scan {
     struct p9_scanbuf *buf;
     struct inode *parent;       /* reference; the request is (parent, names) when there is one */
     struct p9_listing *peers;   /* reference: of the parent */
-    uint32_t pick[P9_WALK_MAX]; /* entries of peers that names stand for; the first is pi's own */
+    uint32_t pick[P9_LIST_MAX]; /* entries of peers that names stand for; the first is pi's own */
     struct p9_tscan m;
     struct p9_rscan reply;
-    struct p9_builder own;
     struct p9_listing *blocks[P9_SCAN_BLOCKS_MAX]; /* borrowed or waiting: see scan_blocks() */
 };
 
@@ -79,15 +83,26 @@ static struct p9_scanbuf *buf_get(struct p9fs *fs)
         fs->scanbuf_count--;
     }
     spin_unlock(&fs->lock);
-    if (!b)
+    if (!b) {
         b = malloc(sizeof *b + cap);
+        if (b)
+            b->builder = (struct p9_builder){0};
+    }
     if (b)
         b->cap = cap;
     return b;
 }
 
+static void buf_free(struct p9_scanbuf *b)
+{
+    p9_builder_fini(&b->builder);
+    free(b);
+}
+
 static void buf_put(struct p9fs *fs, struct p9_scanbuf *b)
 {
+    if (b->builder.entries_cap > P9_HINT_ENTRIES)
+        p9_builder_fini(&b->builder);
     spin_lock(&fs->lock);
     bool keep = fs->scanbuf_count < P9_SCANBUFS_KEPT;
     if (keep) {
@@ -97,7 +112,7 @@ static void buf_put(struct p9fs *fs, struct p9_scanbuf *b)
     }
     spin_unlock(&fs->lock);
     if (!keep)
-        free(b);
+        buf_free(b);
 }
 
 void p9_scanbufs_free(struct p9fs *fs)
@@ -105,7 +120,7 @@ void p9_scanbufs_free(struct p9fs *fs)
     while (fs->scanbufs) {
         struct p9_scanbuf *b = fs->scanbufs;
         fs->scanbufs = b->next;
-        free(b);
+        buf_free(b);
     }
 }
 
@@ -144,7 +159,7 @@ static void scan_names(struct scan *s)
     if (own < 0)
         return;
     uint32_t n = p9_listing_after(fs, s->peers, (uint32_t)own, &s->peers->last_dir, sibling_wanted,
-                                  P9_WALK_MAX - 1, s->pick + 1, &in_sequence);
+                                  P9_LIST_MAX - 1, s->pick + 1, &in_sequence);
     for (uint32_t k = 1; k <= n; k++) {
         const struct p9_entry *e = &s->peers->entries[s->pick[k]];
         s->m.names.name[k] = p9_name(s->peers->names + e->name, e->len);
@@ -227,18 +242,18 @@ static int block_take(struct scan *s, const struct p9_scan_block *h, const uint8
                       uint32_t *count)
 {
     const struct p9_attr *dir = block_dir(s, h, *count);
-    struct p9_builder b;
+    struct p9_builder *b = &s->buf->builder;
     if (!dir || *count == P9_SCAN_BLOCKS_MAX)
         return p9_conn_fail(s->fs->conn, "a listing of no directory");
-    int r = p9_builder_init(&b, true);
-    if (r == 0)
-        r = entries_take(s->fs, data, h->len, &b);
-    if (r < 0) {
-        p9_listing_put(b.l);
+    p9_builder_start(b, true);
+    int r = entries_take(s->fs, data, h->len, b);
+    if (r < 0)
         return r;
-    }
-    s->blocks[(*count)++] = p9_builder_done(&b);
-    p9_listing_ahead(s->fs, b.l, dir);
+    struct p9_listing *l = p9_builder_done(b);
+    if (!l)
+        return -ENOMEM;
+    s->blocks[(*count)++] = l;
+    p9_listing_ahead(s->fs, l, dir);
     return 0;
 }
 
@@ -264,15 +279,17 @@ static void scan_blocks(struct scan *s, struct p9_listing *own)
         p9_listing_put(s->blocks[k]);
 }
 
-/* All of the directory into s->own. -E2BIG: too long, or (lookup) too long to be of use. */
+/* All of the directory into the builder. -E2BIG: too long, or (lookup) too long to be of use. */
 static int scan_own(struct scan *s, bool lookup)
 {
+    struct p9_builder *b = &s->buf->builder;
     uint64_t was = 0;
+    p9_builder_start(b, true);
     for (;;) {
         int r = scan_ask(s);
         if (r == 0)
-            r = entries_take(s->fs, s->reply.data.base, s->reply.own, &s->own);
-        if (r == 0 && lookup && !s->own.with_attr)
+            r = entries_take(s->fs, s->reply.data.base, s->reply.own, b);
+        if (r == 0 && lookup && !b->with_attr)
             r = -E2BIG;
         if (r < 0 || s->reply.next == 0)
             return r;
@@ -288,22 +305,21 @@ static int scan_run(struct scan *s, bool lookup, struct p9_listing **ret)
 {
     struct p9fs *fs = s->fs;
     char name[NAME_LEN_MAX + 1];
-    int r = p9_builder_init(&s->own, true);
-    if (r < 0)
-        return r;
     s->parent = p9_fid_parent(s->pi, name);
+    s->m.bare = !lookup && fs->attrs_unused >= SCAN_BARE;
     if (s->parent)
         scan_names(s);
     spin_lock(&fs->lock);
     uint32_t gen = s->pi->listing_gen;
     spin_unlock(&fs->lock);
-    r = scan_own(s, lookup);
-    if (r == 0) {
-        *ret = p9_builder_done(&s->own);
-        scan_blocks(s, *ret);
-        p9_listing_keep(s->pi, *ret, gen);
-    } else {
-        p9_listing_put(s->own.l);
+    int r = scan_own(s, lookup);
+    struct p9_listing *l = r == 0 ? p9_builder_done(&s->buf->builder) : NULL;
+    if (l) {
+        scan_blocks(s, l);
+        p9_listing_keep(s->pi, l, gen);
+        *ret = l;
+    } else if (r == 0) {
+        r = -ENOMEM;
     }
     p9_listing_put(s->peers);
     inode_put(s->parent);

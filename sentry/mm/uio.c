@@ -214,11 +214,6 @@ static int pin_segment(struct uio *u, uint64_t at, size_t len, uint32_t access,
                 break;
             fwindow_hold(win);
             u->windows[u->pinned_windows++] = win;
-        } else if (memfile_populate(
-                       g_mm.mf, (uint64_t)(host - (uint8_t *)memfile_ptr(g_mm.mf, 0)) & PAGE_MASK,
-                       align_up(run + ((uintptr_t)host & 4095), PAGE_SIZE)) < 0) {
-            r = -ENOMEM;
-            break;
         }
         ret_iov[count].iov_base = host;
         ret_iov[count++].iov_len = run;

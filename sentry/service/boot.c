@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 
 #include <base/err.h>
 #include <base/log.h>
@@ -76,7 +75,10 @@ int boot_prepare(const struct boot_config *cfg)
     g_kernel_hooks.init_exited = hook_init_exited;
     g_vfs_hooks.fifo_open = fifo_open;
     g_vfs_hooks.file_gone = epoll_file_gone;
-    devfs_tty_open = hostfile_tty_open;
+    devfs_tty_open = tty_controlling_open;
+    devpts_hooks = (struct devpts_hooks){pty_master_open, pty_slave_open, pty_next, pty_node};
+    procfs_session_tty = tty_of_session;
+    g_kernel_hooks.session_ended = tty_session_ended;
     host_limits_read(&host);
     sandbox_limits_derive(&host, &limits);
     p9fs_limit_fds(limits.donated_fds);
@@ -94,53 +96,6 @@ int boot_prepare(const struct boot_config *cfg)
     net_init();
     procfs_net_show = proc_net_show;
     return r;
-}
-
-static int mount_at(struct task *t, const char *where, struct superblock *sb, unsigned long flags)
-{
-    struct path at AUTO_PATH = {0};
-
-    if (IS_ERR(sb))
-        return PTR_ERR(sb);
-    int r = path_lookup(t, AT_FDCWD, where, LOOKUP_DIRECTORY, &at);
-    if (r) {
-        superblock_put(sb);
-        return r;
-    }
-    return mount_add(sb, &at, (uint32_t)flags);
-}
-
-/* The fixed mounts. A root file system without the mount point goes without that mount. */
-static void mount_system(struct task *t)
-{
-    static const struct {
-        const char *where;
-        uint32_t mode;
-        struct superblock *(*make)(void);
-    } mounts[] = {{"/proc", 0, procfs_new},
-                  {"/sys", 0, sysfs_new},
-                  {"/dev", 0, devfs_new},
-                  {"/dev/shm", 01777, NULL}};
-
-    for (unsigned i = 0; i < ARRAY_SIZE(mounts); i++) {
-        struct superblock *sb =
-            mounts[i].make ? mounts[i].make() : tmpfs_new(0, mounts[i].mode, 0, 0);
-        int r = mount_at(t, mounts[i].where, sb, MS_NOSUID);
-        if (r)
-            log_info("boot", "%s is not mounted: errno=%d", mounts[i].where, -r);
-    }
-}
-
-static int mount_root_fs(const struct boot_config *cfg, struct path *ret)
-{
-    struct superblock *lower = p9fs_new(cfg->root_sock, "root", true, true, cfg->root_source);
-
-    if (IS_ERR(lower))
-        return PTR_ERR(lower);
-    struct superblock *sb = overlay_new(lower, 0);
-    if (IS_ERR(sb))
-        return PTR_ERR(sb);
-    return mount_root(sb, ret);
 }
 
 static int open_stdio(struct task *t, const struct boot_config *cfg)
@@ -229,9 +184,9 @@ static int load_command(struct task *t, const struct boot_config *cfg, struct mm
     return best;
 }
 
-/* *ret_what: "" when an error is about the command, else what it is about. */
+/* *ret_what, *ret_name: what an error is about. */
 static int start(const struct boot_config *cfg, struct task *t, int *ret_status,
-                 const char **ret_what)
+                 const char **ret_what, const char **ret_name)
 {
     struct path root AUTO_PATH = {0}, cwd AUTO_PATH = {0};
     struct pf_regs regs = {0};
@@ -239,7 +194,8 @@ static int start(const struct boot_config *cfg, struct task *t, int *ret_status,
 
     *ret_status = STATUS_FAILED;
     *ret_what = "";
-    int r = mount_root_fs(cfg, &root);
+    *ret_name = cfg->argv[0];
+    int r = boot_mount_root(cfg, &root);
     if (r)
         return r;
     t->fs = fs_struct_new(&root, &root, 022);
@@ -247,10 +203,17 @@ static int start(const struct boot_config *cfg, struct task *t, int *ret_status,
     t->cred = cred_new(cfg->uid, cfg->gid, cfg->groups, cfg->group_count);
     if (!t->fs || !t->fds || !t->cred)
         return -ENOMEM;
-    mount_system(t);
+    boot_mount_system(t);
+    r = boot_mount_given(t, cfg, ret_name);
+    if (r) {
+        *ret_what = "mount ";
+        return r;
+    }
+    *ret_name = cfg->argv[0];
     r = path_lookup(t, AT_FDCWD, cfg->cwd, LOOKUP_DIRECTORY, &cwd);
     if (r) {
         *ret_what = "working directory ";
+        *ret_name = cfg->cwd;
         return r;
     }
     struct fs_struct *fs = fs_struct_new(&root, &cwd, cfg->umask);
@@ -270,6 +233,7 @@ static int start(const struct boot_config *cfg, struct task *t, int *ret_status,
     if (r == 0) {
         memcpy(g_first->leader->comm, t->comm, TASK_COMM_LEN);
         g_first->leader->nice = cfg->nice;
+        hostfile_tty_give(g_first->pid);
     }
     return r;
 }
@@ -278,13 +242,12 @@ void boot_run(void *arg)
 {
     const struct boot_config *cfg = arg;
     static struct task template; /* carries lookups until there is a first task */
-    const char *what;
+    const char *what, *name;
     int status;
 
     template.process = process_init();
-    int r = start(cfg, &template, &status, &what);
+    int r = start(cfg, &template, &status, &what, &name);
     if (r) {
-        const char *name = *what ? cfg->cwd : cfg->argv[0];
         bool cut = strlen(name) > NAME_SHOWN;
         log_error("boot", "%s%.*s%s: %s", what, NAME_SHOWN, name, cut ? "..." : "", strerror(-r));
         service_stop(status);

@@ -7,15 +7,17 @@
  * to the CPU that calls come from, or to none when they come from several. A task that rests is not
  * touched by a change; it is placed when it runs again.
  *
- * A thread whose call begins to wait is told to park, by the spins word in its lane: nobody knows
- * better than we that it takes long. Only where a CPU is free and its last wait was short it looks on.
+ * A thread whose call begins to wait is told to stop looking, by the spins word in its lane: nobody
+ * knows better than we that it takes long. Where its last wait was short, it does not park at once:
+ * with a CPU free it looks on, else it looks after yielding its CPU, for whoever is to answer it runs
+ * there, and each passes the CPU to the other without a sleep and a wake.
  *
  * Repeated wakes: a reply that finds its thread parked wakes it, and the task goes on a list until it
  * has been seen awake. What is still parked after REKICK_NS is woken again, later and later.
  * Empty list, no timer.
  *
  * Host: sched_setaffinity, getrusage [sentry]
- * Host: sched_getaffinity, sched_getattr, sched_setattr [before confinement] */
+ * Host: sched_yield, sched_getaffinity, sched_getattr, sched_setattr [before confinement] */
 #include <sched.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -29,7 +31,8 @@
 #include "private.h"
 
 #define GUEST_SPIN_NS 30000
-#define PAUSES 2000 /* of which the length is measured */
+#define PAUSES 2000 /* of which the length is measured, */
+#define YIELDS 50   /* and of these, of a thread that is alone */
 #define SPINS_MAX 20000
 #define SLICE_NS 100000   /* what a poller asks for at a time: who asks for less comes sooner */
 #define FOLLOW_RUN 8      /* callers on end from one CPU, until the poller goes there */
@@ -64,18 +67,35 @@ static void ask_for_short_slices(void)
         log_debug("service", "the host takes no slice length");
 }
 
-void place_init(void)
+static void pause_once(void)
+{
+    ring_pause();
+}
+
+static void yield_once(void)
+{
+    (void)sched_yield();
+}
+
+/* How many of them take GUEST_SPIN_NS. */
+static uint32_t looks_measure(void (*look)(void), int times)
 {
     int64_t best = INT64_MAX;
 
     for (int tries = 0; tries < 3; tries++) {
         int64_t start = clock_now_ns(CLOCK_MONOTONIC);
-        for (int i = 0; i < PAUSES; i++)
-            ring_pause();
+        for (int i = 0; i < times; i++)
+            look();
         best = MIN(best, clock_now_ns(CLOCK_MONOTONIC) - start);
     }
-    int64_t spins = (int64_t)GUEST_SPIN_NS * PAUSES / MAX(best, (int64_t)1);
-    g_service.spins = (uint32_t)MIN(MAX(spins, (int64_t)1), (int64_t)SPINS_MAX);
+    int64_t looks = (int64_t)GUEST_SPIN_NS * times / MAX(best, (int64_t)1);
+    return (uint32_t)MIN(MAX(looks, (int64_t)1), (int64_t)SPINS_MAX);
+}
+
+void place_init(void)
+{
+    g_service.spins = looks_measure(pause_once, PAUSES);
+    g_service.yields = looks_measure(yield_once, YIELDS);
     if (sched_getaffinity(0, sizeof g_cpus, &g_cpus))
         g_service.cfg.roam = false;
     ask_for_short_slices();
@@ -157,15 +177,16 @@ void served_place(struct served *s)
         g_service.cfg.platform->thread_place(s->task->thread);
 }
 
-/* Was this thread switched out for another since it was last asked? Not for mappers, which run on
- * their caller's CPU and interrupt it once for each list. */
+/* Was this thread switched out for another since it was last asked? Not for mappers and file servers, which
+ * run on their caller's CPU and interrupt it once for each list or message. */
 bool place_lost_cpu(struct poller *p)
 {
     struct rusage r;
 
     if (getrusage(RUSAGE_THREAD, &r))
         return false;
-    uint64_t lists = count_get(COUNT_mapper_lists), out = (uint64_t)r.ru_nivcsw;
+    uint64_t lists = count_get(COUNT_mapper_lists) + count_get(COUNT_p9_messages),
+             out = (uint64_t)r.ru_nivcsw;
     bool lost = out - p->switched_out > lists - p->lists_seen;
     p->switched_out = out;
     p->lists_seen = lists;
@@ -181,6 +202,7 @@ void served_wait_begins(struct served *s)
     s->parked_ns = clock_now_ns(CLOCK_MONOTONIC);
     if (p->spins && s->wait_short && (int)p->listed < p->policy.left)
         return;
+    ring_store_relaxed(&s->lane->sentry.yields, p->spins && s->wait_short ? g_service.yields : 0);
     ring_store_relaxed(&s->lane->sentry.spins, 0);
     s->placed = p->placing - 1;
 }

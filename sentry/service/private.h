@@ -142,13 +142,14 @@ struct poller {
     uint64_t taken;       /* --stats: calls since the clock was last looked at */
     uint64_t rounds;
     struct policy policy;
-    uint32_t spins;          /* of guest threads, for the mode */
-    uint32_t placing;        /* changes with the mode */
-    uint64_t switched_out;   /* times this thread lost its CPU to others, as last asked */
-    uint64_t lists_seen;     /* lists that mappers had executed then */
-    struct follow {          /* handing over: where the callers are */
-        int home;            /* the CPU this poller keeps to; -1: any */
-        int from;            /* that of the last caller */
+    uint32_t spins;        /* of guest threads, for the mode */
+    uint32_t placing;      /* changes with the mode */
+    uint64_t switched_out; /* times this thread lost its CPU to others, as last asked */
+    uint64_t lists_seen;   /* lists that mappers had executed, and messages to servers, then */
+    bool waited_for; /* calls waited in the middle of something at the last look at the clock */
+    struct follow {  /* handing over: where the callers are */
+        int home;    /* the CPU this poller keeps to; -1: any */
+        int from;    /* that of the last caller */
         unsigned run, mixed; /* callers on end from there; changes, lately */
         int64_t moved_ns;
     } follow;
@@ -168,7 +169,8 @@ struct poller {
 
 struct service {
     struct service_config cfg;
-    uint32_t spins; /* looks of a guest thread that cost about as much as a park and a wake */
+    uint32_t spins;  /* looks of a guest thread that cost about as much as a park and a wake */
+    uint32_t yields; /* and looks with a yield before each */
     struct poller pollers[RO_POLLERS];
     _Atomic(unsigned) next; /* round robin of new processes */
     int exit_status;
@@ -237,5 +239,13 @@ void stats_batch(struct poller *p);
 
 /* control.c: signals, the end and questions come through @fd. Takes over a reference to @first. */
 void control_start(int fd, int answers, struct process *first);
+
+/* boot_mounts.c: 0 or -errno. */
+struct boot_config;
+struct path;
+int boot_mount_root(const struct boot_config *cfg, struct path *ret); /* gives references */
+void boot_mount_system(struct task *t); /* a root without the places goes without those mounts */
+/* *ret_name: the place that an error is about. */
+int boot_mount_given(struct task *t, const struct boot_config *cfg, const char **ret_name);
 
 #endif

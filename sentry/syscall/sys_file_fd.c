@@ -11,6 +11,8 @@
 
 #include "sys_path.h"
 
+#define LOCK_RETRY_MIN_NS 1000000
+#define LOCK_RETRY_MAX_NS 50000000
 #define SETFL_MASK ((uint32_t)(O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME | O_ASYNC))
 
 sysret_t sys_close(struct call *c, int32_t fd)
@@ -128,7 +130,12 @@ static sysret_t lock_get(struct task *t, struct file *f, struct lock_range *l, s
     struct lock_range found;
     if (l->type == F_UNLCK)
         return -EINVAL;
-    if (!lock_range_conflict(file_inode(f), l, &found)) {
+    int r = lock_range_conflict(file_inode(f), l, &found)
+                ? 1
+                : lock_range_conflict_outside(file_inode(f), l, &found);
+    if (r < 0)
+        return r;
+    if (r == 0) {
         fl->l_type = F_UNLCK;
     } else {
         fl->l_type = found.type;
@@ -138,6 +145,14 @@ static sysret_t lock_get(struct task *t, struct file *f, struct lock_range *l, s
         fl->l_pid = found.pid;
     }
     return copy_out_obj(t->mm, arg, fl);
+}
+
+/* Nobody tells when a lock outside goes: ask again, ever more seldom. */
+static sysret_t outside_wait(struct call *c)
+{
+    c->progress =
+        MIN(MAX(c->progress * 2, (uint64_t)LOCK_RETRY_MIN_NS), (uint64_t)LOCK_RETRY_MAX_NS);
+    return call_wait_retry(c, (int64_t)c->progress);
 }
 
 static sysret_t fcntl_lock(struct call *c, struct file *f, uint32_t cmd, uaddr_t arg)
@@ -163,7 +178,11 @@ static sysret_t fcntl_lock(struct call *c, struct file *f, uint32_t cmd, uaddr_t
     if ((l.type == F_RDLCK && mode == O_WRONLY) || (l.type == F_WRLCK && mode == O_RDONLY))
         return -EBADF;
     r = lock_range_set(file_inode(f), &l);
-    if (r != -EAGAIN || cmd == F_SETLK || cmd == F_OFD_SETLK)
+    if (cmd == F_SETLK || cmd == F_OFD_SETLK)
+        return r == -EBUSY ? -EAGAIN : r;
+    if (r == -EBUSY)
+        return outside_wait(c);
+    if (r != -EAGAIN)
         return r;
     r = call_arm(c, lock_queue(file_inode(f)), 0);
     if (r < 0)
@@ -277,7 +296,11 @@ sysret_t sys_flock(struct call *c, int32_t fd, uint32_t op)
     if (!file_inode(f))
         return kind == LOCK_UN ? 0 : -EBADF;
     int r = lock_flock(f, kind);
-    if (r != -EAGAIN || (op & LOCK_NB))
+    if (op & LOCK_NB)
+        return r == -EBUSY ? -EAGAIN : r;
+    if (r == -EBUSY)
+        return outside_wait(c);
+    if (r != -EAGAIN)
         return r;
     r = call_arm(c, lock_queue(file_inode(f)), 0);
     if (r < 0)

@@ -86,6 +86,42 @@ expect 125 '^ringbox: .*--io' "$rb" run --io slow -- /bin/true
 expect 125 '^ringbox: .*nowhere' "$rb" run --trace=/nowhere/x -- /bin/true
 expect 125 'working directory /nowhere: No such' "$rb" run --cwd /nowhere -- /bin/true
 
+# --- mounts ---
+for option in bind tmpfs mount; do
+    expect 125 "^ringbox: .*--$option" "$rb" run --$option
+    for v in '' : :/x x x: relative x:relative /a:b/.. /a:/ /a:/b/../c /a:/b:/ /a:/b:rw:ro /a:/b:ro,ro /a:/b:ro,rw \
+        /a:/b:shared,exclusive /a:/b:nonsense /a:/b,rw "/a:/$(printf 'x/%.0s' {1..2100})"; do
+        expect 125 "^ringbox: .*--$option" "$rb" run --$option "$v" -- /bin/true
+    done
+done
+for v in :/b x:/b "$tmp/none:/b" "$tmp/none:/b:rw" /dev/null:/b "$tmp/file/x:/b"; do
+    expect 125 '^ringbox: .*--bind' "$rb" run --bind "$v" -- /bin/true
+done
+for v in /x:size= /x:size=0 /x:size=4095 /x:size=-1 /x:size=1x /x:size=65T /x:mode=755 /x:size=1M:size=2M; do
+    expect 125 '^ringbox: .*--tmpfs' "$rb" run --tmpfs "$v" -- /bin/true
+done
+expect 0 - "$rb" run --tmpfs /x:size=4096 --tmpfs /y:size=64T -- /bin/true
+for v in 9p:/b 8p:/a:/b 9p:/nowhere/socket:/b "9p:$tmp/file:/b" 9p:/a:/b:aname "9p:/$(printf 'x%.0s' {1..107}):/b"; do
+    expect 125 '^ringbox: .*--mount' "$rb" run --mount "$v" -- /bin/true
+done
+expect 125 '^ringbox: .*--rw' "$rb" run --rw=often -- /bin/true
+expect 125 '^ringbox: .*mounted there already' "$rb" run --tmpfs /x --bind "$tmp:/x" -- /bin/true
+expect 125 '^ringbox: .*mounted there already' "$rb" run --tmpfs /x/ --tmpfs //x -- /bin/true
+expect 125 '^ringbox: .*would hide' "$rb" run --tmpfs /x/y --bind "$tmp:/x" -- /bin/true
+expect 0 - "$rb" run --tmpfs /x --bind "$tmp:/x/y" --tmpfs /xy --bind "$tmp/file:/x/z/file" -- /bin/true
+expect 125 'mount /etc: Not a directory' "$rb" run --bind "$tmp/file:/etc" -- /bin/true
+expect 125 'mount /etc/passwd: Not a directory' "$rb" run --bind "$tmp:/etc/passwd" -- /bin/true
+expect 125 'mount /x/y: No such file' "$rb" run --bind "$tmp:/x:rw" --tmpfs /x/y -- /bin/true
+expect 125 'mount /no/where: No such file' "$rb" run --rw --tmpfs /no/where -- /bin/true
+[ ! -e "$tmp/y" ] && [ ! -e /no ] || bad "a place was made on the host"
+many=()
+for i in $(seq 64); do many+=(--tmpfs "/many/$i"); done
+expect 0 - "$rb" run "${many[@]}" -- /bin/true
+expect 125 'more than 64 mounts' "$rb" run "${many[@]}" --tmpfs /one/more -- /bin/true
+many=()
+for i in $(seq 64); do many+=(--bind "$tmp:/many/$i"); done
+expect 0 - "$rb" run "${many[@]}" -- /bin/true
+
 # --- commands ---
 expect 127 'not-there' "$rb" run -- not-there
 expect 127 'not-there' "$rb" run -- /bin/not-there

@@ -77,6 +77,7 @@ add_guest_test(file)
 add_guest_test(pipe)
 add_guest_test(poll)
 add_guest_test(epoll)
+add_guest_test(wakeone)
 add_guest_test(eventfd)
 add_guest_test(socketpair)
 add_guest_test(proc)
@@ -104,6 +105,17 @@ add_guest_test(splice)
 add_guest_test(calls)
 add_guest_test(unixrandom)
 add_guest_test(mqueue rt)
+
+# What makes files, on every kind of mount that takes them.
+if(TARGET ringbox)
+    foreach(name fs file fileio path splice)
+        foreach(kind bind bind-exclusive rw tmpfs)
+            add_test(NAME guest-${kind}/${name} COMMAND ${CMAKE_CURRENT_LIST_DIR}/on_mount ${kind}
+                $<TARGET_FILE:ringbox> $<TARGET_FILE:guest_${name}>)
+            set_tests_properties(guest-${kind}/${name} PROPERTIES LABELS guest SKIP_RETURN_CODE 77 TIMEOUT 120)
+        endforeach()
+    endforeach()
+endif()
 
 # Attacks on the sandbox from inside; only ever run in one (tests/e2e/hostile.sh).
 add_executable(guest_hostile ${CMAKE_CURRENT_LIST_DIR}/hostile/hostile.c

@@ -16,7 +16,8 @@
 
 static int file_new(void)
 {
-    char name[] = "/tmp/guest_file_XXXXXX";
+    char name[GUEST_TEMPLATE_MAX];
+    guest_template(name, "guest_file");
     int fd = mkstemp(name);
     CHECK(fd >= 0);
     CHECK_EQ(unlink(name), 0);
@@ -53,7 +54,8 @@ static void case_vectors(void)
 
 static void case_append(void)
 {
-    char name[] = "/tmp/guest_append_XXXXXX";
+    char name[GUEST_TEMPLATE_MAX];
+    guest_template(name, "guest_append");
     int fd = mkstemp(name);
     int a = open(name, O_WRONLY | O_APPEND), b = open(name, O_WRONLY | O_APPEND);
     CHECK_EQ(write(a, "11", 2), 2);
@@ -175,7 +177,8 @@ static void flock_child(void *arg)
 
 static void case_flock(void)
 {
-    char name[] = "/tmp/guest_flock_XXXXXX";
+    char name[GUEST_TEMPLATE_MAX];
+    guest_template(name, "guest_flock");
     int fd = mkstemp(name);
     CHECK_EQ(flock(fd, LOCK_EX), 0);
     pid_t pid = guest_fork(flock_child, name);

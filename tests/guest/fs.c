@@ -13,11 +13,11 @@
 #include <sys/xattr.h>
 #include <utime.h>
 
-static char g_dir[64];
+static char g_dir[GUEST_TEMPLATE_MAX];
 
 static void remove_dir(void)
 {
-    char cmd[128];
+    char cmd[GUEST_TEMPLATE_MAX + 16];
     snprintf(cmd, sizeof(cmd), "rm -rf %s", g_dir);
     if (chdir("/") == 0)
         (void)!system(cmd);
@@ -25,7 +25,7 @@ static void remove_dir(void)
 
 static void enter(void)
 {
-    strcpy(g_dir, "/tmp/guest_fs_XXXXXX");
+    guest_template(g_dir, "guest_fs");
     CHECK(mkdtemp(g_dir));
     CHECK_EQ(chmod(g_dir, 0777), 0);
     CHECK_EQ(chdir(g_dir), 0);

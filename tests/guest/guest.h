@@ -90,6 +90,15 @@ static inline void guest_sleep_ms(long ms)
         ;
 }
 
+/* A template for mkstemp() and mkdtemp() below TMPDIR or /tmp. */
+#define GUEST_TEMPLATE_MAX 256
+static inline char *guest_template(char ret[GUEST_TEMPLATE_MAX], const char *name)
+{
+    const char *base = getenv("TMPDIR");
+    snprintf(ret, GUEST_TEMPLATE_MAX, "%s/%s_XXXXXX", base ? base : "/tmp", name);
+    return ret;
+}
+
 /* Until the condition holds, 10 s at most. */
 #define WAIT_FOR(cond)                                                    \
     do {                                                                  \

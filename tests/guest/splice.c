@@ -12,7 +12,8 @@
 
 static int file_new(const char *text)
 {
-    char name[] = "/tmp/spliceXXXXXX";
+    char name[GUEST_TEMPLATE_MAX];
+    guest_template(name, "splice");
     int fd = mkstemp(name);
     CHECK(fd >= 0 && unlink(name) == 0);
     CHECK_EQ(write(fd, text, strlen(text)), (ssize_t)strlen(text));

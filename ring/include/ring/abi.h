@@ -8,7 +8,7 @@
  *          overwrites it with the reply and sets state = FREE
  *   event  the same for what the signal handler posts (trapped call, fault, interrupt)
  *   guest  words the guest writes and the Sentry reads: parked flags, doorbell
- *   sentry words the Sentry writes (demoted, SQ credit, spins): for the guest's eyes, never read
+ *   sentry words the Sentry writes (demoted, SQ credit, spins, yields): for the guest's eyes, never read
  *          back
  *   priv   private to the guest thread
  *   ident  what the thread is (pid, uid ...), written by the Sentry: calls that only ask for it are
@@ -58,6 +58,7 @@
 #define LANE_GUEST 128
 #define LANE_SENTRY 192
 #define LANE_SPINS (LANE_SENTRY + 12)
+#define LANE_YIELDS (LANE_SENTRY + 16)
 #define LANE_PRIV 256
 #define LANE_PRIV_SIZE 256
 #define LANE_TID 512    /* cleared by the host when the thread is gone */
@@ -137,7 +138,10 @@ struct lane_sentry {
     _Atomic(uint32_t)
         spins; /* looks for an answer before the thread parks; 0: it parks at once, also
                                 when it has already begun to look */
-    uint64_t reserved[6];
+    _Atomic(uint32_t)
+        yields; /* after these so many more with a sched_yield before each; 0 as above */
+    uint32_t reserved4;
+    uint64_t reserved[5];
 };
 
 /* Written by the Sentry. valid = 0 (a new lane): ask by a message. */
@@ -207,6 +211,7 @@ static_assert(offsetof(struct lane, event) == LANE_EVENT, "ABI");
 static_assert(offsetof(struct lane, guest) == LANE_GUEST, "ABI");
 static_assert(offsetof(struct lane, sentry) == LANE_SENTRY, "ABI");
 static_assert(offsetof(struct lane, sentry.spins) == LANE_SPINS, "ABI");
+static_assert(offsetof(struct lane, sentry.yields) == LANE_YIELDS, "ABI");
 static_assert(offsetof(struct lane, priv) == LANE_PRIV, "ABI");
 static_assert(offsetof(struct lane, tid) == LANE_TID, "ABI");
 static_assert(offsetof(struct lane, ident) == LANE_IDENT, "ABI");

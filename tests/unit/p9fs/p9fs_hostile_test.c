@@ -12,6 +12,8 @@
 
 #include "fixture.h"
 
+static const struct p9fs_config lone = {.aname = "", .exclusive = true, .read_only = true};
+
 static struct relay g_relay;
 
 /* A session that touches every kind of message; results do not matter, returning does. */
@@ -79,7 +81,9 @@ static void session(relay_fn *request, relay_fn *reply, uint64_t seed, bool dona
     client_start(&g_server, NULL, donate);
     populate();
     relay_start(&g_relay, g_server.sock, request, reply, seed, drop_fds);
-    struct superblock *sb = p9fs_new(g_relay.sock, "", seed & 1, false, "test");
+    struct superblock *sb = p9fs_new(
+        g_relay.sock, &(struct p9fs_config){
+                          .aname = "", .source = "test", .uid = UINT32_MAX, .exclusive = seed & 1});
     if (!IS_ERR(sb)) {
         exercise(sb);
         struct p9fs *fs = sb->private_data;
@@ -312,7 +316,7 @@ static void stray_descriptors(void **state)
         _exit(0);
     }
     close(sv[1]);
-    assert_int_equal(PTR_ERR(p9fs_new(sv[0], "", true, true, NULL)), -EIO);
+    assert_int_equal(PTR_ERR(p9fs_new(sv[0], &lone)), -EIO);
     waitpid(pid, NULL, 0);
 }
 
@@ -323,7 +327,7 @@ static void silence(void **state)
     int sv[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
     p9_deadline_ns = 50000000;
-    assert_int_equal(PTR_ERR(p9fs_new(sv[0], "", true, true, NULL)), -EIO);
+    assert_int_equal(PTR_ERR(p9fs_new(sv[0], &lone)), -EIO);
     p9_deadline_ns = P9_DEADLINE_NS;
     close(sv[1]);
 }
@@ -334,7 +338,7 @@ static void gone_at_once(void **state)
     int sv[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
     close(sv[1]);
-    assert_int_equal(PTR_ERR(p9fs_new(sv[0], "", true, true, NULL)), -EIO);
+    assert_int_equal(PTR_ERR(p9fs_new(sv[0], &lone)), -EIO);
 }
 
 int main(void)

@@ -18,7 +18,9 @@ static struct superblock *mount_start(relay_fn *reply, uint64_t seed, void (*pop
     client_start(&g_server, NULL, true);
     populate();
     relay_start(&g_relay, g_server.sock, NULL, reply, seed, 0);
-    struct superblock *sb = p9fs_new(g_relay.sock, "ro", true, true, "test");
+    struct superblock *sb = p9fs_new(
+        g_relay.sock, &(struct p9fs_config){
+                          .aname = "ro", .source = "test", .exclusive = true, .read_only = true});
     assert_false(IS_ERR(sb));
     return sb;
 }

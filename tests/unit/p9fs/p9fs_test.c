@@ -9,6 +9,8 @@
 
 #include "fixture.h"
 
+static const struct p9fs_config lone = {.aname = "", .exclusive = true, .read_only = true};
+
 enum kind { DONATE, RINGBOX, PLAIN, KINDS };
 static struct relay g_relay;
 
@@ -17,7 +19,10 @@ static struct superblock *mount_kind(enum kind k, bool exclusive, bool read_only
     client_start(&g_server, NULL, k == DONATE);
     relay_start(&g_relay, g_server.sock, k == PLAIN ? relay_plain : NULL, NULL, 1, 0);
     struct superblock *sb =
-        p9fs_new(g_relay.sock, read_only ? "ro" : "", exclusive, read_only, "test");
+        p9fs_new(g_relay.sock, &(struct p9fs_config){.aname = read_only ? "ro" : "",
+                                                     .source = "test",
+                                                     .exclusive = exclusive,
+                                                     .read_only = read_only});
     assert_false(IS_ERR(sb));
     return sb;
 }
@@ -390,7 +395,7 @@ static void silence_main(void *arg)
     (void)arg;
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
     p9_deadline_ns = 50000000;
-    assert_int_equal(PTR_ERR(p9fs_new(sv[0], "", true, true, NULL)), -EIO);
+    assert_int_equal(PTR_ERR(p9fs_new(sv[0], &lone)), -EIO);
     p9_deadline_ns = P9_DEADLINE_NS;
     close(sv[1]);
     g_running--;

@@ -187,6 +187,8 @@ static bool sentry_round(struct sentry *s)
     if (random_next(&s->seed) % 8 == 0)
         ring_store_relaxed(&l->sentry.spins,
                            random_next(&s->seed) % 2 ? random_next(&s->seed) % SPINS_MAX : 0);
+    if (random_next(&s->seed) % 8 == 0)
+        ring_store_relaxed(&l->sentry.yields, random_next(&s->seed) % 4);
     return true;
 }
 
@@ -251,11 +253,16 @@ static void ring_bell(struct shared *m)
 /* Until the slot is free again: by looking, or asleep. */
 static void slot_wait(struct guest *g, struct lane_slot *s, _Atomic(uint32_t) *parked)
 {
-    uint32_t looks = 0, most = ring_load_relaxed(&g->m->lane.sentry.spins);
+    const struct lane_sentry *told = &g->m->lane.sentry;
+    uint32_t looks = 0, yields = 0, most = ring_load_relaxed(&told->spins);
 
     while (ring_load_acquire(&s->state) != SLOT_FREE) {
-        if (looks < most && ring_load_relaxed(&g->m->lane.sentry.spins)) {
+        if (looks < most && ring_load_relaxed(&told->spins)) {
             relax(&looks);
+            continue;
+        }
+        if (yields++ < ring_load_relaxed(&told->yields)) {
+            sched_yield();
             continue;
         }
         ring_store_relaxed(parked, 1);

@@ -48,6 +48,7 @@
 #define P9_LOCK_RDLCK 0u
 #define P9_LOCK_WRLCK 1u
 #define P9_LOCK_UNLCK 2u
+#define P9_LOCK_FLOCK 0x10000u /* flags, ringbox: the lock of flock(2) */
 #define P9_LOCK_SUCCESS 0u
 #define P9_LOCK_BLOCKED 1u
 #define P9_LOCK_ERROR 2u
@@ -72,6 +73,11 @@ struct p9_qid {
 struct p9_names {
     uint16_t count;
     struct p9_str name[P9_WALK_MAX];
+};
+
+struct p9_list {
+    uint16_t count;
+    struct p9_str name[P9_LIST_MAX];
 };
 
 struct p9_qids {
@@ -110,6 +116,7 @@ struct p9_attrs {
 #define P9_C_QID struct p9_qid
 #define P9_C_QIDS struct p9_qids
 #define P9_C_NAMES struct p9_names
+#define P9_C_LIST struct p9_list
 #define P9_C_ATTR struct p9_attr
 #define P9_C_ATTRS struct p9_attrs
 

@@ -229,7 +229,7 @@ ssize_t uio_copy_from_user(struct uio *u, void *dst, size_t n);
 ssize_t uio_zero_user(struct uio *u, size_t n);
 /* The next @n bytes are about to be written piece by piece: back them all at once. A hint. */
 void uio_expect(struct uio *u, size_t n);
-/* Host addresses of the next bytes, populated and (write = true) writable, for direct host I/O:
+/* Host addresses of the next bytes, resolved as a copy would and (write = true) writable, for direct host I/O:
  * fills up to max iovecs covering at most n bytes, returns how many, or -EFAULT. Valid until the
  * caller parks or unpins; pinned: the ranges are not given away until uio_unpin. */
 int uio_pin(struct uio *u, bool write, size_t n, struct iovec *ret_iov, int max);

@@ -17,10 +17,27 @@ struct memfile;
 #define CONTROL_PS_TEXT 132
 #define CONTROL_PS_JSON 133
 
+/* What is mounted where, in order. A place that is not there is made if that changes nothing on the
+ * host. */
+enum boot_mount_kind { BOOT_BIND, BOOT_TMPFS, BOOT_9P_SERVER };
+struct boot_mount {
+    enum boot_mount_kind kind;
+    int sock; /* 9P; -1 for a tmpfs */
+    const char *source, *target;
+    const char *aname;
+    bool read_only;
+    bool exclusive; /* nobody else changes it: cached; else asked again, locks also at the server */
+    uint64_t size_bytes; /* of a tmpfs; 0: no limit of its own */
+};
+
 /* Everything the Sentry was given; descriptors are taken over. */
 struct boot_config {
     int root_sock; /* 9P: the root file system */
     const char *root_source;
+    bool root_rw,
+        root_exclusive; /* written through; otherwise an overlay in memory takes changes */
+    const struct boot_mount *mounts;
+    unsigned mount_count;
     int stdio[3]; /* -1: closed */
     int control;  /* bytes from the CLI; -1: none */
     int answers;  /* to the CLI */
