@@ -35,6 +35,8 @@ function(add_guest_test name)
         add_inside_test(guest-patch/${name} guest_${name} --patch=1 --sentry-cores 2)
         add_inside_test(guest-nopatch/${name} guest_${name} --no-patch)
         set_property(TEST guest-patch/${name} guest-nopatch/${name} PROPERTY LABELS guest)
+        # The other platform gives the same results.
+        add_inside_test(guest-ptrace/${name} guest_${name} --platform ptrace)
         add_loaded_test(guest-one/${name} one guest_${name})
         add_loaded_test(guest-one-nopatch/${name} one guest_${name} --no-patch)
         add_loaded_test(guest-cpuset/${name} cpuset guest_${name})
