@@ -95,24 +95,31 @@ static void get_QID(struct reader *r, struct p9_qid *v)
     get_U64(r, &v->path);
 }
 
-static uint16_t get_count(struct reader *r)
+static uint16_t get_count(struct reader *r, uint16_t max)
 {
     uint16_t n = (uint16_t)get_le(r, 2);
-    if (n > P9_WALK_MAX)
+    if (n > max)
         r->bad = true;
     return r->bad ? 0 : n;
 }
 
 static void get_QIDS(struct reader *r, struct p9_qids *v)
 {
-    v->count = get_count(r);
+    v->count = get_count(r, P9_WALK_MAX);
     for (unsigned i = 0; i < v->count; i++)
         get_QID(r, &v->qid[i]);
 }
 
 static void get_NAMES(struct reader *r, struct p9_names *v)
 {
-    v->count = get_count(r);
+    v->count = get_count(r, P9_WALK_MAX);
+    for (unsigned i = 0; i < v->count; i++)
+        get_STR(r, &v->name[i]);
+}
+
+static void get_LIST(struct reader *r, struct p9_list *v)
+{
+    v->count = get_count(r, P9_LIST_MAX);
     for (unsigned i = 0; i < v->count; i++)
         get_STR(r, &v->name[i]);
 }
@@ -128,6 +135,10 @@ static void get_time(struct reader *r, struct p9_time *v)
 static void get_ATTR(struct reader *r, struct p9_attr *v)
 {
     get_U8(r, &v->valid);
+    if (!v->valid) {
+        *v = (struct p9_attr){0};
+        return;
+    }
     get_QID(r, &v->qid);
     get_U64(r, &v->dev);
     get_U64(r, &v->ino);
@@ -147,7 +158,7 @@ static void get_ATTR(struct reader *r, struct p9_attr *v)
 
 static void get_ATTRS(struct reader *r, struct p9_attrs *v)
 {
-    v->count = get_count(r);
+    v->count = get_count(r, P9_WALK_MAX);
     for (unsigned i = 0; i < v->count; i++)
         get_ATTR(r, &v->attr[i]);
 }
@@ -224,9 +235,9 @@ static void put_QID(struct writer *w, const struct p9_qid *v)
     put_U64(w, &v->path);
 }
 
-static uint16_t put_count(struct writer *w, uint16_t n)
+static uint16_t put_count(struct writer *w, uint16_t n, uint16_t max)
 {
-    if (n > P9_WALK_MAX) {
+    if (n > max) {
         w->full = true;
         return 0;
     }
@@ -236,14 +247,21 @@ static uint16_t put_count(struct writer *w, uint16_t n)
 
 static void put_QIDS(struct writer *w, const struct p9_qids *v)
 {
-    uint16_t n = put_count(w, v->count);
+    uint16_t n = put_count(w, v->count, P9_WALK_MAX);
     for (unsigned i = 0; i < n; i++)
         put_QID(w, &v->qid[i]);
 }
 
 static void put_NAMES(struct writer *w, const struct p9_names *v)
 {
-    uint16_t n = put_count(w, v->count);
+    uint16_t n = put_count(w, v->count, P9_WALK_MAX);
+    for (unsigned i = 0; i < n; i++)
+        put_STR(w, &v->name[i]);
+}
+
+static void put_LIST(struct writer *w, const struct p9_list *v)
+{
+    uint16_t n = put_count(w, v->count, P9_LIST_MAX);
     for (unsigned i = 0; i < n; i++)
         put_STR(w, &v->name[i]);
 }
@@ -257,6 +275,8 @@ static void put_time(struct writer *w, const struct p9_time *v)
 static void put_ATTR(struct writer *w, const struct p9_attr *v)
 {
     put_U8(w, &v->valid);
+    if (!v->valid)
+        return;
     put_QID(w, &v->qid);
     put_U64(w, &v->dev);
     put_U64(w, &v->ino);
@@ -276,7 +296,7 @@ static void put_ATTR(struct writer *w, const struct p9_attr *v)
 
 static void put_ATTRS(struct writer *w, const struct p9_attrs *v)
 {
-    uint16_t n = put_count(w, v->count);
+    uint16_t n = put_count(w, v->count, P9_WALK_MAX);
     for (unsigned i = 0; i < n; i++)
         put_ATTR(w, &v->attr[i]);
 }

@@ -43,6 +43,7 @@ struct scan {
     uint8_t *data;
     uint32_t used, room;
     uint32_t blocks;
+    bool bare;
     unsigned depth;
     struct scan_dir stack[SCAN_DEPTH_MAX];
 };
@@ -63,8 +64,9 @@ static int entry_put(struct scan *s, int fd, const struct host_dirent *h)
     };
     if (s->room - s->used < d.name.len)
         return -EMSGSIZE;
-    if (statx(fd, h->name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS | STATX_BTIME,
-              &stx) == 0) {
+    bool wanted = !s->bare || h->type == DT_DIR || h->type == DT_UNKNOWN;
+    if (wanted && statx(fd, h->name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
+                        STATX_BASIC_STATS | STATX_BTIME, &stx) == 0) {
         attr_from_statx(s->c, s->node, &stx, &d.attr);
         d.qid = d.attr.qid;
         d.type = (uint8_t)IFTODT(stx.stx_mode);
@@ -164,7 +166,7 @@ static bool scan_beneath(struct scan *s)
 }
 
 /* The directory asked for: @dir itself, or the first name in it. A reference. */
-static int scan_node(struct conn *c, struct node *dir, const struct p9_names *names,
+static int scan_node(struct conn *c, struct node *dir, const struct p9_list *names,
                      struct node **ret)
 {
     int r = node_enterable(dir);
@@ -183,7 +185,7 @@ static int scan_node(struct conn *c, struct node *dir, const struct p9_names *na
 }
 
 /* Its siblings that were named too, after what is beneath it. */
-static void scan_ahead(struct scan *s, struct node *dir, const struct p9_names *names)
+static void scan_ahead(struct scan *s, struct node *dir, const struct p9_list *names)
 {
     int dirfd = names->count > 1 ? node_fd(s->c, dir) : -1;
     bool more = scan_beneath(s);
@@ -206,7 +208,8 @@ OP(tscan)
     if (r < 0)
         return r;
     int fd = node_open(c, n, O_RDONLY | O_DIRECTORY);
-    struct scan s = {.c = c, .node = n, .data = out + P9_RSCAN_HDR, .room = count};
+    struct scan s = {
+        .c = c, .node = n, .data = out + P9_RSCAN_HDR, .room = count, .bare = m->bare != 0};
     uint64_t next = m->offset;
     r = fd < 0 ? fd : lseek(fd, (off_t)m->offset, SEEK_SET) < 0 ? -errno : block_put(&s, fd, &next);
     if (r == -EMSGSIZE) { /* cut; not one entry fits: an error */

@@ -303,10 +303,7 @@ static void collect(void)
     while (!list_empty(&messages)) {
         struct unix_message *m = list_first_entry(&messages, struct unix_message, link);
         list_del(&m->link);
-        unix_fds_free(&m->fds);
-        sock_uncharge(m->from, unix_message_charge(m->size));
-        sock_put(m->from);
-        free(m);
+        unix_message_free(m);
     }
     while (!list_empty(&marks)) {
         struct unix_mark *k = list_first_entry(&marks, struct unix_mark, link);

@@ -8,6 +8,7 @@
  *
  * Locks: fs->lock for what is kept, for all links and counters here.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -140,6 +141,7 @@ static void keep_locked(struct p9fs *fs, struct p9_listing *l, struct p9_inode *
 {
     refcount_get(&l->ref);
     list_add(&l->lru, &fs->listings);
+    fs->attrs_unused++;
     fs->listing_bytes += l->bytes;
     l->owner = owner;
     if (owner)
@@ -286,6 +288,8 @@ int p9_hint(struct p9_inode *dir, const char *name, size_t len, struct p9_attr *
     if (l && l->index) {
         int i = p9_listing_find(l, name, len);
         r = i < 0 ? 0 : l->attrs[i].valid ? 1 : -1;
+        if (i >= 0 && l->entries[i].type != DT_DIR && dir->fs->attrs_unused)
+            dir->fs->attrs_unused = 0;
         if (r == 1)
             *ret = l->attrs[i];
     }

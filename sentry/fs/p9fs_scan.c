@@ -7,6 +7,9 @@
  * those listings wait (p9fs_listing.c) until somebody comes. How many bytes may come unasked follows
  * from use: it doubles while most of what came was used and halves while it was not.
  *
+ * A program that only wants names, such as find, gets attributes of directories alone: they are what a
+ * scan costs most.
+ *
  * Only read-only exclusive mounts do this: there what a listing says stays true.
  *
  * The server may lie: impossible names, listings of what is no directory, a scan that does not advance
@@ -22,10 +25,11 @@
 
 #include "p9fs_private.h"
 
-#define SCAN_OUT_BYTES (P9_WALK_MAX * (P9_NAME_MAX + 2u) + 64u)
+#define SCAN_OUT_BYTES (P9_LIST_MAX * (P9_NAME_MAX + 2u) + 64u)
 #define SCAN_AHEAD_FIRST (16u << 10) /* bytes of listings nobody asked for */
 #define SCAN_AHEAD_MAX (192u << 10)
-#define SCAN_RECENT 256u      /* listings after which older experience counts half */
+#define SCAN_RECENT 256u /* listings after which older experience counts half */
+#define SCAN_BARE 64u    /* listings without use of a file's attributes, then they come without */
 #define SCAN_BYTES_NAME 2048u /* of a directory's size: what costs about as much as one walk */
 
 /* Buffers of one scan; some are kept, since fresh memory costs more than the message. */
@@ -43,7 +47,7 @@ struct scan {
     struct p9_scanbuf *buf;
     struct inode *parent;       /* reference; the request is (parent, names) when there is one */
     struct p9_listing *peers;   /* reference: of the parent */
-    uint32_t pick[P9_WALK_MAX]; /* entries of peers that names stand for; the first is pi's own */
+    uint32_t pick[P9_LIST_MAX]; /* entries of peers that names stand for; the first is pi's own */
     struct p9_tscan m;
     struct p9_rscan reply;
     struct p9_listing *blocks[P9_SCAN_BLOCKS_MAX]; /* borrowed or waiting: see scan_blocks() */
@@ -155,7 +159,7 @@ static void scan_names(struct scan *s)
     if (own < 0)
         return;
     uint32_t n = p9_listing_after(fs, s->peers, (uint32_t)own, &s->peers->last_dir, sibling_wanted,
-                                  P9_WALK_MAX - 1, s->pick + 1, &in_sequence);
+                                  P9_LIST_MAX - 1, s->pick + 1, &in_sequence);
     for (uint32_t k = 1; k <= n; k++) {
         const struct p9_entry *e = &s->peers->entries[s->pick[k]];
         s->m.names.name[k] = p9_name(s->peers->names + e->name, e->len);
@@ -302,6 +306,7 @@ static int scan_run(struct scan *s, bool lookup, struct p9_listing **ret)
     struct p9fs *fs = s->fs;
     char name[NAME_LEN_MAX + 1];
     s->parent = p9_fid_parent(s->pi, name);
+    s->m.bare = !lookup && fs->attrs_unused >= SCAN_BARE;
     if (s->parent)
         scan_names(s);
     spin_lock(&fs->lock);

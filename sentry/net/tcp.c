@@ -34,14 +34,18 @@ static void tcp_free(struct inet_sock *i)
     tcp_ring_free(s);
     free(s->former);
     free(s);
+    socket_leave();
 }
 
 struct tcp_sock *tcp_alloc(int domain, int protocol)
 {
-    struct tcp_sock *s = calloc(1, sizeof(*s));
-
-    if (!s)
+    if (!socket_enter())
         return NULL;
+    struct tcp_sock *s = calloc(1, sizeof(*s));
+    if (!s) {
+        socket_leave();
+        return NULL;
+    }
     inet_init(&s->i, domain, SOCK_STREAM, protocol, tcp_free);
     fmutex_init(&s->read_lock, RANK_FILE);
     fmutex_init(&s->write_lock, RANK_FILE);

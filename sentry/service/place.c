@@ -177,8 +177,8 @@ void served_place(struct served *s)
         g_service.cfg.platform->thread_place(s->task->thread);
 }
 
-/* Was this thread switched out for another since it was last asked? Not for mappers, which run on
- * their caller's CPU and interrupt it once for each list. */
+/* Was this thread switched out for another since it was last asked? Not for mappers and file servers, which
+ * run on their caller's CPU and interrupt it once for each list or message. */
 bool place_lost_cpu(struct poller *p)
 {
     struct rusage r;

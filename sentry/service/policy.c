@@ -122,13 +122,15 @@ bool policy_look(struct policy *p, int64_t now, unsigned active, bool work, bool
     return true;
 }
 
-void policy_slept(struct policy *p, int64_t now)
+void policy_slept(struct policy *p, int64_t now, bool called)
 {
     int64_t passed = now - p->looked;
 
     crowd_account(p, now);
     p->looked = now;
     idle_account(p, passed, p->mode == POLICY_SPIN);
+    if (!called)
+        return;
     p->window_calls += p->mode == POLICY_HANDOVER;
     p->window_sleeps++;
     p->quick = passed < POLICY_SPIN_NS ? p->quick + 1 : 0;

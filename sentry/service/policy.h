@@ -54,8 +54,9 @@ void policy_init(struct policy *p, unsigned cpus, unsigned pollers, int64_t now)
  */
 bool policy_look(struct policy *p, int64_t now, unsigned active, bool work, bool lost);
 
-/* A sleep ends; it began at the last look. */
-void policy_slept(struct policy *p, int64_t now);
+/* A sleep ends; it began at the last look. @called: by a guest's call, not by the host, which answers in
+ * its own time however the poller waits. */
+void policy_slept(struct policy *p, int64_t now, bool called);
 
 /* When a poller that goes to sleep now has to look again though nobody wakes it; INT64_MAX: never. */
 int64_t policy_deadline(const struct policy *p, int64_t now, unsigned active);

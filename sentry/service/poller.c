@@ -174,13 +174,19 @@ static bool any_lane_has_work(struct poller *p)
     return false;
 }
 
-/* Guest threads that run: those we look at, less those whose call waits in the middle of something. */
-static unsigned poller_active(const struct poller *p)
+/* Calls that wait in the middle of something: for the file server, for the host. */
+static unsigned poller_parked(const struct poller *p)
 {
     struct fiber_stats f;
 
     fiber_stats_get(p->sched, &f);
-    return p->listed - MIN(p->listed, f.stacks_in_use - MIN(f.stacks_in_use, 1U));
+    return f.stacks_in_use - MIN(f.stacks_in_use, 1U);
+}
+
+/* Guest threads that run: those we look at, less those whose call waits so. */
+static unsigned poller_active(const struct poller *p)
+{
+    return p->listed - MIN(p->listed, poller_parked(p));
 }
 
 static void poller_sleep(struct poller *p, int64_t now, int64_t until_timer_ns)
@@ -199,11 +205,11 @@ static void poller_sleep(struct poller *p, int64_t now, int64_t until_timer_ns)
         slept = true;
     }
     atomic_store_explicit(&p->word->asleep, 0, memory_order_release);
-    (void)any_lane_has_work(p); /* who rang becomes busy */
+    bool called = any_lane_has_work(p); /* who rang becomes busy */
     p->last_work_ns = clock_now_ns(CLOCK_MONOTONIC);
     stats_time(p, &p->stats->asleep_ns, p->last_work_ns);
     if (slept)
-        policy_slept(&p->policy, p->last_work_ns);
+        policy_slept(&p->policy, p->last_work_ns, called);
 }
 
 /* The clock, and what depends on it. */
@@ -216,8 +222,10 @@ static void poller_look(struct poller *p)
     int64_t now = clock_now_ns(CLOCK_MONOTONIC), passed = now - p->policy.looked;
 
     more |= p->last_work_ns == 0;
-    /* Rounds without work take no time: somebody else had the CPU, or the host the virtual one. */
-    bool lost = passed > POLICY_GAP_NS && (place_lost_cpu(p) || !more);
+    /* Rounds without work take no time: somebody else had the CPU, or the host the virtual one. Who does
+     * what a call waits for is no stranger. */
+    bool lost = passed > POLICY_GAP_NS && (place_lost_cpu(p) || !more) && !p->waited_for;
+    p->waited_for = poller_parked(p) > 0;
     if (policy_look(&p->policy, now, poller_active(p), more, lost))
         place_mode(p);
     stats_time(p, more ? &p->stats->working_ns : &p->stats->spinning_ns, now);
@@ -303,9 +311,11 @@ int service_init(const struct service_config *cfg)
 {
     BUG_ON(cfg->pollers == 0 || cfg->pollers > RO_POLLERS);
     g_service.cfg = *cfg;
+    if (!cfg->platform->post_addr)
+        g_service.cfg.patch = false;
     (void)numa_init();
     place_init();
-    if (cfg->patch) /* a traced call has to come here */
+    if (g_service.cfg.patch) /* a traced call has to come here */
         patch_init(cfg->platform->post_addr(), cfg->trace ? NULL : cfg->platform->local_addr,
                    cfg->patch_after);
     g_kernel_hooks.task_attach = served_attach;

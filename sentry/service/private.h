@@ -142,13 +142,14 @@ struct poller {
     uint64_t taken;       /* --stats: calls since the clock was last looked at */
     uint64_t rounds;
     struct policy policy;
-    uint32_t spins;          /* of guest threads, for the mode */
-    uint32_t placing;        /* changes with the mode */
-    uint64_t switched_out;   /* times this thread lost its CPU to others, as last asked */
-    uint64_t lists_seen;     /* lists that mappers had executed then */
-    struct follow {          /* handing over: where the callers are */
-        int home;            /* the CPU this poller keeps to; -1: any */
-        int from;            /* that of the last caller */
+    uint32_t spins;        /* of guest threads, for the mode */
+    uint32_t placing;      /* changes with the mode */
+    uint64_t switched_out; /* times this thread lost its CPU to others, as last asked */
+    uint64_t lists_seen;   /* lists that mappers had executed, and messages to servers, then */
+    bool waited_for; /* calls waited in the middle of something at the last look at the clock */
+    struct follow {  /* handing over: where the callers are */
+        int home;    /* the CPU this poller keeps to; -1: any */
+        int from;    /* that of the last caller */
         unsigned run, mixed; /* callers on end from there; changes, lately */
         int64_t moved_ns;
     } follow;

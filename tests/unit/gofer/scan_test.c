@@ -109,7 +109,7 @@ static void beneath_and_siblings(void **state)
     assert_int_equal(blocks(&s, &named, &inner), 3); /* a, a/deep, b; not through c */
     assert_int_equal(named, 0);
     assert_int_equal(inner, 4);
-    struct p9_names names = {.count = 4, .name = {STR("a"), STR("c"), STR("b"), STR("gone")}};
+    struct p9_list names = {.count = 4, .name = {STR("a"), STR("c"), STR("b"), STR("gone")}};
     assert_int_equal(
         rpc(&g_client, tscan, rscan, &s, .fid = 1, .count = 60000, .ahead = 60000, .names = names),
         0);

@@ -78,6 +78,13 @@ static void fill_NAMES(struct p9_names *v)
         fill_STR(&v->name[i]);
 }
 
+static void fill_LIST(struct p9_list *v)
+{
+    v->count = (uint16_t)(next_random() % (P9_LIST_MAX + 1));
+    for (unsigned i = 0; i < v->count; i++)
+        fill_STR(&v->name[i]);
+}
+
 static void fill_ATTR(struct p9_attr *v)
 {
     memset(v, 0, sizeof *v);
@@ -236,6 +243,12 @@ static void limits(void **state)
     struct p9_twalk w = {.names = {.count = P9_WALK_MAX + 1}};
     static uint8_t big[16384];
     assert_int_equal(p9_encode_twalk(big, sizeof big, &w), -EMSGSIZE);
+    struct p9_tscan s = {.names = {.count = P9_LIST_MAX}};
+    for (unsigned i = 0; i < P9_LIST_MAX; i++)
+        s.names.name[i] = p9_str_from("n");
+    assert_true(p9_encode_tscan(big, sizeof big, &s) > 0);
+    s.names.count++;
+    assert_int_equal(p9_encode_tscan(big, sizeof big, &s), -EMSGSIZE);
     static const char *const bad[] = {"", ".", "..", "a/b", "/"};
     for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
         struct p9_str s = p9_str_from(bad[i]);

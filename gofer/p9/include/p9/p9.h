@@ -11,6 +11,7 @@
 #define P9_MSIZE_DEFAULT (256u << 10)
 #define P9_NAME_MAX 255
 #define P9_WALK_MAX 16
+#define P9_LIST_MAX 128 /* names of a Tscan */
 #define P9_NOFID UINT32_MAX
 #define P9_NOTAG UINT16_MAX
 #define P9_VERSION_PLAIN "9P2000.L"

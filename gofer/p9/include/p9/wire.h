@@ -75,6 +75,11 @@ struct p9_names {
     struct p9_str name[P9_WALK_MAX];
 };
 
+struct p9_list {
+    uint16_t count;
+    struct p9_str name[P9_LIST_MAX];
+};
+
 struct p9_qids {
     uint16_t count;
     struct p9_qid qid[P9_WALK_MAX];
@@ -111,6 +116,7 @@ struct p9_attrs {
 #define P9_C_QID struct p9_qid
 #define P9_C_QIDS struct p9_qids
 #define P9_C_NAMES struct p9_names
+#define P9_C_LIST struct p9_list
 #define P9_C_ATTR struct p9_attr
 #define P9_C_ATTRS struct p9_attrs
 
