@@ -109,7 +109,7 @@ static void event_add_locked(struct inotify *n, int32_t wd, uint32_t mask, uint3
     list_add_tail(&e->link, &n->events);
     n->event_count++;
     n->event_bytes += (uint32_t)(sizeof(struct inotify_event) + padded);
-    wake_all(&n->wait, POLLIN | POLLRDNORM);
+    wake_one(&n->wait, POLLIN | POLLRDNORM);
 }
 
 /* --- watches --- */

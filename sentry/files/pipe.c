@@ -8,7 +8,8 @@
  * messages always use the same warm page.
  *
  * A write of at most PIPE_BUF bytes appears at once or not at all. POLLOUT therefore means room for
- * PIPE_BUF. All state changes wake the one wait queue with the POLL* bits that became true.
+ * PIPE_BUF. All state changes wake the one wait queue with the POLL* bits that became true. Of
+ * readers that wait one is woken, and of writers; who leaves something wakes the next.
  *
  * A guest may lie about lengths and addresses (uio answers -EFAULT); nothing in a pipe is an index
  * that a guest wrote.
@@ -154,7 +155,9 @@ static ssize_t pipe_read(struct file *f, struct uio *u, int64_t *pos UNUSED, uns
     }
     fmutex_unlock(&p->read_lock);
     if (done && room >= PIPE_BUF)
-        wake_all(&p->wait, POLLOUT | POLLWRNORM);
+        wake_one(&p->wait, POLLOUT | POLLWRNORM);
+    if (done && room < p->capacity)
+        wake_next(&p->wait, POLLIN | POLLRDNORM);
     return done ? done : r;
 }
 
@@ -179,12 +182,14 @@ size_t pipe_write_begin(struct pipe *p, uint64_t pending, size_t want, bool whol
     return n;
 }
 
-void pipe_write_end(struct pipe *p, uint64_t written)
+uint32_t pipe_write_end(struct pipe *p, uint64_t written)
 {
     spin_lock(&p->lock);
     p->head += written;
     p->writing = false;
+    uint32_t room = p->capacity - (uint32_t)(p->head - p->tail);
     spin_unlock(&p->lock);
+    return room;
 }
 
 int pipe_buf_make(struct pipe *p)
@@ -223,16 +228,18 @@ static ssize_t pipe_write(struct file *f, struct uio *u, int64_t *pos UNUSED, un
         done += r;
         pending += (uint64_t)r;
         if (!whole) { /* let the reader begin */
-            pipe_write_end(p, pending);
+            (void)pipe_write_end(p, pending);
             pending = 0;
         }
         if ((size_t)r < n)
             break;
     }
-    pipe_write_end(p, pending);
+    uint32_t room = pipe_write_end(p, pending);
     fmutex_unlock(&p->write_lock);
     if (done)
-        wake_all(&p->wait, POLLIN | POLLRDNORM);
+        wake_one(&p->wait, POLLIN | POLLRDNORM);
+    if (done && room >= PIPE_BUF)
+        wake_next(&p->wait, POLLOUT | POLLWRNORM);
     return done ? done : r;
 }
 
@@ -293,6 +300,7 @@ static int pipe_reopen(struct file *f, struct file *fresh);
 
 static const struct file_ops pipe_ops = {
     .name = "pipe",
+    .wait_one = POLLIN | POLLOUT,
     .read = pipe_read,
     .write = pipe_write,
     .readiness = pipe_readiness,
@@ -320,6 +328,7 @@ static int pipe_reopen(struct file *f, struct file *fresh)
 /* The attributes of an open fifo are its inode's. */
 const struct file_ops fifo_ops = {
     .name = "fifo",
+    .wait_one = POLLIN | POLLOUT,
     .read = pipe_read,
     .write = pipe_write,
     .readiness = pipe_readiness,

@@ -51,10 +51,10 @@ size_t pipe_read_begin(struct pipe *p, size_t want, const char **ret_at, ssize_t
 uint32_t pipe_read_end(struct pipe *p, size_t taken);
 /* One stretch of a write: bytes that may be put at offset *ret_at of buf, behind @pending ones put
  * before; 0 with *ret_err. @whole: all of @want or none. write_lock held until pipe_write_end(),
- * which shows them. */
+ * which shows them and returns the room that is left. */
 size_t pipe_write_begin(struct pipe *p, uint64_t pending, size_t want, bool whole, size_t *ret_at,
                         ssize_t *ret_err);
-void pipe_write_end(struct pipe *p, uint64_t written);
+uint32_t pipe_write_end(struct pipe *p, uint64_t written);
 int pipe_buf_make(struct pipe *p); /* write_lock held; -ENOMEM */
 
 extern const struct file_ops fifo_ops;

@@ -53,7 +53,7 @@ ssize_t splice_to_pipe(struct file *in, int64_t *pos, struct file *out, size_t l
         if (!n)
             break;
         r = other_io(NULL, in, p->buf + at, n, pos, false);
-        pipe_write_end(p, r > 0 ? (uint64_t)r : 0);
+        (void)pipe_write_end(p, r > 0 ? (uint64_t)r : 0);
         if (r <= 0)
             break;
         done += r;
@@ -63,7 +63,7 @@ ssize_t splice_to_pipe(struct file *in, int64_t *pos, struct file *out, size_t l
     }
     fmutex_unlock(&p->write_lock);
     if (done)
-        wake_all(&p->wait, POLLIN | POLLRDNORM);
+        wake_one(&p->wait, POLLIN | POLLRDNORM);
     return done ? done : r;
 }
 
@@ -90,7 +90,7 @@ ssize_t splice_from_pipe(struct task *t, struct file *in, struct file *out, int6
     }
     fmutex_unlock(&p->read_lock);
     if (done && room >= PIPE_BUF)
-        wake_all(&p->wait, POLLOUT | POLLWRNORM);
+        wake_one(&p->wait, POLLOUT | POLLWRNORM);
     return done ? done : r;
 }
 
@@ -112,7 +112,7 @@ static ssize_t pipes_copy(struct pipe *a, struct pipe *b, size_t skip, size_t wa
     if (!n)
         return r;
     memcpy(b->buf + to, a->buf + from, n);
-    pipe_write_end(b, n);
+    (void)pipe_write_end(b, n);
     return (ssize_t)n;
 }
 
@@ -138,9 +138,9 @@ ssize_t splice_pipes(struct task *t, struct file *in, struct file *out, size_t l
     fmutex_unlock(&b->write_lock);
     fmutex_unlock(&a->read_lock);
     if (done)
-        wake_all(&b->wait, POLLIN | POLLRDNORM);
+        wake_one(&b->wait, POLLIN | POLLRDNORM);
     if (room >= PIPE_BUF)
-        wake_all(&a->wait, POLLOUT | POLLWRNORM);
+        wake_one(&a->wait, POLLOUT | POLLWRNORM);
     if (!done && r == -EPIPE)
         (void)signal_send_task(t, SIGPIPE, NULL);
     return done ? done : r;

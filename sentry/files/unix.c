@@ -101,7 +101,7 @@ void sock_uncharge(struct sock *s, size_t n)
     if (becomes_writable(before, before - n, s->send_size) ||
         (unlikely(atomic_load_explicit(&g_was_short, memory_order_relaxed)) &&
          becomes_writable(before, before - n, UNIX_BYTES_EACH)))
-        wake_all(&s->wait, POLLOUT | POLLWRNORM);
+        wake_one(&s->wait, POLLOUT | POLLWRNORM);
 }
 
 /* --- sending and receiving --- */
@@ -365,6 +365,7 @@ static const struct file_ops message_file_ops = {
     .name = "socket",
     .socket = &unix_ops,
     .timeout_ns = socket_file_timeout_ns,
+    .wait_one = POLLIN,
     .read = message_read,
     .write = message_write,
     .no_sigpipe = true,

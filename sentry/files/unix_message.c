@@ -27,11 +27,12 @@ struct sock *sock_peer_get(struct sock *s)
 }
 
 /* The peer's queue has room again: so has, perhaps, the watcher. Lock of room_wait held. */
-static void peer_room_fire(struct waiter *w, uint32_t events UNUSED)
+static bool peer_room_fire(struct waiter *w, uint32_t events UNUSED)
 {
     struct sock *s = container_of(w, struct sock, peer_room);
 
-    wake_all(&s->wait, POLLOUT | POLLWRNORM);
+    wake_one(&s->wait, POLLOUT | POLLWRNORM);
+    return true;
 }
 
 /* @s has left @old: what @old sent is gone, and @old learns it if it was connected back (not when @s
@@ -138,7 +139,7 @@ static int message_append(struct sock *s, struct sock *to, struct unix_message *
     if (fds)
         unix_fds_unlock();
     if (!err)
-        wake_all(&to->wait, POLLIN | POLLRDNORM);
+        wake_one(&to->wait, POLLIN | POLLRDNORM);
     return err;
 }
 

@@ -234,7 +234,7 @@ static bool pending_add(struct sock *l, struct sock *server)
         l->pending_count--;
     spin_unlock(&l->lock);
     if (there)
-        wake_all(&l->wait, POLLIN | POLLRDNORM);
+        wake_one(&l->wait, POLLIN | POLLRDNORM);
     return there;
 }
 

@@ -198,7 +198,7 @@ static ssize_t stream_send_piece(struct sock *s, struct sock *to, struct uio *u,
     }
     if (got) {
         *mark = NULL;
-        wake_all(&to->wait, POLLIN | POLLRDNORM);
+        wake_one(&to->wait, POLLIN | POLLRDNORM);
     }
     return r;
 }

@@ -250,7 +250,7 @@ void task_exit(struct task *t, int32_t status)
     struct exit_work work = {.orphan_count = 0};
     list_init(&work.dead);
     task_get(t);
-    call_end(&t->call);
+    call_end(&t->call, -EINTR);
     t->in_call = false;
     /* What closes its files asks who the current task is, also when a signal ends it. */
     void *outer = fiber_local();
@@ -360,7 +360,7 @@ static void exec_forget(struct task *t, struct sighand *sighand, const char *com
 void task_exec_commit(struct task *t, struct mm *mm, struct sighand *sighand,
                       const struct pf_regs *regs, const char *comm)
 {
-    call_end(&t->call);
+    call_end(&t->call, 0);
     t->in_call = false;
     futex_task_exit(t);
     posix_timers_exec(t->process);

@@ -220,7 +220,7 @@ ssize_t tcp_send_uio(struct tcp_sock *s, struct uio *u, int flags)
     if (r > 0) {
         if (unlikely(to->listener))
             tcp_arrived(to);
-        wake_all(&to->i.wait,
+        wake_one(&to->i.wait,
                  flags & MSG_OOB ? POLLIN | POLLRDNORM | POLLPRI : POLLIN | POLLRDNORM);
     }
     return r;
@@ -365,6 +365,6 @@ ssize_t tcp_receive_uio(struct tcp_sock *s, struct uio *u, int flags, int *ret_f
     fmutex_unlock(&s->read_lock);
     struct tcp_sock *peer = s->peer;
     if (room && peer)
-        wake_all(&peer->i.wait, POLLOUT | POLLWRNORM);
+        wake_one(&peer->i.wait, POLLOUT | POLLWRNORM);
     return r;
 }

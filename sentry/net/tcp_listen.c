@@ -92,7 +92,7 @@ static void pending_add(struct tcp_sock *l, struct tcp_sock *child)
         l->pending_count--;
     spin_unlock(&l->i.lock);
     if (there) {
-        wake_all(&l->i.wait, POLLIN | POLLRDNORM);
+        wake_one(&l->i.wait, POLLIN | POLLRDNORM);
         return;
     }
     tcp_end(child, true);

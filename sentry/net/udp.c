@@ -144,7 +144,7 @@ static void datagram_deliver(struct udp_sock *to, struct datagram *d)
     }
     spin_unlock(&to->i.lock);
     if (room)
-        wake_all(&to->i.wait, POLLIN | POLLRDNORM);
+        wake_one(&to->i.wait, POLLIN | POLLRDNORM);
     else
         datagram_free(d);
 }
@@ -472,6 +472,7 @@ static const struct file_ops udp_ops = {
     .name = "socket",
     .socket = &udp_socket_ops,
     .timeout_ns = socket_file_timeout_ns,
+    .wait_one = POLLIN,
     .read = udp_file_read,
     .write = udp_file_write,
     .readiness = udp_readiness,

@@ -286,7 +286,7 @@ static void call_finish(struct served *s, sysret_t result)
 {
     struct call *c = &s->task->call;
 
-    call_end(c);
+    call_end(c, result);
     atomic_store_explicit(&s->task->in_call, false, memory_order_relaxed);
     s->task->syscalls++;
     if (unlikely(g_service.cfg.trace))
@@ -338,7 +338,7 @@ static void call_execute(struct served *s)
         tally_add(&s->poller->stats->again, 1);
     }
     if (r == SYS_NORETURN) { /* the registers are set */
-        call_end(c);
+        call_end(c, 0);
         atomic_store_explicit(&t->in_call, false, memory_order_relaxed);
         s->from_frame = g_service.cfg.patch;
         event_finish(s, false, c->nr, 0);

@@ -129,7 +129,8 @@ static void account(struct sq *q, struct sq_call *sc, int64_t result)
 static struct sq_call *sq_end(struct sq *q, struct sq_call *sc, int64_t result)
 {
     for (;;) {
-        call_end(&sc->call); /* may park: until here entries may be linked behind this one */
+        call_end(&sc->call,
+                 result); /* may park: until here entries may be linked behind this one */
         if (unlikely(g_service.cfg.trace || g_service.cfg.stats))
             account(q, sc, result);
 

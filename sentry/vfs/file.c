@@ -113,12 +113,19 @@ static void file_put_ref(void *ref)
     file_put(ref);
 }
 
-sysret_t call_wait_file(struct call *c, struct file *f, uint32_t mask)
+/* The queue lives in the file. */
+static int file_arm(struct call *c, struct file *f, uint32_t mask, bool one)
 {
-    struct wait_queue *q = f->ops->wait_queue ? f->ops->wait_queue(f) : NULL;
-    if (!q)
+    struct wait_queue *q = f->ops->wait_queue(f);
+    return one ? call_arm_exclusive(c, q, mask, file_get(f), file_put_ref)
+               : call_arm_ref(c, q, mask, file_get(f), file_put_ref);
+}
+
+static sysret_t wait_file(struct call *c, struct file *f, uint32_t mask, bool one)
+{
+    if (!f->ops->wait_queue || !f->ops->wait_queue(f))
         return call_run_again(c);
-    int r = call_arm_ref(c, q, mask, file_get(f), file_put_ref); /* the queue lives in the file */
+    int r = file_arm(c, f, mask, one);
     if (r < 0)
         return r;
     if (file_readiness(f) & (mask | POLLERR | POLLHUP))
@@ -126,15 +133,26 @@ sysret_t call_wait_file(struct call *c, struct file *f, uint32_t mask)
     return call_wait_armed(c);
 }
 
+sysret_t call_wait_file(struct call *c, struct file *f, uint32_t mask)
+{
+    return wait_file(c, f, mask, false);
+}
+
+sysret_t call_wait_file_one(struct call *c, struct file *f, uint32_t mask)
+{
+    return wait_file(c, f, mask, true);
+}
+
 /* A read or write waits, at most as long as the file says. */
 static sysret_t io_wait(struct call *c, struct file *f, uint32_t mask)
 {
+    bool one = f->ops->wait_one & mask;
     if (!f->ops->timeout_ns)
-        return call_wait_file(c, f, mask);
+        return wait_file(c, f, mask, one);
     int64_t limit = f->ops->timeout_ns(f, mask == POLLOUT);
     if (limit)
         call_deadline(c, deadline_after(limit));
-    sysret_t r = call_wait_file(c, f, mask);
+    sysret_t r = wait_file(c, f, mask, one);
     return r == -ETIMEDOUT ? -EAGAIN : r;
 }
 
@@ -232,10 +250,9 @@ ssize_t vfs_write_nowait(struct task *t, struct file *f, struct uio *u, int64_t 
  * one (an eventfd near its maximum). */
 static sysret_t write_wait(struct call *c, struct file *f, struct uio *u, int64_t pos)
 {
-    struct wait_queue *q = f->ops->wait_queue ? f->ops->wait_queue(f) : NULL;
-    if (!q)
+    if (!f->ops->wait_queue || !f->ops->wait_queue(f))
         return call_run_again(c);
-    int r = call_arm_ref(c, q, POLLOUT, file_get(f), file_put_ref);
+    int r = file_arm(c, f, POLLOUT, f->ops->wait_one & POLLOUT);
     if (r < 0)
         return r;
     sysret_t n = vfs_write_nowait(c->task, f, u, pos);

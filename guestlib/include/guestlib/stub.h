@@ -69,13 +69,18 @@ extern const uint8_t stub_notify_ip[]; /* behind the notifying syscall instructi
 extern const uint8_t stub_fork[];      /* child of the template: r8 = memory file fd, r9 = offset of
                                           its own request pages */
 extern const uint8_t stub_thread[];    /* new guest thread: rdx = frame, r9 = lane */
-extern const uint8_t stub_park_ip[];   /* behind the parking syscall instruction */
+extern const uint8_t stub_traced_list[],
+    stub_traced_ip[]; /* a tracer's list: rbx = its first operation; where it stops */
+extern const uint8_t stub_traced_fault[],
+    stub_traced_fault_ip[]; /* its signal handler; behind the syscall instruction of that */
+extern const uint8_t stub_park_ip[]; /* behind the parking syscall instruction */
 extern const uint8_t stub_call[], stub_call_posted[], stub_call_end[]; /* start, posted, copy end */
 extern const uint8_t stub_call_saved[],
     stub_call_exit[];                                /* waiting part: from here on registers and
                                                              flags are in PRIV_SAVE; its end */
 extern const uint8_t stub_local[], stub_local_end[]; /* calls answered in the guest */
 extern const uint8_t stub_local_done[];              /* in the first of them: rax is the result */
+extern const uint8_t stub_exit[];                    /* end this thread */
 extern const uint8_t stub_handler[];                 /* of every signal */
 extern const uint8_t stub_restorer[];
 

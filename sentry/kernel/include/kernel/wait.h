@@ -22,6 +22,8 @@
 #ifndef KERNEL_WAIT_H
 #define KERNEL_WAIT_H
 
+#include <stdatomic.h>
+
 #include <base/list.h>
 #include <base/lock.h>
 
@@ -34,34 +36,51 @@ struct call;
 struct waiter;
 
 struct wait_queue {
-    struct spin lock; /* RANK_WAITQ */
-    struct list_head waiters;
+    struct spin lock;                  /* RANK_WAITQ */
+    _Atomic(uint32_t) exclusive_count; /* of exclusive; changes under lock */
+    struct list_head waiters, exclusive;
 };
 
-/* fire() is called with the queue's lock held, any thread; it must only take inner locks. */
+/* fire() is called with the queue's lock held, any thread; it must only take inner locks. It tells
+ * whether it had any use for the wake: an exclusive waiter that had none leaves it to the next. */
 struct waiter {
     struct list_head link;
     struct wait_queue *queue; /* NULL: not armed */
     uint32_t mask;            /* POLL* bits wanted; 0 = any */
-    bool exclusive;           /* counts for wake's limit; leaves the list when it fires */
-    void (*fire)(struct waiter *w, uint32_t events);
+    bool exclusive;           /* counts for wake's limit */
+    bool (*fire)(struct waiter *w, uint32_t events);
 };
 
 void wait_queue_init(struct wait_queue *q);
-void waiter_init(struct waiter *w, void (*fire)(struct waiter *, uint32_t));
+void waiter_init(struct waiter *w, bool (*fire)(struct waiter *, uint32_t));
 void waiter_arm(struct waiter *w, struct wait_queue *q, uint32_t mask);
 void waiter_disarm(struct waiter *w); /* after it, fire() is not running and will not */
 
-/* Fire waiters whose mask meets @events. Returns how many (counted exclusive ones). */
+/* Fire waiters whose mask meets @events: all that are not exclusive, then exclusive ones, first come
+ * first, until @max_exclusive of them had use for it. Returns how many had. */
 unsigned wait_queue_wake(struct wait_queue *q, uint32_t events, unsigned max_exclusive);
 static inline void wake_all(struct wait_queue *q, uint32_t events)
 {
     (void)wait_queue_wake(q, events, ~0u);
 }
+/* Something has come that one can take. */
+static inline void wake_one(struct wait_queue *q, uint32_t events)
+{
+    (void)wait_queue_wake(q, events, 1);
+}
+/* The one that was woken has left something: for the next exclusive one; nobody else is told. The
+ * caller has looked under the lock under which waiters look after arming. */
+unsigned wait_queue_wake_exclusive(struct wait_queue *q, uint32_t events);
+static inline void wake_next(struct wait_queue *q, uint32_t events)
+{
+    if (atomic_load_explicit(&q->exclusive_count, memory_order_relaxed))
+        (void)wait_queue_wake_exclusive(q, events);
+}
 
 #define CALL_WAITERS 2
 struct call_waiter {
     struct waiter w;
+    bool woken; /* its fire() took a wake; the queue's lock */
     struct call *call;
     void *ref; /* dropped by put(ref) after disarming */
     void (*put)(void *ref);
@@ -90,7 +109,11 @@ struct call {
     /* service's and wait.c's */
     struct call_waiter waiters[CALL_WAITERS];
     unsigned armed;
-    struct call_waiters *more;    /* poll with many descriptors */
+    struct call_waiters *more; /* poll with many descriptors */
+    struct wait_queue *owed;   /* where this call took a wake alone: it uses it or passes it on */
+    uint32_t owed_mask;
+    void *owed_ref;
+    void (*owed_put)(void *ref);
     _Atomic(uint32_t) state_word; /* wait.c: RUNNING, PARKED, FIRED */
     struct list_head ready_link;  /* poller's run-again list */
     struct timer timer;           /* the deadline's */
@@ -113,6 +136,10 @@ int call_arm(struct call *c, struct wait_queue *q, uint32_t mask);
  * park), at once on error. */
 int call_arm_ref(struct call *c, struct wait_queue *q, uint32_t mask, void *ref,
                  void (*put)(void *ref));
+/* As call_arm_ref; of those who wait so on @q each wake_one() reaches one. When the call then ends
+ * with an error, the wake goes on to the next. @ref must keep @q. */
+int call_arm_exclusive(struct call *c, struct wait_queue *q, uint32_t mask, void *ref,
+                       void (*put)(void *ref));
 sysret_t call_wait_armed(struct call *c);
 /* Wait for deadline or signal only. */
 sysret_t call_wait_none(struct call *c);
@@ -140,7 +167,7 @@ void call_deadline_move(struct call *c, int64_t monotonic_ns);
  *  again:  call_disarm(c);
  *          goto run;
  *      }
- *      call_end(c);
+ *      call_end(c, r);
  */
 
 /* A new call: clears everything a call of before has left. @args may be NULL (set by the caller).
@@ -152,8 +179,8 @@ bool call_park_commit(struct call *c);
 /* Disarm everything after a wake, before running again or ending; drops references: may park. Also
  * notes a passed deadline in c->timed_out. */
 void call_disarm(struct call *c);
-/* After the last run: disarm, release c->state. May park. */
-void call_end(struct call *c);
+/* After the last run, which gave @result: disarm, release c->state. May park. */
+void call_end(struct call *c, sysret_t result);
 /* Wake a parked call from outside (signal, cancel): the handler runs again with interrupted set.
  * Any thread; a call that runs or is none is marked only. */
 void call_interrupt(struct call *c);

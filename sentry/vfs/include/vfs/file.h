@@ -53,7 +53,8 @@ struct file_ops {
     int (*flush)(struct file *f, struct task *t); /* each close() of a descriptor */
     void (*release)(struct file *f);              /* last reference; frees private */
     const struct socket_ops *socket;              /* NULL: no socket (files/socket_ops.h) */
-    bool no_sigpipe;                              /* -EPIPE of a write comes without the signal */
+    uint32_t wait_one; /* POLLIN, POLLOUT: of those who wait for it one is woken at a time */
+    bool no_sigpipe;   /* -EPIPE of a write comes without the signal */
     /* How long a read or write may wait, ns; 0: without end, the default. */
     int64_t (*timeout_ns)(struct file *f, bool write);
     /* open() of /proc/PID/fd/N of a file without an inode: sets fresh->ops and private_data.
@@ -95,6 +96,8 @@ uint32_t file_readiness(struct file *f);
 /* Wait inside a handler until one of @mask holds (arms, re-checks). SYS_PARK or an error; 0-cost
  * when file is always ready: call_run_again. */
 sysret_t call_wait_file(struct call *c, struct file *f, uint32_t mask);
+/* The same for one who will take what comes: others who wait so are not woken with it. */
+sysret_t call_wait_file_one(struct call *c, struct file *f, uint32_t mask);
 
 /* Reads and writes with position, O_NONBLOCK, waiting and SIGPIPE done: what handlers return. @pos
  * < 0 = file's own position (locked). */
