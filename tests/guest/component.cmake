@@ -107,6 +107,8 @@ add_guest_test(splice)
 add_guest_test(calls)
 add_guest_test(unixrandom)
 add_guest_test(mqueue rt)
+add_guest_test(pty util)
+add_guest_test(ptyjob util)
 
 # What makes files, on every kind of mount that takes them.
 if(TARGET ringbox)
