@@ -202,8 +202,7 @@ stub_call_saved:
         jmp     *%gs:PRIV_SAVE
 stub_call_exit:
 
-/* The answer is more than a result. rcx = what it is less CALL_SLOW. No flags where the thread goes
- * on as the guest. */
+/* The answer is more than a result. rcx = what it is less CALL_SLOW. */
 stub_self:
         lea     -(CALL_SELF - CALL_SLOW)(%rcx), %rcx
         jrcxz   1f
@@ -395,20 +394,15 @@ stub_thread:
         test    %rax, %rax
         jnz     stub_die
         mov     %r14, %rsp
-        mov     $NR_RT_SIGRETURN, %eax
-        syscall
-        ud2
+        jmp     stub_restorer
 
-/* A guest thread between two lives. It takes a state that is known from a frame no guest can write:
- * all signals blocked, no alternate stack, no flags. The notification tells the Sentry that it is
- * here and nowhere else; nothing it brings along is used. It is sent here again when its memory has
- * been taken away, so that it cannot have come by another way than through the frame; then the
- * answer is the lane of its next life. */
+/* A guest thread between two lives. It takes a known state from a frame no guest can write: signals
+ * blocked, no alternate stack. The notification tells the Sentry that it is here and nowhere else.
+ * It is sent here again when its memory has been taken away, so that it cannot have come by another
+ * way than through the frame; then the answer is the lane of its next life. */
 stub_park:
         movabs  $STUB_PARK_FRAME, %rsp
-        mov     $NR_RT_SIGRETURN, %eax
-        syscall
-        ud2
+        jmp     stub_restorer
 stub_parked:
         mov     $STUB_NR_PARK, %eax
         syscall
@@ -433,9 +427,7 @@ stub_park_ip:
         pushq   $2
         popfq                           /* ID, which rt_sigreturn leaves as it is */
         lea     STUB_START_FRAME(%r13), %rsp
-        mov     $NR_RT_SIGRETURN, %eax
-        syscall
-        ud2
+        jmp     stub_restorer
 
 stub_die:
         mov     $NR_EXIT_GROUP, %eax
