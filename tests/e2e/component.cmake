@@ -65,6 +65,8 @@ add_test(NAME e2e/cli COMMAND ${CMAKE_CURRENT_LIST_DIR}/cli.sh $<TARGET_FILE:rin
 set_tests_properties(e2e/cli PROPERTIES LABELS e2e TIMEOUT 300)
 add_test(NAME e2e/control COMMAND ${CMAKE_CURRENT_LIST_DIR}/control.sh $<TARGET_FILE:ringbox>)
 set_tests_properties(e2e/control PROPERTIES LABELS e2e TIMEOUT 300)
+add_test(NAME e2e/host_changes COMMAND ${CMAKE_CURRENT_LIST_DIR}/host_changes.sh $<TARGET_FILE:ringbox>)
+set_tests_properties(e2e/host_changes PROPERTIES LABELS e2e TIMEOUT 120)
 
 # Traps of real programs over their whole life. Label of what is to hold and does not yet.
 add_test(NAME e2e/traps COMMAND ${CMAKE_CURRENT_LIST_DIR}/traps.py $<TARGET_FILE:ringbox>)
