@@ -484,6 +484,33 @@ void node_detach(struct conn *c, struct node *n)
     node_put(c, parent);
 }
 
+int node_unnamed(struct conn *c, struct node *dir, int fd, struct statx *stx, struct node **ret)
+{
+    char name[FD_PATH_MAX];
+    if (c->proc_fd < 0)
+        return -EOPNOTSUPP;
+    if (c->open_fds >= c->open_fds_max)
+        return -EMFILE;
+    int r = host_statx(fd, stx);
+    if (r < 0)
+        return r;
+    fd_name(fd, name);
+    int path = openat(c->proc_fd, name, O_PATH | O_CLOEXEC);
+    if (path < 0)
+        return -errno;
+    struct node *n = node_new(dir->export, NULL, NULL, stx);
+    if (!n) {
+        close(path);
+        return -ENOMEM;
+    }
+    n->detached = true;
+    n->pins = 1;
+    n->fd = path;
+    c->open_fds++;
+    *ret = n;
+    return 0;
+}
+
 void node_move(struct conn *c, struct node *n, struct node *dir, const struct p9_str *name)
 {
     /* A tree gone stale could make a loop of this; then the node lives by its descriptor. */

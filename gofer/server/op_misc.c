@@ -3,8 +3,8 @@
  *
  * An attribute is buffered in the fid: read in one go by Txattrwalk, written when the fid that
  * Txattrcreate prepared is clunked. Only names in "user." can be written. Locks are OFD locks of
- * the fid's descriptor and never wait here: a busy one is reported and the client asks again.
- * Host: fgetxattr, flistxattr, fsetxattr, fremovexattr, fcntl, close [gofer]
+ * the fid's descriptor (or those of flock) and never wait here: a busy one is reported and the client asks again.
+ * Host: fgetxattr, flistxattr, fsetxattr, fremovexattr, fcntl, flock, close [gofer]
  */
 #include "server.h"
 
@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -120,6 +121,14 @@ static int flock_from(uint8_t type, uint64_t start, uint64_t length, struct floc
     return 0;
 }
 
+static int lockable(const struct node *n)
+{
+    return n->export->locks ? 0 : -EOPNOTSUPP;
+}
+
+static const int flock_ops[] = {
+    [P9_LOCK_RDLCK] = LOCK_SH, [P9_LOCK_WRLCK] = LOCK_EX, [P9_LOCK_UNLCK] = LOCK_UN};
+
 OP(tlock)
 {
     struct flock l;
@@ -127,10 +136,13 @@ OP(tlock)
     struct fid *f = fid_find(c, m->fid);
     if (!f || f->kind != FID_OPEN)
         return -EBADF;
-    int r = flock_from(m->type, m->start, m->length, &l);
+    int r = lockable(f->node);
+    if (r == 0)
+        r = flock_from(m->type, m->start, m->length, &l);
     if (r < 0)
         return r;
-    if (fcntl(f->fd, F_OFD_SETLK, &l) < 0) {
+    bool whole = c->ringbox && m->flags & P9_LOCK_FLOCK;
+    if ((whole ? flock(f->fd, flock_ops[m->type] | LOCK_NB) : fcntl(f->fd, F_OFD_SETLK, &l)) < 0) {
         if (errno != EAGAIN && errno != EACCES)
             return -errno;
         reply.status = P9_LOCK_BLOCKED;
@@ -144,7 +156,9 @@ OP(tgetlock)
     struct fid *f = fid_find(c, m->fid);
     if (!f || f->kind != FID_OPEN)
         return -EBADF;
-    int r = flock_from(m->type, m->start, m->length, &l);
+    int r = lockable(f->node);
+    if (r == 0)
+        r = flock_from(m->type, m->start, m->length, &l);
     if (r < 0)
         return r;
     if (fcntl(f->fd, F_OFD_GETLK, &l) < 0)

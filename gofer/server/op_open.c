@@ -184,6 +184,35 @@ static int create_file(struct conn *c, struct node *dir, const struct p9_str *na
     return fd;
 }
 
+/* A regular file without a name in @dir. Gives the node and an open descriptor. */
+static int create_unnamed(struct conn *c, struct node *dir, uint32_t mode, uint32_t gid,
+                          struct node **ret_node)
+{
+    struct statx stx;
+    int r = node_enterable(dir);
+    if (r == 0)
+        r = node_writable(dir);
+    int dirfd = r < 0 ? r : node_fd(c, dir);
+    if (dirfd < 0)
+        return dirfd;
+    struct open_how how = {
+        .flags = O_TMPFILE | O_RDWR | O_CLOEXEC,
+        .mode = mode & 07777,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS,
+    };
+    int fd = (int)syscall(SYS_openat2, dirfd, ".", &how, sizeof how);
+    if (fd < 0)
+        return -errno;
+    r = node_unnamed(c, dir, fd, &stx, ret_node);
+    if (r < 0) {
+        close(fd);
+        return r;
+    }
+    if (gid != UINT32_MAX && stx.stx_gid != gid)
+        (void)!fchown(fd, (uid_t)-1, gid); /* as far as the server may */
+    return fd;
+}
+
 OP(tlcreate)
 {
     struct node *n = NULL;
@@ -220,7 +249,9 @@ OP(tcreateat)
     struct fid *f = fid_find(c, m->fid);
     if (!f || !fid_free_nr(c, m->newfid))
         return -EBADF;
-    int fd = create_file(c, f->node, &m->name, m->flags, m->mode, m->gid, &n, &flags);
+    int fd = m->name.len == 0
+                 ? create_unnamed(c, f->node, m->mode, m->gid, &n)
+                 : create_file(c, f->node, &m->name, m->flags, m->mode, m->gid, &n, &flags);
     if (fd < 0)
         return fd;
     int r = node_stat(c, n, &stx);

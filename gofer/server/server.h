@@ -115,6 +115,8 @@ int node_open_read(struct conn *c, struct node *dir, const struct p9_str *name, 
 struct node *node_find(struct conn *c, struct node *dir, const struct p9_str *name);
 void node_prepare_loss(struct conn *c, struct node *n);
 void node_detach(struct conn *c, struct node *n);
+/* For a file without a name, open as @fd (stays the caller's): lives by its descriptor. */
+int node_unnamed(struct conn *c, struct node *dir, int fd, struct statx *stx, struct node **ret);
 void node_move(struct conn *c, struct node *n, struct node *dir, const struct p9_str *name);
 void node_name_copy(const struct p9_str *name, char ret[P9_NAME_MAX + 1]);
 void conn_nodes_fini(struct conn *c);

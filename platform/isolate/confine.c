@@ -56,6 +56,8 @@
 
 const char *isolate_list(const char *name)
 {
+    if (strcmp(name, "ptrace") == 0)
+        return names_ptrace;
     return strcmp(name, "gofer") == 0 ? names_gofer : names_sentry;
 }
 
@@ -172,16 +174,33 @@ static int list_add_asan(scmp_filter_ctx ctx)
     return err;
 }
 
-static int list_load(const int *calls, size_t n, bool no_exec)
+struct lists {
+    const int *calls, *more;
+    size_t n, more_n;
+    bool no_exec;
+};
+
+static int list_add(scmp_filter_ctx ctx, const int *calls, size_t n, bool no_exec)
+{
+    int err = 0;
+
+    for (size_t i = 0; !err && i < n; i++)
+        if (calls[i] != SCMP_SYS(clone3))
+            err = list_add_rule(ctx, calls[i], no_exec);
+    return err;
+}
+
+static int list_load(const struct lists *l)
 {
     scmp_filter_ctx ctx = seccomp_init(ACTION_VIOLATION);
     if (!ctx)
         return -ENOMEM;
     int err = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
     seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a tree; older libraries: a chain */
-    for (size_t i = 0; !err && i < n; i++)
-        if (calls[i] != SCMP_SYS(clone3))
-            err = list_add_rule(ctx, calls[i], no_exec);
+    if (!err)
+        err = list_add(ctx, l->calls, l->n, l->no_exec);
+    if (!err)
+        err = list_add(ctx, l->more, l->more_n, l->no_exec);
     if (!err)
         err = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     if (!err && BUILD_ASAN)
@@ -192,7 +211,7 @@ static int list_load(const int *calls, size_t n, bool no_exec)
     return err;
 }
 
-static int confine(const int *calls, size_t n, bool no_exec, const char **ret_what)
+static int confine(const struct lists *l, const char **ret_what)
 {
     if (BUILD_TSAN)
         return 0;
@@ -200,7 +219,7 @@ static int confine(const int *calls, size_t n, bool no_exec, const char **ret_wh
     if (!err)
         err = filter_terminals();
     if (!err)
-        err = list_load(calls, n, no_exec);
+        err = list_load(l);
     if (err)
         *ret_what = "seccomp";
     return err;
@@ -208,7 +227,7 @@ static int confine(const int *calls, size_t n, bool no_exec, const char **ret_wh
 
 /* --- last steps --- */
 
-int isolate_sentry(const char **ret_what)
+int isolate_sentry(bool traces, const char **ret_what)
 {
     int err = isolate_drop(ret_what);
     if (!err)
@@ -217,7 +236,12 @@ int isolate_sentry(const char **ret_what)
         return err;
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
         return step_failed(ret_what, "dumpable");
-    return confine(list_sentry, ARRAY_SIZE(list_sentry), true, ret_what);
+    const struct lists l = {.calls = list_sentry,
+                            .n = ARRAY_SIZE(list_sentry),
+                            .more = list_ptrace,
+                            .more_n = traces ? ARRAY_SIZE(list_ptrace) : 0,
+                            .no_exec = true};
+    return confine(&l, ret_what);
 }
 
 int isolate_gofer(bool writable, const char **ret_what)
@@ -234,5 +258,6 @@ int isolate_gofer(bool writable, const char **ret_what)
         *ret_what = "landlock";
         return err;
     }
-    return confine(list_gofer, ARRAY_SIZE(list_gofer), false, ret_what);
+    const struct lists l = {.calls = list_gofer, .n = ARRAY_SIZE(list_gofer)};
+    return confine(&l, ret_what);
 }

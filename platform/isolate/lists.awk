@@ -4,7 +4,7 @@
 #     Host: futex, io_uring_enter [sentry]
 #     Host: openat2, statx [gofer]          (may go on over lines; clang-format breaks them)
 #
-# In the bracket: sentry (or sentry-run), gofer, both, or anything else for "not after confinement".
+# In the bracket: sentry (or sentry-run), gofer, both, sentry-ptrace (the Sentry, where it traces), or anything else for "not after confinement".
 # Names are those of the calls as written in C; alias[] knows what the C library makes of them.
 # Output: a header with one array and one string per list, sorted.
 
@@ -65,7 +65,7 @@ FNR == 1 { open = 0; comment = 0 }
     }
 }
 
-function declare(t,    names, lists, n, i, calls, sentry, gofer) {
+function declare(t,    names, lists, n, i, calls, sentry, gofer, ptrace) {
     lists = t
     sub(/^[^[]*\[/, "", lists)
     sub(/\].*/, "", lists)
@@ -75,6 +75,7 @@ function declare(t,    names, lists, n, i, calls, sentry, gofer) {
     lists = " " lists " "
     sentry = lists ~ / sentry(-run)? /
     gofer = lists ~ / gofer /
+    ptrace = lists ~ / sentry-ptrace /
     gsub(/,/, " ", names)
     n = split(names, calls, " ")
     for (i = 1; i <= n; i++) {
@@ -83,17 +84,19 @@ function declare(t,    names, lists, n, i, calls, sentry, gofer) {
             failed = 1
             continue
         }
-        add(calls[i], sentry, gofer)
+        add(calls[i], sentry, gofer, ptrace)
     }
 }
 
-function add(call, sentry, gofer,    n, i, real) {
+function add(call, sentry, gofer, ptrace,    n, i, real) {
     n = split(call in alias ? alias[call] : call, real, " ")
     for (i = 1; i <= n; i++) {
         if (sentry)
             in_sentry[real[i]] = 1
         if (gofer)
             in_gofer[real[i]] = 1
+        if (ptrace)
+            in_ptrace[real[i]] = 1
     }
 }
 
@@ -123,4 +126,5 @@ END {
     print " * Made by lists.awk from the Host: declarations. Do not edit. */"
     emit("sentry", in_sentry)
     emit("gofer", in_gofer)
+    emit("ptrace", in_ptrace)
 }

@@ -96,7 +96,9 @@ int birth_handlers(const int *signals, size_t n, uint64_t handler, uint64_t in_h
         syscall(SYS_rt_sigaction, s, &dfl, NULL, 8);
     }
     for (size_t i = 0; i < n; i++) {
-        struct ksigaction sa = {handler, SA_SIGINFO | SA_ONSTACK | KSA_RESTORER,
+        struct ksigaction sa = {handler,
+                                SA_SIGINFO | SA_ONSTACK | KSA_RESTORER |
+                                    (in_handler ? 0 : (uint64_t)SA_NODEFER),
                                 stub_addr(stub_restorer), in_handler};
         if (syscall(SYS_rt_sigaction, signals[i], &sa, NULL, 8))
             return -errno;
@@ -104,17 +106,10 @@ int birth_handlers(const int *signals, size_t n, uint64_t handler, uint64_t in_h
     return 0;
 }
 
-/* The first list: leave the shared descriptor table, forget the Sentry's memory. */
-unsigned birth_first_list(struct stub_op *op)
+unsigned birth_forget_memory(struct stub_op *op, unsigned n)
 {
-    uint64_t fd = (uint64_t)g_stubs.memfd, keep = g_stubs.vdso_keep,
-             keep_end = g_stubs.vdso_keep_end;
-    unsigned n = 0;
+    uint64_t keep = g_stubs.vdso_keep, keep_end = g_stubs.vdso_keep_end;
 
-    /* close_range(fd, fd - 1) is no range; unshare with the one above, which always is */
-    op[n++] = (struct stub_op){SYS_close_range, {fd + 1, ~0U, CLOSE_RANGE_UNSHARE}, 0};
-    if (fd > 0)
-        op[n++] = (struct stub_op){SYS_close_range, {0, fd - 1, 0}, 0};
     op[n++] = (struct stub_op){SYS_munmap, {0, STUB_REGION}, 0};
     if (keep) {
         op[n++] = (struct stub_op){SYS_munmap, {STUB_REGION_END, keep - STUB_REGION_END}, 0};
@@ -122,6 +117,19 @@ unsigned birth_first_list(struct stub_op *op)
     } else {
         op[n++] = (struct stub_op){SYS_munmap, {STUB_REGION_END, TASK_END - STUB_REGION_END}, 0};
     }
+    return n;
+}
+
+unsigned birth_first_list(struct stub_op *op)
+{
+    uint64_t fd = (uint64_t)g_stubs.memfd;
+    unsigned n = 0;
+
+    /* close_range(fd, fd - 1) is no range; unshare with the one above, which always is */
+    op[n++] = (struct stub_op){SYS_close_range, {fd + 1, ~0U, CLOSE_RANGE_UNSHARE}, 0};
+    if (fd > 0)
+        op[n++] = (struct stub_op){SYS_close_range, {0, fd - 1, 0}, 0};
+    n = birth_forget_memory(op, n);
     op[n].nr = (uint64_t)STUB_OP_END;
     return n;
 }

@@ -2,6 +2,7 @@
  * stubs.c - pages of the memory file taken for good, which all stub processes map: the stub text and
  * the read-only pages (poller words; globals: CPU set, guest filter); facts about the host.
  *
+ * Host: clock_gettime [sentry]
  * Host: getrlimit, sched_getaffinity [before confinement] */
 #include <stubs/stubs.h>
 
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #define HWCAP2_FSGSBASE 2
 #define FDS_RESERVED 512 /* of the Sentry's limit, for everything but pidfds */
@@ -179,4 +181,14 @@ void stubs_roam(bool roam)
         return;
     g_stubs.roam = roam;
     memcpy(stubs_globals() + GLOBALS_CPUS, roam ? &g_stubs.all_cpus : &g_stubs.guest_cpus, 128);
+}
+
+uint64_t stubs_cpu_ns(pid_t pid)
+{
+    clockid_t clock = (clockid_t)((~(uint32_t)pid << 3) | 2 /* CPUCLOCK_SCHED */);
+    struct timespec ts;
+
+    if (clock_gettime(clock, &ts))
+        return 0;
+    return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }

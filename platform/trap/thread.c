@@ -18,7 +18,7 @@
  *
  * Locks: as->lock for the list, as->lanes_lock for lane states and the list of threads.
  *
- * Host: tgkill, clock_gettime, sched_setaffinity [sentry]
+ * Host: tgkill, sched_setaffinity [sentry]
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -160,19 +160,9 @@ static void parked_return(struct pf_as *as, struct parked *p)
     spin_unlock(&as->lanes_lock);
 }
 
-static uint64_t process_cpu_ns(struct pf_as *as)
-{
-    clockid_t clock = (clockid_t)((~(uint32_t)as->pid << 3) | 2 /* CPUCLOCK_SCHED */);
-    struct timespec ts;
-
-    if (clock_gettime(clock, &ts))
-        return 0;
-    return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
 void threads_renew(struct pf_as *as)
 {
-    uint64_t ns = process_cpu_ns(as);
+    uint64_t ns = stubs_cpu_ns(as->pid);
 
     spin_lock(&as->lanes_lock);
     as->cpu_claimed_ns = ns;
@@ -241,10 +231,15 @@ static int64_t thread_revive(struct pf_as *as, struct pf_thread *t, const struct
 
     if (!p)
         return 0;
+    int r = space_lanes_open(as);
+    if (r) {
+        parked_return(as, p);
+        return r;
+    }
     t->slot = p->slot;
     t->roams = p->roams;
     memset(lane_ptr(as->lanes[t->slot].off), 0, LANE_STACK);
-    int r = thread_prepare(as, t, regs, fpu, fpu_len);
+    r = thread_prepare(as, t, regs, fpu, fpu_len);
     if (!r)
         r = notify_park_send(p, t->lane_addr);
     if (r) {
@@ -374,7 +369,7 @@ uint64_t trap_thread_cpu_ns(struct pf_thread *t)
 
     if (atomic_load(&as->gone))
         return t->cpu_reported_ns;
-    uint64_t ns = process_cpu_ns(as);
+    uint64_t ns = stubs_cpu_ns(as->pid);
     spin_lock(&as->lanes_lock);
     if (list_first_entry(&as->threads, struct pf_thread, link) == t && ns > as->cpu_claimed_ns)
         t->cpu_reported_ns = ns - as->cpu_claimed_ns;

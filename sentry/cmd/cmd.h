@@ -13,7 +13,7 @@
 #define EXIT_FAILED 125 /* ringbox itself failed */
 
 /* The gofer process' body; set by main.c, which alone links the server. Gives its exit status. */
-extern int (*cmd_gofer)(int sock, int root_fd, bool read_only);
+extern int (*cmd_gofer)(const struct export *e);
 
 int cmd_run(int argc, char **argv);
 int cmd_syscalls(int argc, char **argv);
@@ -46,6 +46,7 @@ struct run_options {
     int sentry_cpu_count; /* 0: chosen */
     const char *guest_cpus;
     int io_engine;
+    const char *platform;   /* NULL: the first that works */
     const char *trace_file; /* "" = stderr, NULL = off */
     bool stats, stats_json;
     bool no_patch;
@@ -56,5 +57,16 @@ struct run_options {
 /* 0, or an exit status after one line on stderr; *ret_done: help was printed, exit with the result.
  */
 int run_options_parse(int argc, char **argv, struct run_options *ret, bool *ret_done);
+
+/* platforms.c. In the order of preference; NULL: no more. */
+struct platform_ops;
+struct memfile;
+const struct platform_ops *platform_at(unsigned i);
+const struct platform_ops *platform_named(const char *name);
+bool platform_traces(
+    const struct platform_ops *pf); /* its guests by ptrace: see isolate_sentry() */
+/* @name: NULL for the first that works. 0, or EXIT_FAILED after one line on stderr. */
+int platform_start(const char *name, struct memfile *mf, const char *cpus,
+                   const struct platform_ops **ret);
 
 #endif

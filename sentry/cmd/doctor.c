@@ -18,7 +18,6 @@
 #include <base/platform.h>
 #include <host/io.h>
 #include <isolate/isolate.h>
-#include <trap/trap.h>
 
 #include "cmd.h"
 
@@ -69,13 +68,18 @@ static void report_io(void)
 
 static int print_filters(void)
 {
-    trap_platform()->print_filters();
-    printf("\nlist sentry: %s\nlist gofer: %s\n", isolate_list("sentry"), isolate_list("gofer"));
+    const struct platform_ops *pf;
+
+    for (unsigned i = 0; (pf = platform_at(i)); i++)
+        pf->print_filters();
+    printf("\nlist sentry: %s\nlist sentry, platform ptrace, also: %s\nlist gofer: %s\n",
+           isolate_list("sentry"), isolate_list("ptrace"), isolate_list("gofer"));
     return 0;
 }
 
 int cmd_doctor(int argc, char **argv)
 {
+    const struct platform_ops *pf;
     struct utsname u;
     char text[256];
 
@@ -91,14 +95,18 @@ int cmd_doctor(int argc, char **argv)
         snprintf(text, sizeof text, "%s %s %s", u.sysname, u.release, u.machine);
         line("kernel", true, text);
     }
-    const char *why = trap_platform()->unavailable();
-    line("platform trap", !why, why ? why : "seccomp trap and user notification");
-    line("platform ptrace", false, "not built into this version");
+    bool any = false;
+    for (unsigned i = 0; (pf = platform_at(i)); i++) {
+        const char *why = pf->unavailable();
+        snprintf(text, sizeof text, "platform %s", pf->name);
+        line(text, !why, why ? why : "works");
+        any |= !why;
+    }
     line("platform kvm", false, "not built into this version");
     bool ns = user_namespaces_work();
     line("user namespaces", ns, ns ? "work" : "refused: ringbox run needs them, or root");
     report_io();
     report_limits();
     line("FSGSBASE", getauxval(AT_HWCAP2) & 2, "faster thread pointers; not needed");
-    return why || (!ns && geteuid() != 0) ? EXIT_FAILED : 0;
+    return !any || (!ns && geteuid() != 0) ? EXIT_FAILED : 0;
 }

@@ -37,12 +37,12 @@ static int bad(const char *name, const char *value, const char *want)
 
 static int set_platform(struct run_options *o, const char *v)
 {
-    (void)o;
-    if (strcmp(v, "auto") == 0 || strcmp(v, "trap") == 0)
+    o->platform = strcmp(v, "auto") == 0 ? NULL : v;
+    if (!o->platform || platform_named(v))
         return 0;
-    if (strcmp(v, "ptrace") == 0 || strcmp(v, "kvm") == 0)
-        return cmd_error("--platform %s is not built into this version; use trap", v);
-    return bad("platform", v, "auto or trap");
+    if (strcmp(v, "kvm") == 0)
+        return cmd_error("--platform %s is not built into this version; use auto", v);
+    return bad("platform", v, "auto, trap or ptrace");
 }
 
 static int set_name(struct run_options *o, const char *v)
@@ -314,7 +314,7 @@ static int set_mount(struct run_options *o, const char *v)
 }
 
 static const struct option_row rows[] = {
-    {"platform", "auto|trap", set_platform, "how system calls are caught"},
+    {"platform", "auto|trap|ptrace", set_platform, "how system calls are caught"},
     {"name", "ID", set_name, "name for ringbox kill, ps, stats (default: the process id)"},
     {"rootfs", "DIR", set_rootfs, "directory that becomes / (default /)"},
     {"rw", "[shared|exclusive]", set_rw, "changes of / go to the host (default: to memory)"},

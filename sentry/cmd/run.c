@@ -39,7 +39,6 @@
 #include <isolate/isolate.h>
 #include <service/boot.h>
 #include <service/service.h>
-#include <trap/trap.h>
 
 #include "attend.h"
 #include "cmd.h"
@@ -109,7 +108,7 @@ static int prepare(struct run *r)
 {
     struct run_options *o = &r->o;
 
-    int e = mounts_prepare(&o->mounts, o->rootfs, o->root_rw);
+    int e = mounts_prepare(&o->mounts, o->rootfs, o->root_rw, o->root_exclusive);
     if (e)
         return e;
     if (o->cwd)
@@ -180,13 +179,9 @@ static void signals_reset(void)
 
 static int sentry_setup(struct run *r, struct boot_config *boot, struct memfile **mf)
 {
-    const struct platform_ops *pf = trap_platform();
-    const char *what = pf->unavailable();
-    int e;
-
-    if (what)
-        return cmd_error("this host cannot run the trap platform: %s", what);
-    e = memfile_create(r->o.memory_bytes, mf);
+    const struct platform_ops *pf;
+    const char *what;
+    int e = memfile_create(r->o.memory_bytes, mf);
     if (e)
         return cmd_error("memory file: %s", strerror(-e));
     e = isolate_drop(&what);
@@ -194,9 +189,9 @@ static int sentry_setup(struct run *r, struct boot_config *boot, struct memfile 
         return cmd_error("cannot drop privileges: %s: %s", what, strerror(-e));
     /* Stuck and stopped as it may be, it ends with the CLI. Not earlier: new ids forget it. */
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    e = pf->init(*mf, r->guest_cpus[0] ? r->guest_cpus : NULL);
+    e = platform_start(r->o.platform, *mf, r->guest_cpus[0] ? r->guest_cpus : NULL, &pf);
     if (e)
-        return cmd_error("platform %s: %s", pf->name, strerror(-e));
+        return e;
     struct service_config sc = {.pollers = (unsigned)r->o.pollers,
                                 .poller_cpus = r->pin ? r->poller_cpus : NULL,
                                 .cpus = r->cpus,
@@ -222,7 +217,7 @@ static int sentry_setup(struct run *r, struct boot_config *boot, struct memfile 
      * overcommit policy before it gives memory of a thread's arena back. */
     (void)mallopt(M_ARENA_MAX, MALLOC_ARENAS);
     (void)mallopt(M_TRIM_THRESHOLD, -1);
-    e = isolate_sentry(&what);
+    e = isolate_sentry(platform_traces(pf), &what);
     if (e)
         return cmd_error("cannot confine the Sentry: %s: %s", what, strerror(-e));
     e = service_start_threads(); /* confined as this one is */

@@ -3,8 +3,8 @@
  *
  * An item watches one (file, descriptor number) for one epoll. Its waiter sits on the file's wait
  * queue as long as the item lives; fire() only puts the item on the epoll's ready list and wakes
- * who waits for the epoll. Collecting takes items off the list one by one, asks the file what holds
- * now (the list is a hint), reports, and puts level-triggered items back at the end.
+ * who waits for the epoll. Collecting (epoll_ready.c) takes items off the list one by one, asks the
+ * file what holds now (the list is a hint), reports, and puts level-triggered items back at the end.
  *
  * An item holds no reference to its file: the file's last reference removes it (epoll_file_gone).
  * It does hold one to its epoll's memory. While a file's readiness is asked without locks the
@@ -21,54 +21,18 @@
  * inside a watched queue's lock, outside its own wait queue's) guards the ready list and what
  * fire() reads. */
 #include <fcntl.h>
-#include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 
 #include <base/hash.h>
 #include <kernel/task.h>
 
-#include "files_private.h"
+#include "epoll.h"
 
-/* Always reported, asked for or not. */
-#define EVENTS_ALWAYS ((uint32_t)(EPOLLERR | EPOLLHUP))
-#define EVENTS_CONTROL ((uint32_t)(EPOLLET | EPOLLONESHOT | EPOLLWAKEUP | EPOLLEXCLUSIVE))
 #define BUCKETS_FIRST 8u
 #define NEST_VISITS_MAX 1000u /* epolls looked at when one is put into another */
 
-struct epoll {
-    struct refcount ref; /* the file, each item */
-    /* --- g_watch --- */
-    struct file *file; /* NULL once released */
-    struct list_head *buckets;
-    uint32_t bucket_count, count;
-    uint32_t level; /* 1: watches no epoll */
-    /* --- ready_lock --- */
-    struct spin ready_lock;
-    struct list_head ready; /* epitem.ready_link */
-    uint32_t ready_count;
-    uint64_t collects; /* numbers the collections */
-
-    struct wait_queue wait;
-};
-
-struct epitem {
-    struct refcount ref; /* the tables; who collects */
-    struct epoll *ep;
-    struct waiter waiter;
-    struct list_head hash_link, file_link; /* g_watch */
-    struct file *file;                     /* g_watch; NULL: removed */
-    int fd;
-    /* --- ready_lock --- */
-    uint32_t events; /* asked for, with EPOLLET and the like; without event bits: disabled */
-    uint64_t data;
-    bool dead;
-    uint64_t collect; /* that reported it last: none reports an item twice */
-    struct list_head ready_link;
-};
-
-static struct spin g_watch = SPIN_INIT(RANK_OBJECT);
+struct spin g_watch = SPIN_INIT(RANK_OBJECT);
 static uint32_t g_item_count; /* g_watch */
 
 static const struct file_ops epoll_ops;
@@ -81,58 +45,12 @@ static void epoll_put(struct epoll *ep)
     free(ep);
 }
 
-static void epitem_put(struct epitem *item)
+void epitem_put(struct epitem *item)
 {
     if (!refcount_put(&item->ref))
         return;
     epoll_put(item->ep);
     free(item);
-}
-
-/* --- ready list --- */
-
-static bool epitem_queue_locked(struct epitem *item)
-{
-    struct epoll *ep = item->ep;
-
-    if (item->dead || !(item->events & ~EVENTS_CONTROL) || !list_empty(&item->ready_link))
-        return false;
-    list_add_tail(&item->ready_link, &ep->ready);
-    ep->ready_count++;
-    return true;
-}
-
-static void epitem_unqueue_locked(struct epitem *item)
-{
-    if (list_empty(&item->ready_link))
-        return;
-    list_del(&item->ready_link);
-    item->ep->ready_count--;
-}
-
-static void epitem_queue(struct epitem *item)
-{
-    struct epoll *ep = item->ep;
-
-    spin_lock(&ep->ready_lock);
-    (void)epitem_queue_locked(item);
-    spin_unlock(&ep->ready_lock);
-    wake_all(&ep->wait, POLLIN | POLLRDNORM);
-}
-
-/* The watched file's queue is locked. */
-static void epitem_fire(struct waiter *w, uint32_t events)
-{
-    struct epitem *item = container_of(w, struct epitem, waiter);
-    struct epoll *ep = item->ep;
-
-    spin_lock(&ep->ready_lock);
-    bool wanted = !events || (events & (item->events | EVENTS_ALWAYS));
-    if (wanted)
-        (void)epitem_queue_locked(item);
-    spin_unlock(&ep->ready_lock);
-    if (wanted)
-        wake_all(&ep->wait, POLLIN | POLLRDNORM);
 }
 
 /* --- tables (g_watch held) --- */
@@ -196,7 +114,7 @@ static void epitem_remove_locked(struct epitem *item)
 
 /* --- nesting (g_watch held) --- */
 
-static struct epoll *file_epoll(const struct file *f)
+struct epoll *file_epoll(const struct file *f)
 {
     return f->ops == &epoll_ops ? f->private_data : NULL;
 }
@@ -282,7 +200,7 @@ static int epoll_add(struct epoll *ep, int fd, struct file *target, const struct
     item->data = event->data.u64;
     list_init(&item->ready_link);
     waiter_init(&item->waiter, epitem_fire);
-    item->waiter.exclusive = false; /* EPOLLEXCLUSIVE promises at least one wake: all is allowed */
+    item->waiter.exclusive = event->events & (uint32_t)EPOLLEXCLUSIVE;
 
     spin_lock(&g_watch);
     if (ep->count >= ep->bucket_count)
@@ -389,114 +307,7 @@ void epoll_file_gone(struct file *f)
     }
 }
 
-/* --- collecting --- */
-
-/* The first ready item, off the list, with a reference to it and to its file. Items whose file is
- * dying are dropped. NULL: none. */
-static struct epitem *epoll_take(struct epoll *ep, struct file **ret_file)
-{
-    for (;;) {
-        struct epitem *item = NULL;
-
-        spin_lock(&g_watch);
-        spin_lock(&ep->ready_lock);
-        if (!list_empty(&ep->ready)) {
-            item = list_first_entry(&ep->ready, struct epitem, ready_link);
-            epitem_unqueue_locked(item);
-        }
-        spin_unlock(&ep->ready_lock);
-        bool alive = item && refcount_get_unless_zero(&item->file->ref);
-        if (alive) {
-            *ret_file = item->file;
-            refcount_get(&item->ref);
-        }
-        spin_unlock(&g_watch);
-        if (!item || alive)
-            return item;
-    }
-}
-
-/* Report what of @ready was asked for; false when nothing. Puts level-triggered items back. */
-static bool epitem_report(struct epitem *item, uint32_t ready, uint64_t collect,
-                          struct epoll_event *ret)
-{
-    struct epoll *ep = item->ep;
-    bool again = false;
-
-    spin_lock(&ep->ready_lock);
-    ready = item->dead ? 0 : ready & item->events & ~EVENTS_CONTROL;
-    if (ready && item->collect == collect) {
-        again = epitem_queue_locked(item);
-        ready = 0;
-    } else if (ready) {
-        item->collect = collect;
-        ret->events = ready;
-        ret->data.u64 = item->data;
-        if (item->events & (uint32_t)EPOLLONESHOT)
-            item->events &= EVENTS_CONTROL;
-        else if (!(item->events & (uint32_t)EPOLLET))
-            again = epitem_queue_locked(item);
-    }
-    spin_unlock(&ep->ready_lock);
-    if (again) /* somebody may have found the list empty meanwhile */
-        wake_all(&ep->wait, POLLIN | POLLRDNORM);
-    return ready;
-}
-
-int epoll_collect(struct file *file, struct epoll_event *ret, int max)
-{
-    struct epoll *ep = file_epoll(file);
-    int n = 0;
-
-    if (!ep)
-        return -EINVAL;
-    spin_lock(&ep->ready_lock);
-    uint32_t rounds = ep->ready_count;
-    uint64_t collect = ++ep->collects;
-    spin_unlock(&ep->ready_lock);
-    while (n < max && rounds--) {
-        struct file *f;
-        struct epitem *item = epoll_take(ep, &f);
-        if (!item)
-            break;
-        if (epitem_report(item, file_readiness(f), collect, &ret[n]))
-            n++;
-        epitem_put(item);
-        file_put(f);
-    }
-    return n;
-}
-
 /* --- the epoll as a file --- */
-
-/* Is anything on the list really ready? Items that are not leave it. */
-static uint32_t epoll_readiness(struct file *file)
-{
-    struct epoll *ep = file->private_data;
-
-    spin_lock(&ep->ready_lock);
-    uint32_t rounds = ep->ready_count;
-    spin_unlock(&ep->ready_lock);
-    while (rounds--) {
-        struct file *f;
-        struct epitem *item = epoll_take(ep, &f);
-        if (!item)
-            break;
-        uint32_t ready = file_readiness(f); /* nested at most EPOLL_NEST_MAX deep */
-        spin_lock(&ep->ready_lock);
-        bool holds = ready & item->events & ~EVENTS_CONTROL;
-        if (holds && list_empty(&item->ready_link) && !item->dead) {
-            list_add(&item->ready_link, &ep->ready);
-            ep->ready_count++;
-        }
-        spin_unlock(&ep->ready_lock);
-        epitem_put(item);
-        file_put(f);
-        if (holds)
-            return POLLIN | POLLRDNORM;
-    }
-    return 0;
-}
 
 static struct wait_queue *epoll_wait_queue(struct file *file)
 {

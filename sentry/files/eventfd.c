@@ -35,7 +35,7 @@ static ssize_t eventfd_file_read(struct file *f, struct uio *u, int64_t *pos UNU
     spin_unlock(&e->lock);
     if (!value)
         return -EAGAIN;
-    wake_all(&e->wait, POLLOUT | POLLWRNORM);
+    wake_one(&e->wait, POLLOUT | POLLWRNORM);
     ssize_t r = uio_copy_to_user(u, &value, sizeof(value));
     return r < 0 ? r : (ssize_t)sizeof(value);
 }
@@ -63,7 +63,7 @@ static ssize_t eventfd_file_write(struct file *f, struct uio *u, int64_t *pos UN
         return -EAGAIN;
     }
     if (value)
-        wake_all(&e->wait, POLLIN | POLLRDNORM);
+        wake_one(&e->wait, POLLIN | POLLRDNORM);
     return sizeof(value);
 }
 

@@ -3,17 +3,16 @@
  *
  * Settings, window size and queue lengths are the host's: structures are copied through a local
  * buffer of the size the command fixes. What waits on the host (drain) does not wait here. Sessions
- * and process groups are the sandbox's own: the terminal belongs to the session that asks first.
+ * and process groups are the sandbox's own (tty_job.c): the terminal belongs to the first process's.
  *
  * A guest may change its terminal's settings, as any program the user runs there; it cannot fake
  * input (no TIOCSTI) or take the terminal from the host's session.
  *
- * Lock: g_tty.lock (RANK_LEAF). Left out: SIGTTIN and SIGTTOU for background groups.
+ * No locks.
  * Host: ioctl [sentry-run] */
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <termios.h>
-
-#include <kernel/task.h>
 
 #include "hostfile.h"
 
@@ -24,101 +23,11 @@
 #define IOCTL_TCSETSW2 0x402c542cu
 #define IOCTL_TCSETSF2 0x402c542du
 
-static struct {
-    struct spin lock;
-    int32_t sid, pgid; /* 0: nobody has it */
-} g_tty = {.lock = SPIN_INIT(RANK_LEAF)};
-
-static void task_session(struct task *t, int32_t *ret_sid, int32_t *ret_pgid)
-{
-    spin_lock(&g_pids);
-    struct pgroup *g = t->process->group;
-    *ret_sid = g ? g->sid : 0;
-    *ret_pgid = g ? g->pgid : 0;
-    spin_unlock(&g_pids);
-}
-
-/* Is there a process of group @pgid in session @sid? */
-static bool group_in_session(int32_t pgid, int32_t sid)
-{
-    bool found = false;
-    int32_t pid = 0;
-
-    for (;;) {
-        struct process *p AUTO_PUT(process) = process_next(pid);
-        if (!p || found)
-            return found;
-        pid = p->pid;
-        spin_lock(&g_pids);
-        found = p->group && p->group->pgid == pgid && p->group->sid == sid;
-        spin_unlock(&g_pids);
-    }
-}
+struct tty_job g_host_tty;
 
 int32_t hostfile_foreground(void)
 {
-    spin_lock(&g_tty.lock);
-    int32_t pgid = g_tty.pgid;
-    spin_unlock(&g_tty.lock);
-    return pgid;
-}
-
-static sysret_t tty_group_get(struct task *t, uint32_t cmd, uint64_t arg)
-{
-    int32_t sid, pgid, value;
-
-    task_session(t, &sid, &pgid);
-    spin_lock(&g_tty.lock);
-    if (!g_tty.sid) {
-        g_tty.sid = sid;
-        g_tty.pgid = pgid;
-    }
-    bool ours = g_tty.sid == sid;
-    value = cmd == TIOCGSID ? g_tty.sid : g_tty.pgid;
-    spin_unlock(&g_tty.lock);
-    return ours ? copy_out_obj(t->mm, UADDR(arg), &value) : -ENOTTY;
-}
-
-static sysret_t tty_group_set(struct task *t, uint64_t arg)
-{
-    int32_t sid, pgid, value;
-
-    if (copy_in_obj(t->mm, &value, UADDR(arg)))
-        return -EFAULT;
-    if (value < 0)
-        return -EINVAL;
-    task_session(t, &sid, &pgid);
-    if (!group_in_session(value, sid))
-        return -EPERM;
-    spin_lock(&g_tty.lock);
-    if (!g_tty.sid)
-        g_tty.sid = sid;
-    bool ours = g_tty.sid == sid;
-    if (ours)
-        g_tty.pgid = value;
-    spin_unlock(&g_tty.lock);
-    return ours ? 0 : -ENOTTY;
-}
-
-static sysret_t tty_session_set(struct task *t, bool take)
-{
-    int32_t sid, pgid;
-
-    task_session(t, &sid, &pgid);
-    if (take && sid != t->process->pid)
-        return -EPERM; /* only a session leader takes a terminal */
-    spin_lock(&g_tty.lock);
-    sysret_t r = 0;
-    if (take && g_tty.sid && g_tty.sid != sid)
-        r = -EPERM;
-    else if (!take && g_tty.sid != sid)
-        r = -ENOTTY;
-    else if (take)
-        g_tty.sid = sid, g_tty.pgid = pgid;
-    else if (sid == t->process->pid)
-        g_tty.sid = g_tty.pgid = 0;
-    spin_unlock(&g_tty.lock);
-    return r;
+    return tty_job_foreground(&g_host_tty);
 }
 
 static sysret_t tty_pass_out(struct hostfile *h, struct task *t, uint32_t cmd, uint64_t arg,
@@ -151,6 +60,11 @@ static sysret_t tty_set_flush(struct hostfile *h, struct task *t, uint32_t cmd, 
 
 static sysret_t tty_settings(struct hostfile *h, struct task *t, uint32_t cmd, uint64_t arg)
 {
+    bool reads = cmd == TCGETS || cmd == IOCTL_TCGETS2 || cmd == TIOCGWINSZ || cmd == TIOCSWINSZ;
+    int r = reads ? 0 : tty_job_check(&g_host_tty, t, SIGTTOU);
+
+    if (r)
+        return r;
     switch (cmd) {
     case TCGETS:
         return tty_pass_out(h, t, TCGETS, arg, KERNEL_TERMIOS_SIZE);
@@ -192,13 +106,10 @@ sysret_t hostfile_tty_ioctl(struct file *f, struct task *t, uint32_t cmd, uint64
         return tty_pass_out(h, t, cmd, arg, sizeof(int));
     case TIOCGPGRP:
     case TIOCGSID:
-        return tty_group_get(t, cmd, arg);
     case TIOCSPGRP:
-        return tty_group_set(t, arg);
     case TIOCSCTTY:
-        return tty_session_set(t, true);
     case TIOCNOTTY:
-        return tty_session_set(t, false);
+        return tty_job_ioctl(&g_host_tty, t, cmd, arg, false);
     case TCFLSH:
         if (arg > TCIOFLUSH)
             return -EINVAL;

@@ -14,11 +14,12 @@
  * The host is trusted; guests give lengths and addresses, which uio checks. Terminal ioctls that
  * name process groups are answered here: guest pids mean nothing to the host.
  *
- * Locks: none of its own but g_tty's spin (RANK_LEAF); armed flags are atomic.
+ * Locks: none of its own; armed flags are atomic. Left out: TOSTOP.
  * Host: poll, lseek, fstat, ioctl, fcntl, close, sendmsg [sentry-run] */
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -52,6 +53,7 @@ static void hostfile_ready(struct io_poll *p, uint32_t revents)
 
     atomic_store(&hp->armed, false);
     wake_all(&h->wait, revents | hp->events | hp->events_normal);
+    async_notify(&h->wait, hp->events & POLLIN ? POLL_IN : POLL_OUT);
     hostfile_put(h);
 }
 
@@ -99,16 +101,24 @@ static struct wait_queue *hostfile_wait_queue(struct file *f)
     return &((struct hostfile *)f->private_data)->wait;
 }
 
-/* After less moved than was asked: watchers that only see edges must hear of the next change. */
+/* After less moved than was asked: watchers that only see edges, and owners who are sent signals, must
+ * hear of the next change. */
 static void hostfile_rearm(struct file *f, uint32_t want)
 {
     struct hostfile *h = f->private_data;
 
-    if (list_empty(&f->epitems))
+    if (list_empty(&f->epitems) && !(f->flags & O_ASYNC))
         return;
     uint32_t ready = hostfile_poll(h, want);
     if (ready & want)
         wake_all(&h->wait, ready);
+}
+
+static int hostfile_flags_changed(struct file *f, uint32_t old)
+{
+    if (f->flags & ~old & O_ASYNC)
+        (void)hostfile_readiness(f); /* arms */
+    return 0;
 }
 
 /* --- data --- */
@@ -136,6 +146,10 @@ static ssize_t stream_read(struct file *f, struct uio *u, int64_t *pos UNUSED,
 
     if (!want)
         return 0;
+    struct task *t = task_current();
+    int err = h->kind == HOST_TTY && t ? tty_job_check(&g_host_tty, t, SIGTTIN) : 0;
+    if (err)
+        return err;
     if (!hostfile_poll(h, POLLIN))
         return -EAGAIN;
     ssize_t r = hostfile_move(h, u, HOST_STREAM_MAX, -1, false);
@@ -250,6 +264,8 @@ static const struct file_ops host_tty_ops = {
     .write = stream_write,
     .readiness = hostfile_readiness,
     .wait_queue = hostfile_wait_queue,
+    .async = true,
+    .flags_changed = hostfile_flags_changed,
     .ioctl = hostfile_tty_ioctl,
     .getattr = hostfile_getattr,
     .release = hostfile_release,
@@ -262,6 +278,8 @@ static const struct file_ops host_stream_ops = {
     .write = stream_write,
     .readiness = hostfile_readiness,
     .wait_queue = hostfile_wait_queue,
+    .async = true,
+    .flags_changed = hostfile_flags_changed,
     .ioctl = hostfile_stream_ioctl,
     .getattr = hostfile_getattr,
     .release = hostfile_release,
@@ -312,16 +330,31 @@ static const struct file_ops *hostfile_classify(struct hostfile *h, mode_t mode)
 
 static _Atomic(struct hostfile *) g_terminal; /* reference; the first terminal taken over */
 
-int hostfile_tty_open(struct file *f)
+static void terminal_get(struct tty_job *j UNUSED)
+{
+    refcount_get(&atomic_load(&g_terminal)->ref);
+}
+
+static int terminal_open(struct tty_job *j UNUSED, struct file *f)
+{
+    f->ops = &host_tty_ops;
+    f->private_data = atomic_load(&g_terminal);
+    return 0;
+}
+
+void hostfile_tty_give(int32_t sid)
 {
     struct hostfile *h = atomic_load(&g_terminal);
+    struct stat st;
 
-    if (!h)
-        return -ENXIO;
-    refcount_get(&h->ref);
-    f->ops = &host_tty_ops;
-    f->private_data = h;
-    return 0;
+    if (!h || fstat(h->fd, &st))
+        return;
+    g_host_tty = (struct tty_job){.sid = sid,
+                                  .pgid = sid,
+                                  .rdev = (uint32_t)st.st_rdev,
+                                  .get = terminal_get,
+                                  .open = terminal_open};
+    tty_job_add(&g_host_tty);
 }
 
 static void host_poll_init(struct hostfile *h, struct host_poll *hp, uint32_t events,

@@ -5,7 +5,7 @@
 
 #include <host/io.h>
 
-#include "files_private.h"
+#include "tty.h"
 
 enum host_kind { HOST_REGULAR, HOST_TTY, HOST_PIPE, HOST_SOCKET, HOST_OTHER };
 
@@ -25,6 +25,7 @@ struct hostfile {
     struct host_poll in, out;
 };
 
+extern struct tty_job g_host_tty; /* stdin, stdout and stderr are one terminal, if they are any */
 sysret_t hostfile_tty_ioctl(struct file *f, struct task *t, uint32_t cmd, uint64_t arg);
 sysret_t hostfile_stream_ioctl(struct file *f, struct task *t, uint32_t cmd, uint64_t arg);
 

@@ -15,6 +15,21 @@ static const struct socket_family *g_families[FAMILIES] = {
     [AF_UNIX] = &unix_family,
 };
 
+static _Atomic(uint32_t) g_sockets;
+
+bool socket_enter(void)
+{
+    if (atomic_fetch_add(&g_sockets, 1) < SOCKETS_MAX)
+        return true;
+    socket_leave();
+    return false;
+}
+
+void socket_leave(void)
+{
+    atomic_fetch_sub(&g_sockets, 1);
+}
+
 sysret_t (*socket_interface_ioctl)(struct task *t, uint32_t cmd, uint64_t arg);
 
 void socket_family_register(const struct socket_family *family)

@@ -34,7 +34,7 @@ static void timerfd_fire(struct timer *t)
 {
     struct timerfd *d = container_of(t, struct timerfd, timer);
 
-    wake_all(&d->wait, POLLIN | POLLRDNORM);
+    wake_one(&d->wait, POLLIN | POLLRDNORM);
 }
 
 /* Expirations up to @now that nobody has read; lock held. */

@@ -69,12 +69,42 @@ int sock_send_check(struct sock *s)
     return -err;
 }
 
+static _Atomic(size_t) g_bytes;
+static _Atomic(bool)
+    g_was_short; /* since then senders may wait although their buffers are not full */
+
+void unix_bytes_take(size_t n)
+{
+    if (unlikely(atomic_fetch_add(&g_bytes, n) + n > UNIX_BYTES_MAX))
+        atomic_store(&g_was_short, true);
+}
+
+void unix_bytes_give(size_t n)
+{
+    atomic_fetch_sub(&g_bytes, n);
+}
+
+bool unix_bytes_short(void)
+{
+    return atomic_load_explicit(&g_bytes, memory_order_relaxed) > UNIX_BYTES_MAX;
+}
+
+static bool becomes_writable(size_t before, size_t after, uint32_t size)
+{
+    return before * 4 > size && after * 4 <= size;
+}
+
 void sock_uncharge(struct sock *s, size_t n)
 {
     size_t before = atomic_fetch_sub(&s->charged, n);
 
-    if (before * 4 > s->send_size && (before - n) * 4 <= s->send_size)
-        wake_all(&s->wait, POLLOUT | POLLWRNORM);
+    if (becomes_writable(before, before - n, s->send_size) ||
+        (unlikely(atomic_load_explicit(&g_was_short, memory_order_relaxed)) &&
+         becomes_writable(before, before - n, UNIX_BYTES_EACH)))
+        wake_one(&s->wait, POLLOUT | POLLWRNORM);
+    if (unlikely(s->no_space) && (before - n) * 4 <= s->send_size &&
+        atomic_exchange(&s->no_space, false))
+        async_notify(&s->wait, POLL_OUT);
 }
 
 /* --- sending and receiving --- */
@@ -259,15 +289,20 @@ static int unix_shutdown(struct file *f, int how)
     bool rcv = how != SHUT_WR, snd = how != SHUT_RD;
 
     sock_shut(s, rcv, snd, 0);
-    if (s->base.type != SOCK_DGRAM && s->peer)
+    if (s->base.type != SOCK_DGRAM && s->peer) {
         sock_shut(s->peer, snd, rcv, 0);
+        if (snd)
+            async_notify(&s->peer->wait, rcv ? POLL_HUP : POLL_IN);
+    }
     return 0;
 }
 
 void sock_put(struct sock *s)
 {
-    if (s && refcount_put(&s->ref))
+    if (s && refcount_put(&s->ref)) {
         free(s);
+        socket_leave();
+    }
 }
 
 /* An empty message alone does not count. */
@@ -290,6 +325,8 @@ void sock_end(struct sock *s)
         (void)unix_dgram_connect(s, NULL);
     else if (s->peer)
         sock_shut(s->peer, true, true, unread ? ECONNRESET : 0);
+    if (s->base.type != SOCK_DGRAM && s->peer)
+        async_notify(&s->peer->wait, POLL_HUP);
     unix_stream_drop(s);
     (void)unix_message_drop(s);
     if (s->base.type != SOCK_DGRAM)
@@ -327,6 +364,7 @@ static const struct file_ops stream_file_ops = {
     .write = stream_write,
     .readiness = sock_readiness,
     .wait_queue = sock_wait_queue,
+    .async = true,
     .ioctl = sock_ioctl,
     .getattr = socket_file_getattr,
     .release = sock_release,
@@ -336,11 +374,13 @@ static const struct file_ops message_file_ops = {
     .name = "socket",
     .socket = &unix_ops,
     .timeout_ns = socket_file_timeout_ns,
+    .wait_one = POLLIN,
     .read = message_read,
     .write = message_write,
     .no_sigpipe = true,
     .readiness = sock_readiness,
     .wait_queue = sock_wait_queue,
+    .async = true,
     .ioctl = sock_ioctl,
     .getattr = socket_file_getattr,
     .release = sock_release,
@@ -351,10 +391,14 @@ static const struct file_ops message_file_ops = {
 struct sock *sock_alloc(int type)
 {
     static _Atomic(uint64_t) next_cookie = 1;
-    struct sock *s = calloc(1, sizeof(*s));
 
-    if (!s)
+    if (!socket_enter())
         return NULL;
+    struct sock *s = calloc(1, sizeof(*s));
+    if (!s) {
+        socket_leave();
+        return NULL;
+    }
     refcount_init(&s->ref);
     s->base.domain = AF_UNIX;
     s->base.type = type;
@@ -395,8 +439,7 @@ struct file *sock_file_new(struct sock *s, int type)
                               O_RDWR | (type & SOCK_NONBLOCK ? O_NONBLOCK : 0u));
 
     if (IS_ERR(f)) {
-        sock_put(s->peer);
-        sock_put(s);
+        sock_end(s);
         return f;
     }
     spin_lock(&s->lock);

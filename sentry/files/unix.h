@@ -11,9 +11,10 @@
 
 /* Descriptors under way. */
 struct unix_fd_array {
-    struct unix_fd_array *next; /* unix_fds_free */
-    unsigned count;             /* the same */
-    struct file *files[];       /* references */
+    struct unix_fd_array *next;    /* unix_fds_free */
+    struct unix_flight_user *user; /* whose they are */
+    unsigned count;
+    struct file *files[]; /* references */
 };
 struct unix_fds {
     struct unix_fd_array *array; /* NULL when none */
@@ -64,8 +65,9 @@ struct sock {
     uint64_t head, tail; /* stream: bytes ever received, sent */
     bool writing;        /* a sender copies behind the last chunk's end */
     bool rcv_shut, snd_shut;
-    bool dead; /* file closed */
-    int error; /* SO_ERROR */
+    bool dead;              /* file closed */
+    _Atomic(bool) no_space; /* a send found none: SIGIO when there is some */
+    int error;              /* SO_ERROR */
     struct ucred peer_cred;
     uint32_t send_size, recv_size; /* SO_SNDBUF, SO_RCVBUF (without effect) */
     uint32_t flag_options;         /* SO_REUSEADDR and the like: kept, no effect */
@@ -98,6 +100,11 @@ struct sock {
 #define DGRAM_QUEUE_MAX 10u
 size_t unix_message_charge(size_t size);
 
+/* Memory of all that queues in AF_UNIX sockets. Beyond it each socket may still have a little under way,
+ * so that those who are not to blame get on; longer messages are -ENOBUFS. */
+#define UNIX_BYTES_MAX ((size_t)256 << 20)
+#define UNIX_BYTES_EACH 2048u
+
 #define SOCKET_INFLIGHT_MAX 16384u /* descriptors inside messages of the sandbox */
 
 #define UNIX_FAMILY_LEN ((uint32_t)offsetof(struct sockaddr_un, sun_path))
@@ -122,10 +129,19 @@ struct sock *sock_peer_get(struct sock *s);
 int sock_send_check(struct sock *s);
 /* @n bytes from @s have been received, or thrown away: it may have room to send again. */
 void sock_uncharge(struct sock *s, size_t n);
+/* Memory that queues takes, or gives back. */
+void unix_bytes_take(size_t n);
+void unix_bytes_give(size_t n);
+bool unix_bytes_short(void);
+/* What @s may have under way now. */
+static inline uint32_t sock_send_size(const struct sock *s)
+{
+    return unlikely(unix_bytes_short()) ? MIN(s->send_size, UNIX_BYTES_EACH) : s->send_size;
+}
 /* Linux' rule for POLLOUT: a quarter of the buffer is used at most. */
 static inline bool sock_writable(const struct sock *s)
 {
-    return s->charged * 4 <= s->send_size;
+    return s->charged * 4 <= sock_send_size(s);
 }
 static inline bool sock_connected(const struct sock *s)
 {
@@ -141,7 +157,8 @@ void unix_stream_drop(struct sock *s); /* all that queues */
 ssize_t unix_message_send(struct sock *s, struct uio *u, const struct socket_msg *m,
                           struct sock **ret_full);
 ssize_t unix_message_receive(struct sock *s, struct uio *u, struct socket_msg *m, int flags);
-bool unix_message_drop(struct sock *s); /* true: there were any */
+bool unix_message_drop(struct sock *s);         /* true: there were any */
+void unix_message_free(struct unix_message *b); /* one that is on no queue */
 /* Would a message from @s find no place at @to? Lock of neither held. */
 bool unix_message_full(struct sock *s, struct sock *to);
 int unix_dgram_connect(struct sock *s, struct sock *to); /* @to: reference, taken over; NULL */

@@ -27,11 +27,12 @@ struct sock *sock_peer_get(struct sock *s)
 }
 
 /* The peer's queue has room again: so has, perhaps, the watcher. Lock of room_wait held. */
-static void peer_room_fire(struct waiter *w, uint32_t events UNUSED)
+static bool peer_room_fire(struct waiter *w, uint32_t events UNUSED)
 {
     struct sock *s = container_of(w, struct sock, peer_room);
 
-    wake_all(&s->wait, POLLOUT | POLLWRNORM);
+    wake_one(&s->wait, POLLOUT | POLLWRNORM);
+    return true;
 }
 
 /* @s has left @old: what @old sent is gone, and @old learns it if it was connected back (not when @s
@@ -94,6 +95,20 @@ size_t unix_message_charge(size_t size)
     return 256 + block + paged;
 }
 
+static void message_memory_free(struct unix_message *b)
+{
+    unix_bytes_give(sizeof(*b) + b->size);
+    free(b);
+}
+
+void unix_message_free(struct unix_message *b)
+{
+    unix_fds_free(&b->fds);
+    sock_uncharge(b->from, unix_message_charge(b->size));
+    sock_put(b->from);
+    message_memory_free(b);
+}
+
 static int message_may_send_locked(const struct sock *s, const struct sock *to)
 {
     if (s->base.type == SOCK_SEQPACKET)
@@ -124,7 +139,9 @@ static int message_append(struct sock *s, struct sock *to, struct unix_message *
     if (fds)
         unix_fds_unlock();
     if (!err)
-        wake_all(&to->wait, POLLIN | POLLRDNORM);
+        wake_one(&to->wait, POLLIN | POLLRDNORM);
+    if (!err)
+        async_notify(&to->wait, POLL_IN);
     return err;
 }
 
@@ -136,7 +153,13 @@ static ssize_t message_check(struct sock *s, size_t n)
     if (n > s->send_size - 32)
         return -EMSGSIZE;
     ssize_t r = sock_send_check(s);
-    return r ? r : s->charged >= s->send_size ? -EAGAIN : 0;
+    if (!r && s->charged >= sock_send_size(s)) {
+        s->no_space = true;
+        r = -EAGAIN;
+    }
+    if (!r && n > UNIX_BYTES_EACH && unix_bytes_short())
+        r = -ENOBUFS;
+    return r;
 }
 
 static ssize_t message_send_to(struct sock *s, struct sock *to, struct uio *u,
@@ -150,6 +173,7 @@ static ssize_t message_send_to(struct sock *s, struct sock *to, struct uio *u,
     struct unix_message *b = malloc(sizeof(*b) + n);
     if (!b)
         return -ENOBUFS;
+    unix_bytes_take(sizeof(*b) + n);
     list_init(&b->link);
     b->size = n;
     b->from = s;
@@ -157,7 +181,7 @@ static ssize_t message_send_to(struct sock *s, struct sock *to, struct uio *u,
     b->cred = sock_cred_to_send(s, to, m);
     r = unix_fds_attach(&b->fds, m);
     if (r) {
-        free(b);
+        message_memory_free(b);
         return r;
     }
     if (n && uio_copy_from_user(u, b->data, n) != (ssize_t)n)
@@ -172,7 +196,7 @@ static ssize_t message_send_to(struct sock *s, struct sock *to, struct uio *u,
         sock_put(s);
     }
     unix_fds_abandon(&b->fds);
-    free(b);
+    message_memory_free(b);
     return r;
 }
 
@@ -256,14 +280,6 @@ static struct unix_message *message_first(struct sock *s, int flags, size_t *off
     return found;
 }
 
-static void message_free(struct unix_message *b)
-{
-    unix_fds_free(&b->fds);
-    sock_uncharge(b->from, unix_message_charge(b->size));
-    sock_put(b->from);
-    free(b);
-}
-
 static void message_consume(struct sock *s, struct unix_message *b)
 {
     spin_lock(&s->lock);
@@ -272,7 +288,7 @@ static void message_consume(struct sock *s, struct unix_message *b)
     spin_unlock(&s->lock);
     if (room)
         wake_all(&s->room_wait, POLLOUT);
-    message_free(b);
+    unix_message_free(b);
 }
 
 static ssize_t message_take(struct sock *s, struct unix_message *b, struct uio *u,
@@ -330,7 +346,7 @@ bool unix_message_drop(struct sock *s)
     while (!list_empty(&all)) {
         struct unix_message *b = list_first_entry(&all, struct unix_message, link);
         list_del(&b->link);
-        message_free(b);
+        unix_message_free(b);
     }
     return any;
 }

@@ -234,7 +234,9 @@ static bool pending_add(struct sock *l, struct sock *server)
         l->pending_count--;
     spin_unlock(&l->lock);
     if (there)
-        wake_all(&l->wait, POLLIN | POLLRDNORM);
+        wake_one(&l->wait, POLLIN | POLLRDNORM);
+    if (there)
+        async_notify(&l->wait, POLL_IN);
     return there;
 }
 
@@ -394,11 +396,7 @@ struct file *unix_accept(struct file *f, uint32_t flags)
     if (!server)
         return ERR_PTR(r);
     wake_all(&s->room_wait, POLLOUT);
-    refcount_get(&server->ref);
     struct file *a = sock_file_new(server, flags & SOCK_NONBLOCK ? SOCK_NONBLOCK : 0);
-    if (IS_ERR(a)) /* its references went, also the one to the peer */
-        sock_shut(server->peer, true, true, ECONNRESET);
-    sock_put(server);
     return a;
 }
 

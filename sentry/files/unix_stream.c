@@ -11,7 +11,7 @@
  * Linux a receive ends behind bytes that had descriptors, and, where the receiver wants credentials,
  * before bytes of another sender.
  *
- * How much queues is bounded by the sender's send_size; a send takes what fits, and waiting for
+ * How much queues is bounded by the sender's send_size, of all by UNIX_BYTES_MAX; a send takes what fits, and waiting for
  * POLLOUT waits until a quarter of it is used (sock_writable), so that there are few wakes.
  *
  * Locks: the receiver's send_lock (senders) and recv_lock (receivers), RANK_FILE, one of them at a
@@ -45,6 +45,7 @@ static struct unix_chunk *chunk_new(size_t want)
     if (!c)
         c = malloc(sizeof(*c) + size);
     if (c) {
+        unix_bytes_take(sizeof(*c) + size);
         list_init(&c->link);
         c->size = size;
         c->start = c->end = 0;
@@ -54,6 +55,8 @@ static struct unix_chunk *chunk_new(size_t want)
 
 static void chunk_free(struct unix_chunk *c)
 {
+    if (c)
+        unix_bytes_give(sizeof(*c) + c->size);
     if (c && c->size == CHUNK_LARGE) {
         spin_lock(&g_pool_lock);
         if (g_pool_count < POOL_MAX) {
@@ -178,11 +181,13 @@ static ssize_t stream_send_piece(struct sock *s, struct sock *to, struct uio *u,
                                  struct unix_mark **mark)
 {
     struct unix_chunk *c;
-    size_t charged = s->charged;
+    size_t charged = s->charged, size = sock_send_size(s);
 
-    if (charged >= s->send_size)
+    if (charged >= size) {
+        s->no_space = true;
         return -EAGAIN;
-    ssize_t n = stream_reserve(to, MIN(u->left, s->send_size - charged), *mark, &c);
+    }
+    ssize_t n = stream_reserve(to, MIN(u->left, size - charged), *mark, &c);
     if (n < 0)
         return n;
     ssize_t r = uio_copy_from_user(u, c->data + c->end, (size_t)n);
@@ -195,7 +200,8 @@ static ssize_t stream_send_piece(struct sock *s, struct sock *to, struct uio *u,
     }
     if (got) {
         *mark = NULL;
-        wake_all(&to->wait, POLLIN | POLLRDNORM);
+        wake_one(&to->wait, POLLIN | POLLRDNORM);
+        async_notify(&to->wait, POLL_IN);
     }
     return r;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * dev.c - /dev: null, zero, full, random, urandom, tty, links to descriptors, places to mount on.
+ * dev.c - /dev: null, zero, full, random, urandom, tty, ptmx, links to descriptors, places to mount on.
  *
- * Devices are always ready. Random bytes are the host's. tty is what devfs_tty_open gives, for
- * sandboxes with a terminal. No state, no locks.
+ * Devices are always ready. Random bytes are the host's. tty and ptmx are
+ * what devfs_tty_open and devpts_hooks give. No state, no locks.
  *
- * Left out: mappings of /dev/zero (-ENODEV), ptmx.
+ * Left out: mappings of /dev/zero (-ENODEV).
  * Host: getrandom [sentry-run] */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -111,6 +111,11 @@ static int open_tty(struct inode *i UNUSED, struct file *f)
     return devfs_tty_open ? devfs_tty_open(f) : -ENXIO;
 }
 
+static int open_ptmx(struct inode *i UNUSED, struct file *f)
+{
+    return devpts_hooks.open_master ? devpts_hooks.open_master(f) : -ENXIO;
+}
+
 #define DEVICE(n, nr, fn)                                               \
     {                                                                   \
         .name = (n), .mode = S_IFCHR | 0666, .rdev = (nr), .open = (fn) \
@@ -126,6 +131,7 @@ static const struct pseudo_node root_nodes[] = {
     DEVICE("random", RDEV(1, 8), open_random),
     DEVICE("urandom", RDEV(1, 9), open_random),
     DEVICE("tty", RDEV(5, 0), open_tty),
+    DEVICE("ptmx", RDEV(5, 2), open_ptmx),
     PSEUDO_LINK("fd", "/proc/self/fd"),
     PSEUDO_LINK("stdin", "/proc/self/fd/0"),
     PSEUDO_LINK("stdout", "/proc/self/fd/1"),

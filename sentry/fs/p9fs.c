@@ -10,7 +10,7 @@
  *
  * Locks: those of p9fs_inode.c.
  * Left out: notification of changes on shared mounts; ACLs.
- * Host: fstat, newfstatat [sentry]
+ * Host: fstat, newfstatat, ftruncate [sentry]
  */
 #include <errno.h>
 #include <stdio.h>
@@ -260,6 +260,17 @@ static void times_set(struct p9_tsetattr *m, const struct setattr *s)
     }
 }
 
+/* The server may not open for writing what was opened for writing before: created so, or changed since. */
+static int size_by_fd(struct p9_inode *pi, uint64_t size)
+{
+    int r = -EACCES;
+    struct p9_fd *d = p9_fd_any(pi);
+    if (d && d->writable)
+        r = ftruncate(d->fd, (off_t)size) < 0 ? -errno : 0;
+    p9_fd_put(d);
+    return r;
+}
+
 int p9_setattr(struct inode *i, const struct setattr *s, const struct cred *c)
 {
     struct p9_inode *pi = p9_of(i);
@@ -280,6 +291,8 @@ int p9_setattr(struct inode *i, const struct setattr *s, const struct cred *c)
         m.valid |= P9_SETATTR_SIZE;
     times_set(&m, s);
     int r = P9_CALL(pi->fs->conn, tsetattr, rsetattr, &m, &reply);
+    if (r == -EACCES && m.valid & P9_SETATTR_SIZE)
+        r = size_by_fd(pi, s->size);
     if (r < 0)
         return r;
     r = p9_fid_attr(pi->fs, pi->fid, &a);
@@ -318,6 +331,7 @@ const struct inode_ops p9_dir_ops = {
     .lookup = p9_lookup,
     .changed = p9_changed,
     .create = p9_create,
+    .tmpfile = p9_tmpfile,
     .mknod = p9_mknod,
     .mkdir = p9_mkdir,
     .symlink = p9_symlink,
@@ -346,6 +360,8 @@ const struct inode_ops p9_file_ops = {
     .listxattr = p9_listxattr,
     .removexattr = p9_removexattr,
     .mappable = p9_mappable,
+    .lock = p9_lock,
+    .lock_test = p9_lock_test,
     .release = p9_release,
 };
 

@@ -9,7 +9,7 @@
  *
  * Locks: inode->lock around writes; fs->lock for what mappings keep.
  * Left out: mapping files of servers that do not donate (-ENODEV).
- * Host: fstat, close [sentry]
+ * Host: fstat, lseek, close [sentry]
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -211,9 +211,15 @@ static ssize_t file_write(struct file *f, struct uio *u, int64_t *pos, unsigned 
     return n;
 }
 
+/* Holes are known by descriptor only. Its own position, which lseek moves, nobody uses. */
 static int64_t file_seek(struct file *f, int64_t off, int whence)
 {
+    struct p9_file *pf = f->private_data;
     struct attr a;
+    if ((whence == SEEK_DATA || whence == SEEK_HOLE) && pf->fd) {
+        int64_t at = lseek(pf->fd->fd, off, whence);
+        return at < 0 ? -errno : file_seek_size(f, at, SEEK_SET, INT64_MAX);
+    }
     int r = p9_getattr(f->inode, &a);
     return r < 0 ? r : file_seek_size(f, off, whence, a.size);
 }

@@ -63,6 +63,7 @@ static struct inode *inode_make(struct p9fs *fs, uint32_t fid, const struct p9_a
         return NULL;
     pi->fs = fs;
     pi->fid = fid;
+    pi->lock_fid = P9_NOFID;
     pi->path = a->qid.path;
     pi->dev = a->dev;
     list_init(&pi->hash_link);
@@ -352,6 +353,8 @@ void p9_release(struct inode *i)
     p9_fd_put(pi->map_rw);
     p9_listing_drop(pi);
     mappable_fini(&pi->map);
+    if (pi->lock_fid != P9_NOFID)
+        p9_clunk(fs->conn, pi->lock_fid, true);
     if (pi->fid != P9_NOFID)
         p9_clunk(fs->conn, pi->fid, i->attr.nlink == 0);
     inode_put(pi->parent);

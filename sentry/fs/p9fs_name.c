@@ -90,17 +90,14 @@ static struct inode *create_plain(struct inode *dir, const char *name, size_t le
     return r < 0 ? ERR_PTR(r) : made(dir, name, len, mode, uid, gid);
 }
 
-struct inode *p9_create(struct inode *dir, const char *name, size_t len, uint32_t mode,
-                        const struct cred *c)
+/* @len 0: without a name (O_TMPFILE). */
+static struct inode *create_ringbox(struct inode *dir, const char *name, size_t len, uint32_t mode,
+                                    const struct cred *c)
 {
     struct p9fs *fs = p9_of(dir)->fs;
     uint32_t uid, gid;
     int fd = -1;
-    if (dir->sb->read_only)
-        return ERR_PTR(-EROFS);
     inode_init_owner(dir, &mode, c, &uid, &gid);
-    if (!p9_conn_ringbox(fs->conn))
-        return create_plain(dir, name, len, mode, uid, gid);
     struct p9_tcreateat m = {.fid = p9_of(dir)->fid,
                              .newfid = p9_fid_new(fs->conn),
                              .flags = O_CREAT | O_EXCL | O_RDWR,
@@ -110,7 +107,8 @@ struct inode *p9_create(struct inode *dir, const char *name, size_t len, uint32_
     struct p9_rcreateat reply = {0};
     int r = P9_CALL_FD(fs->conn, tcreateat, rcreateat, &m, &reply, &fd);
     if (r == 0) {
-        dir_changed(dir);
+        if (len)
+            dir_changed(dir);
         r = p9_attr_check(fs, &reply.attr);
         if (r == 0 && !S_ISREG(reply.attr.mode))
             r = p9_conn_fail(fs->conn, "made something else");
@@ -130,6 +128,27 @@ struct inode *p9_create(struct inode *dir, const char *name, size_t len, uint32_
         return ERR_PTR(r);
     }
     return i;
+}
+
+struct inode *p9_create(struct inode *dir, const char *name, size_t len, uint32_t mode,
+                        const struct cred *c)
+{
+    uint32_t uid, gid;
+    if (dir->sb->read_only)
+        return ERR_PTR(-EROFS);
+    if (p9_conn_ringbox(p9_of(dir)->fs->conn))
+        return create_ringbox(dir, name, len, mode, c);
+    inode_init_owner(dir, &mode, c, &uid, &gid);
+    return create_plain(dir, name, len, mode, uid, gid);
+}
+
+struct inode *p9_tmpfile(struct inode *dir, uint32_t mode, const struct cred *c)
+{
+    if (dir->sb->read_only)
+        return ERR_PTR(-EROFS);
+    if (!p9_conn_ringbox(p9_of(dir)->fs->conn))
+        return ERR_PTR(-EOPNOTSUPP); /* plain 9P cannot say it */
+    return create_ringbox(dir, "", 0, mode, c);
 }
 
 struct inode *p9_mkdir(struct inode *dir, const char *name, size_t len, uint32_t mode,

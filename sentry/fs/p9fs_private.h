@@ -200,6 +200,8 @@ struct p9_inode {
     size_t link_len;
     _Atomic(char *) map_path; /* shown in /proc/PID/maps; set once */
     _Atomic(bool) stale;      /* the cached attributes are to be fetched again */
+    uint32_t lock_fid;        /* vfs->lock: opened, while locks are held; or NOFID */
+    uint32_t lock_held;       /* vfs->lock: 1: ranges, 2: flock */
     struct fmutex open_lock;  /* RANK_PAGES: one opener of a descriptor at a time */
 };
 
@@ -354,6 +356,7 @@ struct inode *p9_create(struct inode *dir, const char *name, size_t len, uint32_
                         const struct cred *c);
 struct inode *p9_mknod(struct inode *dir, const char *name, size_t len, uint32_t mode,
                        uint64_t rdev, const struct cred *c);
+struct inode *p9_tmpfile(struct inode *dir, uint32_t mode, const struct cred *c);
 struct inode *p9_mkdir(struct inode *dir, const char *name, size_t len, uint32_t mode,
                        const struct cred *c);
 struct inode *p9_symlink(struct inode *dir, const char *name, size_t len, const char *target,
@@ -365,6 +368,10 @@ int p9_rename(struct inode *odir, const char *oname, size_t olen, struct inode *
               struct inode *ndir, const char *nname, size_t nlen, struct inode *dst,
               uint32_t flags);
 ssize_t p9_readlink(struct inode *i, char *buf, size_t size);
+
+/* p9fs_lock.c */
+int p9_lock(struct inode *i, const struct lock_range *l, bool flock);
+int p9_lock_test(struct inode *i, struct lock_range *l);
 
 /* p9fs_xattr.c */
 ssize_t p9_getxattr(struct inode *i, const char *name, void *buf, size_t size);

@@ -137,6 +137,8 @@ static unsigned long long start_ticks(int64_t start_ns)
     return (unsigned long long)((start_ns + slept) / NSEC_PER_TICK);
 }
 
+bool (*procfs_session_tty)(int32_t sid, uint32_t *ret_rdev, int32_t *ret_pgid);
+
 static int show_stat(struct text *t, const struct pseudo_key *k, bool thread)
 {
     struct snapshot s;
@@ -145,8 +147,12 @@ static int show_stat(struct text *t, const struct pseudo_key *k, bool thread)
     if (err)
         return err;
     const struct mm_layout *l = &s.layout;
-    text_printf(t, "%d (%s) %c %d %d %d 0 -1 4194304 ", thread ? s.tid : s.pid, s.comm, s.state,
-                s.ppid, s.pgid, s.sid);
+    uint32_t tty = 0;
+    int32_t tty_pgid = -1;
+    if (procfs_session_tty)
+        (void)procfs_session_tty(s.sid, &tty, &tty_pgid);
+    text_printf(t, "%d (%s) %c %d %d %d %u %d 4194304 ", thread ? s.tid : s.pid, s.comm, s.state,
+                s.ppid, s.pgid, s.sid, tty, tty_pgid);
     text_printf(t, "%llu 0 %llu 0 %llu 0 0 0 %d %d %u 0 %llu ", (unsigned long long)s.mem.minflt,
                 (unsigned long long)s.mem.majflt, (unsigned long long)s.cpu_ns / NSEC_PER_TICK,
                 20 + s.nice, s.nice, s.threads, start_ticks(s.start_ns));

@@ -9,7 +9,7 @@
  * Only the owner ends a task; others ask (exit_requested, kick). A guest thread that does not come
  * is the service's to kill with its host process.
  *
- * Locks: g_pids, then process->lock. Left out: hangup of a terminal when its session leader ends.
+ * Locks: g_pids, then process->lock. 
  */
 #include "task_internal.h"
 
@@ -250,7 +250,7 @@ void task_exit(struct task *t, int32_t status)
     struct exit_work work = {.orphan_count = 0};
     list_init(&work.dead);
     task_get(t);
-    call_end(&t->call);
+    call_end(&t->call, -EINTR);
     t->in_call = false;
     /* What closes its files asks who the current task is, also when a signal ends it. */
     void *outer = fiber_local();
@@ -266,6 +266,8 @@ void task_exit(struct task *t, int32_t status)
     if (last)
         timers_process_exit(p);
     task_release_files(t);
+    if (last && g_kernel_hooks.session_ended && process_sid_of(p->pid) == p->pid)
+        g_kernel_hooks.session_ended(p, p->pid);
     if (t->thread)
         g_kernel_hooks.task_detach(t);
     struct mm *mm = task_take_mm(t, NULL);
@@ -358,7 +360,7 @@ static void exec_forget(struct task *t, struct sighand *sighand, const char *com
 void task_exec_commit(struct task *t, struct mm *mm, struct sighand *sighand,
                       const struct pf_regs *regs, const char *comm)
 {
-    call_end(&t->call);
+    call_end(&t->call, 0);
     t->in_call = false;
     futex_task_exit(t);
     posix_timers_exec(t->process);

@@ -4,7 +4,7 @@
  * A group lives while it has members; it holds its own number and its session's. There is no
  * session object: a session is the groups with the same sid.
  *
- * Locks: g_pids. Left out: taking away the controlling terminal (the terminal's code asks here).
+ * Locks: g_pids. Terminals name sessions by number (files/tty_job.c).
  */
 #include "task_internal.h"
 
@@ -166,9 +166,17 @@ int32_t process_setsid(struct process *p)
         pgroup_move_locked(p, steal(g));
     spin_unlock(&g_pids);
     if (r > 0)
-        p->controlling_tty = NULL;
+        p->tty_given_up = false;
     free(g);
     return r;
+}
+
+bool pgroup_exists(int32_t pgid)
+{
+    spin_lock(&g_pids);
+    bool there = pgroup_find_locked(pgid);
+    spin_unlock(&g_pids);
+    return there;
 }
 
 int32_t process_pgid_of(int32_t pid)

@@ -84,7 +84,7 @@ static void settle_without_handler(struct delivery *d)
 
 /* No member of its group has a parent in the same session but another group: nobody could continue
  * what the terminal stops. */
-static bool group_orphaned(struct process *p)
+bool process_group_orphaned(struct process *p)
 {
     bool orphaned = true;
     struct process *m;
@@ -239,7 +239,7 @@ enum signal_outcome signal_deliver(struct task *t, bool in_call, uint32_t nr, sy
         siginfo_t info;
         struct sigaction_abi a;
         sigset_t_abi old = 0;
-        bool orphaned = (signal_pending_set(t) & SIG_TTY_STOPS) && group_orphaned(p);
+        bool orphaned = (signal_pending_set(t) & SIG_TTY_STOPS) && process_group_orphaned(p);
         if (p->cld_notify)
             notify_pending(t);
         spin_lock(&p->lock);

@@ -67,7 +67,7 @@ struct process *process_new(struct process *like)
     memcpy(p->rlimits, like->rlimits, sizeof(p->rlimits));
     p->dumpable = like->dumpable;
     p->oom_score_adj = like->oom_score_adj;
-    p->controlling_tty = like->controlling_tty;
+    p->tty_given_up = like->tty_given_up;
     spin_unlock(&like->lock);
     return p;
 }

@@ -8,8 +8,12 @@
  *      FIRED   --call_disarm--> RUNNING
  *
  * So a wake between arming and the return of the handler is not lost, and the hook is called once
- * for each successful commit. Waiters stay on their queue until disarmed, because epoll's must;
- * exclusive ones leave it when they fire, so that two wakes reach two of them.
+ * for each successful commit. Waiters stay on their queue until disarmed, because epoll's must. A
+ * call that has fired has no use for another wake, so that two wakes reach two exclusive ones.
+ *
+ * A call that alone took a wake owes something: its next run takes what has come, or looks and waits
+ * on the same queue again, or fails, perhaps at another file that has the descriptor now; then
+ * call_end() wakes the next.
  *
  * A guest can arm as many waiters as it has descriptors (CALL_WAITERS_MAX a call) and cause wakes
  * without end; both cost only itself.
@@ -41,9 +45,13 @@ void wait_queue_init(struct wait_queue *q)
 {
     spin_init(&q->lock, RANK_WAITQ);
     list_init(&q->waiters);
+    list_init(&q->exclusive);
+    list_init(&q->asyncs);
+    atomic_store_explicit(&q->exclusive_count, 0, memory_order_relaxed);
+    atomic_store_explicit(&q->async_count, 0, memory_order_relaxed);
 }
 
-void waiter_init(struct waiter *w, void (*fire)(struct waiter *, uint32_t))
+void waiter_init(struct waiter *w, bool (*fire)(struct waiter *, uint32_t))
 {
     memset(w, 0, sizeof(*w));
     list_init(&w->link);
@@ -56,7 +64,9 @@ void waiter_arm(struct waiter *w, struct wait_queue *q, uint32_t mask)
     w->mask = mask;
     w->queue = q;
     spin_lock(&q->lock);
-    list_add_tail(&w->link, &q->waiters);
+    list_add_tail(&w->link, w->exclusive ? &q->exclusive : &q->waiters);
+    if (w->exclusive)
+        atomic_fetch_add_explicit(&q->exclusive_count, 1, memory_order_relaxed);
     spin_unlock(&q->lock);
 }
 
@@ -67,54 +77,81 @@ void waiter_disarm(struct waiter *w)
         return;
     spin_lock(&q->lock);
     list_del(&w->link);
+    if (w->exclusive)
+        atomic_fetch_sub_explicit(&q->exclusive_count, 1, memory_order_relaxed);
     spin_unlock(&q->lock);
     w->queue = NULL;
 }
 
-unsigned wait_queue_wake(struct wait_queue *q, uint32_t events, unsigned max_exclusive)
+static bool waiter_wants(const struct waiter *w, uint32_t events)
+{
+    return !w->mask || !events || (w->mask & events);
+}
+
+static unsigned wake_exclusive_locked(struct wait_queue *q, uint32_t events, unsigned most)
 {
     unsigned woken = 0;
     struct waiter *w, *next;
+    list_for_each_entry_safe (w, next, &q->exclusive, link) {
+        if (woken == most)
+            break;
+        if (waiter_wants(w, events) && w->fire(w, events))
+            woken++;
+    }
+    return woken;
+}
+
+unsigned wait_queue_wake_exclusive(struct wait_queue *q, uint32_t events)
+{
+    spin_lock(&q->lock);
+    unsigned woken = wake_exclusive_locked(q, events, 1);
+    spin_unlock(&q->lock);
+    return woken;
+}
+
+unsigned wait_queue_wake(struct wait_queue *q, uint32_t events, unsigned max_exclusive)
+{
+    struct waiter *w, *next;
     spin_lock(&q->lock);
     list_for_each_entry_safe (w, next, &q->waiters, link) {
-        if (w->mask && events && !(w->mask & events))
-            continue;
-        if (w->exclusive) {
-            if (woken >= max_exclusive)
-                continue;
-            woken++;
-            list_del(&w->link);
-        }
-        w->fire(w, events);
+        if (waiter_wants(w, events))
+            (void)w->fire(w, events);
     }
+    unsigned woken = wake_exclusive_locked(q, events, max_exclusive);
     spin_unlock(&q->lock);
     return woken;
 }
 
 /* --- calls --- */
 
-static void call_fire(struct call *c)
+/* false: it has fired already. */
+static bool call_fire(struct call *c)
 {
     uint32_t state = atomic_load(&c->state_word);
     for (;;) {
         if (state == CALL_FIRED)
-            return;
+            return false;
         if (atomic_compare_exchange_weak(&c->state_word, &state, CALL_FIRED))
             break;
     }
     if (state == CALL_PARKED)
         call_ready_hook(c);
+    return true;
 }
 
-static void call_waiter_fire(struct waiter *w, uint32_t events)
+static bool call_waiter_fire(struct waiter *w, uint32_t events)
 {
+    struct call_waiter *cw = container_of(w, struct call_waiter, w);
     (void)events;
-    call_fire(container_of(w, struct call_waiter, w)->call);
+    /* Set before the call may run; its disarming takes the queue's lock. */
+    bool took = call_fire(cw->call);
+    cw->woken |= took;
+    return took;
 }
 
 static void call_timer_fire(struct timer *t)
 {
-    call_fire(container_of(t, struct call, timer));
+    (void)call_fire(container_of(t, struct call, timer));
 }
 
 static struct call_waiter *call_waiter_next(struct call *c)
@@ -134,8 +171,8 @@ static struct call_waiter *call_waiter_next(struct call *c)
     return &c->more->w[c->more->count++];
 }
 
-int call_arm_ref(struct call *c, struct wait_queue *q, uint32_t mask, void *ref,
-                 void (*put)(void *ref))
+static int call_arm_as(struct call *c, struct wait_queue *q, uint32_t mask, void *ref,
+                       void (*put)(void *ref), bool exclusive)
 {
     struct call_waiter *w = call_waiter_next(c);
     if (!w) {
@@ -145,10 +182,38 @@ int call_arm_ref(struct call *c, struct wait_queue *q, uint32_t mask, void *ref,
     }
     waiter_init(&w->w, call_waiter_fire);
     w->call = c;
+    w->woken = false;
     w->ref = ref;
     w->put = put;
+    w->w.exclusive = exclusive;
     waiter_arm(&w->w, q, mask);
     return 0;
+}
+
+/* What the call owes is settled; @pass: by somebody else. */
+static void call_owed_settle(struct call *c, bool pass)
+{
+    struct wait_queue *q = c->owed;
+    if (!q)
+        return;
+    c->owed = NULL;
+    if (pass)
+        (void)wait_queue_wake_exclusive(q, c->owed_mask);
+    if (c->owed_put)
+        c->owed_put(c->owed_ref);
+}
+
+int call_arm_ref(struct call *c, struct wait_queue *q, uint32_t mask, void *ref,
+                 void (*put)(void *ref))
+{
+    return call_arm_as(c, q, mask, ref, put, false);
+}
+
+int call_arm_exclusive(struct call *c, struct wait_queue *q, uint32_t mask, void *ref,
+                       void (*put)(void *ref))
+{
+    call_owed_settle(c, c->owed != q);
+    return call_arm_as(c, q, mask, ref, put, true);
 }
 
 int call_arm(struct call *c, struct wait_queue *q, uint32_t mask)
@@ -212,6 +277,16 @@ sysret_t call_wait_none(struct call *c)
     return call_wait_armed(c);
 }
 
+sysret_t call_wait_retry(struct call *c, int64_t ns)
+{
+    if (!c->has_deadline)
+        timer_init(&c->timer, call_timer_fire);
+    c->has_deadline = true;
+    c->timed_out = false;
+    c->deadline_ns = clock_now_ns(CLOCK_MONOTONIC) + ns;
+    return call_wait_armed(c);
+}
+
 /* A call that cannot be interrupted here could run again for ever. */
 sysret_t call_run_again(struct call *c)
 {
@@ -219,7 +294,7 @@ sysret_t call_run_again(struct call *c)
         call_disarm(c);
         return -ERESTARTSYS;
     }
-    call_fire(c);
+    (void)call_fire(c);
     return SYS_PARK;
 }
 
@@ -229,6 +304,15 @@ void call_deadline(struct call *c, int64_t monotonic_ns)
         return;
     timer_init(&c->timer, call_timer_fire);
     c->has_deadline = true;
+    c->deadline_ns = monotonic_ns;
+}
+
+void call_deadline_move(struct call *c, int64_t monotonic_ns)
+{
+    if (!c->has_deadline)
+        timer_init(&c->timer, call_timer_fire);
+    c->has_deadline = true;
+    c->timed_out = false;
     c->deadline_ns = monotonic_ns;
 }
 
@@ -252,6 +336,7 @@ void call_begin(struct call *c, struct task *t, uint32_t nr, const uint64_t *arg
     c->self = (struct mm_self){0};
     c->armed = 0;
     c->more = NULL;
+    c->owed = NULL;
     atomic_store_explicit(&c->state_word, CALL_RUNNING, memory_order_relaxed);
     c->entered_ns = 0;
 }
@@ -265,9 +350,18 @@ bool call_park_commit(struct call *c)
 
 static void call_waiter_release(struct call_waiter *w)
 {
+    struct call *c = w->call;
+    struct wait_queue *q = w->w.queue;
     waiter_disarm(&w->w);
-    if (w->put)
+    if (w->w.exclusive && w->woken) {
+        call_owed_settle(c, true);
+        c->owed = q;
+        c->owed_mask = w->w.mask;
+        c->owed_ref = w->ref;
+        c->owed_put = w->put;
+    } else if (w->put) {
         w->put(w->ref);
+    }
     w->ref = NULL;
     w->put = NULL;
 }
@@ -291,10 +385,12 @@ void call_disarm(struct call *c)
     atomic_store_explicit(&c->state_word, CALL_RUNNING, memory_order_relaxed);
 }
 
-void call_end(struct call *c)
+void call_end(struct call *c, sysret_t result)
 {
     if (c->armed || c->has_deadline)
         call_disarm(c);
+    if (c->owed)
+        call_owed_settle(c, result < 0);
     if (c->state_free)
         c->state_free(c->state);
     c->state = NULL;
@@ -304,5 +400,5 @@ void call_end(struct call *c)
 void call_interrupt(struct call *c)
 {
     atomic_store(&c->interrupted, true);
-    call_fire(c);
+    (void)call_fire(c);
 }

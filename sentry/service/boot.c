@@ -75,7 +75,10 @@ int boot_prepare(const struct boot_config *cfg)
     g_kernel_hooks.init_exited = hook_init_exited;
     g_vfs_hooks.fifo_open = fifo_open;
     g_vfs_hooks.file_gone = epoll_file_gone;
-    devfs_tty_open = hostfile_tty_open;
+    devfs_tty_open = tty_controlling_open;
+    devpts_hooks = (struct devpts_hooks){pty_master_open, pty_slave_open, pty_next, pty_node};
+    procfs_session_tty = tty_of_session;
+    g_kernel_hooks.session_ended = tty_session_ended;
     host_limits_read(&host);
     sandbox_limits_derive(&host, &limits);
     p9fs_limit_fds(limits.donated_fds);
@@ -230,6 +233,7 @@ static int start(const struct boot_config *cfg, struct task *t, int *ret_status,
     if (r == 0) {
         memcpy(g_first->leader->comm, t->comm, TASK_COMM_LEN);
         g_first->leader->nice = cfg->nice;
+        hostfile_tty_give(g_first->pid);
     }
     return r;
 }

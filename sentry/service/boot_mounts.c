@@ -48,6 +48,7 @@ void boot_mount_system(struct task *t)
     } mounts[] = {{"/proc", 0, procfs_new},
                   {"/sys", 0, sysfs_new},
                   {"/dev", 0, devfs_new},
+                  {"/dev/pts", 0, devpts_new},
                   {"/dev/shm", TMPFS_MODE, NULL}};
 
     for (unsigned i = 0; i < ARRAY_SIZE(mounts); i++) {

@@ -311,9 +311,11 @@ int service_init(const struct service_config *cfg)
 {
     BUG_ON(cfg->pollers == 0 || cfg->pollers > RO_POLLERS);
     g_service.cfg = *cfg;
+    if (!cfg->platform->post_addr)
+        g_service.cfg.patch = false;
     (void)numa_init();
     place_init();
-    if (cfg->patch) /* a traced call has to come here */
+    if (g_service.cfg.patch) /* a traced call has to come here */
         patch_init(cfg->platform->post_addr(), cfg->trace ? NULL : cfg->platform->local_addr,
                    cfg->patch_after);
     g_kernel_hooks.task_attach = served_attach;

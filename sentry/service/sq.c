@@ -129,7 +129,8 @@ static void account(struct sq *q, struct sq_call *sc, int64_t result)
 static struct sq_call *sq_end(struct sq *q, struct sq_call *sc, int64_t result)
 {
     for (;;) {
-        call_end(&sc->call); /* may park: until here entries may be linked behind this one */
+        call_end(&sc->call,
+                 result); /* may park: until here entries may be linked behind this one */
         if (unlikely(g_service.cfg.trace || g_service.cfg.stats))
             account(q, sc, result);
 
@@ -479,6 +480,8 @@ sysret_t ring_ctl(struct call *c)
     struct served *s = c->task->service;
     struct sq *q = s->sq;
 
+    if (!g_service.cfg.platform->post_addr) /* no code there that posts: plain calls for everybody */
+        return -ENOSYS;
     if (c->how != CALL_BY_TRAP)
         return -EINVAL;
     switch (c->args[0]) {

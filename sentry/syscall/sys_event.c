@@ -46,9 +46,9 @@ sysret_t sys_pipe2(struct call *c, uaddr_t fds, uint32_t flags)
 {
     struct file *r, *w;
 
-    if (flags & ~(uint32_t)(O_CLOEXEC | O_NONBLOCK))
+    if (flags & ~(uint32_t)(O_CLOEXEC | O_NONBLOCK | O_DIRECT))
         return -EINVAL;
-    int err = pipe_new(flags & O_NONBLOCK, &r, &w);
+    int err = pipe_new(flags & (O_NONBLOCK | O_DIRECT), &r, &w);
     return err ? err : install_pair(c->task, r, w, flags & O_CLOEXEC, fds);
 }
 
@@ -140,7 +140,7 @@ static sysret_t epoll_run(struct call *c, int32_t epfd, uaddr_t events, int32_t 
     sysret_t n = epoll_deliver(c->task, ep, events, max);
     if (n || no_wait || c->timed_out)
         return n;
-    int err = call_arm_ref(c, ep->ops->wait_queue(ep), POLLIN, file_get(ep), file_put_ref);
+    int err = call_arm_exclusive(c, ep->ops->wait_queue(ep), POLLIN, file_get(ep), file_put_ref);
     if (err)
         return err;
     if (file_readiness(ep) & POLLIN)

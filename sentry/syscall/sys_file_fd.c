@@ -2,6 +2,7 @@
  * sys_file_fd.c - descriptors: close, dup, fcntl, flock, ioctl. */
 #include <linux/close_range.h>
 #include <linux/fs.h>
+#include <linux/sockios.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 
@@ -11,6 +12,8 @@
 
 #include "sys_path.h"
 
+#define LOCK_RETRY_MIN_NS 1000000
+#define LOCK_RETRY_MAX_NS 50000000
 #define SETFL_MASK ((uint32_t)(O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME | O_ASYNC))
 
 sysret_t sys_close(struct call *c, int32_t fd)
@@ -67,15 +70,19 @@ sysret_t sys_dup3(struct call *c, int32_t fd, int32_t to, uint32_t flags)
 
 /* --- fcntl --- */
 
-static sysret_t setfl(struct file *f, uint32_t arg)
+static sysret_t setfl(struct file *f, int fd, uint32_t arg)
 {
     uint32_t old = f->flags;
     struct inode *i = file_inode(f);
     if ((arg & ~old & O_NOATIME) && i && task_current() &&
         !inode_owner_or_capable(i, task_current()->cred))
         return -EPERM;
+    if ((arg & O_DIRECT) && !i && !file_is_pipe(f))
+        return -EINVAL;
     f->flags = (old & ~SETFL_MASK) | (arg & SETFL_MASK);
-    int r = f->ops->flags_changed ? f->ops->flags_changed(f, old) : 0;
+    int r = (old ^ arg) & O_ASYNC ? async_switch(f, fd, arg & O_ASYNC) : 0;
+    if (!r && f->ops->flags_changed)
+        r = f->ops->flags_changed(f, old);
     if (r < 0)
         f->flags = old;
     return r;
@@ -128,7 +135,12 @@ static sysret_t lock_get(struct task *t, struct file *f, struct lock_range *l, s
     struct lock_range found;
     if (l->type == F_UNLCK)
         return -EINVAL;
-    if (!lock_range_conflict(file_inode(f), l, &found)) {
+    int r = lock_range_conflict(file_inode(f), l, &found)
+                ? 1
+                : lock_range_conflict_outside(file_inode(f), l, &found);
+    if (r < 0)
+        return r;
+    if (r == 0) {
         fl->l_type = F_UNLCK;
     } else {
         fl->l_type = found.type;
@@ -138,6 +150,14 @@ static sysret_t lock_get(struct task *t, struct file *f, struct lock_range *l, s
         fl->l_pid = found.pid;
     }
     return copy_out_obj(t->mm, arg, fl);
+}
+
+/* Nobody tells when a lock outside goes: ask again, ever more seldom. */
+static sysret_t outside_wait(struct call *c)
+{
+    c->progress =
+        MIN(MAX(c->progress * 2, (uint64_t)LOCK_RETRY_MIN_NS), (uint64_t)LOCK_RETRY_MAX_NS);
+    return call_wait_retry(c, (int64_t)c->progress);
 }
 
 static sysret_t fcntl_lock(struct call *c, struct file *f, uint32_t cmd, uaddr_t arg)
@@ -163,42 +183,16 @@ static sysret_t fcntl_lock(struct call *c, struct file *f, uint32_t cmd, uaddr_t
     if ((l.type == F_RDLCK && mode == O_WRONLY) || (l.type == F_WRLCK && mode == O_RDONLY))
         return -EBADF;
     r = lock_range_set(file_inode(f), &l);
-    if (r != -EAGAIN || cmd == F_SETLK || cmd == F_OFD_SETLK)
+    if (cmd == F_SETLK || cmd == F_OFD_SETLK)
+        return r == -EBUSY ? -EAGAIN : r;
+    if (r == -EBUSY)
+        return outside_wait(c);
+    if (r != -EAGAIN)
         return r;
     r = call_arm(c, lock_queue(file_inode(f)), 0);
     if (r < 0)
         return r;
     return lock_range_conflict(file_inode(f), &l, NULL) ? call_wait_armed(c) : call_run_again(c);
-}
-
-static sysret_t fcntl_owner(struct task *t, struct file *f, uint32_t cmd, uint64_t arg)
-{
-    struct f_owner_ex ex;
-    switch (cmd) {
-    case F_SETOWN:
-        f->owner_pid = (int32_t)arg;
-        return 0;
-    case F_GETOWN:
-        return f->owner_pid;
-    case F_SETSIG:
-        if (arg > NSIGNALS)
-            return -EINVAL;
-        f->owner_sig = (int32_t)arg;
-        return 0;
-    case F_GETSIG:
-        return f->owner_sig;
-    case F_SETOWN_EX:
-        if (copy_in_obj(t->mm, &ex, UADDR(arg)) < 0)
-            return -EFAULT;
-        if (ex.type != F_OWNER_TID && ex.type != F_OWNER_PID && ex.type != F_OWNER_PGRP)
-            return -EINVAL;
-        f->owner_pid = ex.type == F_OWNER_PGRP ? -ex.pid : ex.pid;
-        return 0;
-    default: /* F_GETOWN_EX */
-        ex.type = f->owner_pid < 0 ? F_OWNER_PGRP : F_OWNER_PID;
-        ex.pid = f->owner_pid < 0 ? -f->owner_pid : f->owner_pid;
-        return copy_out_obj(t->mm, UADDR(arg), &ex);
-    }
 }
 
 /* Those allowed on O_PATH descriptors too; *ret_done false: not one of them. */
@@ -238,7 +232,7 @@ sysret_t sys_fcntl(struct call *c, int32_t fd, uint32_t cmd, uint64_t arg)
         return -EBADF;
     switch (cmd) {
     case F_SETFL:
-        return setfl(f, (uint32_t)arg);
+        return setfl(f, fd, (uint32_t)arg);
     case F_GETLK:
     case F_SETLK:
     case F_SETLKW:
@@ -277,7 +271,11 @@ sysret_t sys_flock(struct call *c, int32_t fd, uint32_t op)
     if (!file_inode(f))
         return kind == LOCK_UN ? 0 : -EBADF;
     int r = lock_flock(f, kind);
-    if (r != -EAGAIN || (op & LOCK_NB))
+    if (op & LOCK_NB)
+        return r == -EBUSY ? -EAGAIN : r;
+    if (r == -EBUSY)
+        return outside_wait(c);
+    if (r != -EAGAIN)
         return r;
     r = call_arm(c, lock_queue(file_inode(f)), 0);
     if (r < 0)
@@ -285,12 +283,15 @@ sysret_t sys_flock(struct call *c, int32_t fd, uint32_t op)
     return lock_flock_conflict(f, kind) ? call_wait_armed(c) : call_run_again(c);
 }
 
-static sysret_t ioctl_flag(struct task *t, struct file *f, uint32_t flag, uint64_t arg)
+static sysret_t ioctl_flag(struct task *t, struct file *f, int fd, uint32_t flag, uint64_t arg)
 {
     int32_t on;
     if (copy_in_obj(t->mm, &on, UADDR(arg)) < 0)
         return -EFAULT;
-    return setfl(f, on ? f->flags | flag : f->flags & ~flag);
+    uint32_t want = on ? flag : 0;
+    if (flag == O_ASYNC && (f->flags & O_ASYNC) != want && !f->ops->async)
+        return -ENOTTY;
+    return setfl(f, fd, on ? f->flags | flag : f->flags & ~flag);
 }
 
 static sysret_t ioctl_readable(struct task *t, struct file *f, uint64_t arg)
@@ -315,9 +316,16 @@ sysret_t sys_ioctl(struct call *c, int32_t fd, uint32_t cmd, uint64_t arg)
     case FIONCLEX:
         return fd_set_cloexec(t, fd, cmd == FIOCLEX);
     case FIONBIO:
-        return ioctl_flag(t, f, O_NONBLOCK, arg);
+        return ioctl_flag(t, f, fd, O_NONBLOCK, arg);
     case FIOASYNC:
-        return ioctl_flag(t, f, O_ASYNC, arg);
+        return ioctl_flag(t, f, fd, O_ASYNC, arg);
+    case FIOSETOWN:
+    case SIOCSPGRP:
+    case FIOGETOWN:
+    case SIOCGPGRP:
+        if (file_is_socket(f))
+            return ioctl_owner(t, f, cmd, arg);
+        break;
     case FIONREAD:
         if (i && S_ISREG(inode_type(i)))
             return ioctl_readable(t, f, arg);

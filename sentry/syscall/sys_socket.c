@@ -133,7 +133,7 @@ static sysret_t send_message(struct call *c, struct file *f, struct socket_msg *
     if (wait && r == -EAGAIN && f->ops->socket->send_wait)
         r = send_wait(c, f, m);
     else if (wait && (r == -EAGAIN || (r >= 0 && stream && m->data->left)))
-        r = socket_wait(c, f, POLLOUT);
+        r = socket_wait(c, f, POLLOUT, false);
     if (r == SYS_PARK)
         return r;
     if (c->progress)
@@ -226,7 +226,7 @@ static sysret_t receive_message(struct call *c, struct file *f, struct socket_ms
         c->progress += (uint64_t)r;
     bool more = all && r > 0 && m->data->left && !m->file_count;
     if (wait && (r == -EAGAIN || more))
-        r = socket_wait(c, f, POLLIN);
+        r = socket_wait(c, f, POLLIN, f->ops->wait_one & POLLIN);
     if (r == SYS_PARK || !c->progress)
         return r;
     return (sysret_t)c->progress;

@@ -16,7 +16,7 @@ int socket_address_in(struct task *t, uaddr_t addr, uint32_t len, struct sockadd
 int socket_address_out(struct mm *mm, const struct sockaddr_storage *ss, uint32_t len, uaddr_t addr,
                        uaddr_t addrlen);
 /* Wait for @mask within SO_RCVTIMEO or (@mask POLLOUT) SO_SNDTIMEO: SYS_PARK, -EAGAIN when that has
- * passed, an error of the wait. */
-sysret_t socket_wait(struct call *c, struct file *f, uint32_t mask);
+ * passed, an error of the wait. @one: the caller takes what comes (call_wait_file_one). */
+sysret_t socket_wait(struct call *c, struct file *f, uint32_t mask, bool one);
 
 #endif

@@ -43,13 +43,13 @@ int socket_address_out(struct mm *mm, const struct sockaddr_storage *ss, uint32_
     return r ? r : copy_out_obj(mm, addrlen, &len);
 }
 
-sysret_t socket_wait(struct call *c, struct file *f, uint32_t mask)
+sysret_t socket_wait(struct call *c, struct file *f, uint32_t mask, bool one)
 {
     int64_t limit = socket_file_timeout_ns(f, mask == POLLOUT);
 
     if (limit)
         call_deadline(c, deadline_after(limit));
-    sysret_t r = call_wait_file(c, f, mask);
+    sysret_t r = one ? call_wait_file_one(c, f, mask) : call_wait_file(c, f, mask);
     if (r == -ETIMEDOUT)
         return -EAGAIN;
     return limit && r == -ERESTARTSYS ? -EINTR : r;
@@ -121,10 +121,13 @@ sysret_t sys_accept4(struct call *c, int32_t fd, uaddr_t addr, uaddr_t len, uint
     struct file *f AUTO_PUT(file) = socket_file(t, fd);
     if (IS_ERR(f))
         return PTR_ERR(f);
+    int err = fd_room(t); /* before a connection is taken off its queue */
+    if (err)
+        return err;
     const struct socket_ops *ops = f->ops->socket;
     struct file *a AUTO_PUT(file) = ops->accept ? ops->accept(f, flags) : ERR_PTR(-EOPNOTSUPP);
     if (PTR_ERR(a) == -EAGAIN && !(f->flags & O_NONBLOCK))
-        return socket_wait(c, f, POLLIN);
+        return socket_wait(c, f, POLLIN, true);
     if (IS_ERR(a))
         return PTR_ERR(a);
     if (!uaddr_null(addr)) {

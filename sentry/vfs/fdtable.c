@@ -249,6 +249,18 @@ int fd_install(struct task *t, struct file *f, uint32_t flags, int min)
     return fd;
 }
 
+int fd_room(struct task *t)
+{
+    struct fdtable *tab = t->fds;
+
+    spin_lock(&tab->lock);
+    int fd = fd_reserve_locked(tab, 0, fd_limit(t));
+    if (fd >= 0)
+        fd_unreserve_locked(tab, (uint32_t)fd);
+    spin_unlock(&tab->lock);
+    return fd < 0 ? fd : file_count() < FILES_MAX ? 0 : -ENFILE;
+}
+
 int fd_install_pair(struct task *t, struct file *a, struct file *b, uint32_t flags, int ret_fds[2])
 {
     int x = fd_install(t, a, flags, 0);

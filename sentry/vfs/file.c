@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <base/err.h>
+#include <kernel/async.h>
 #include <kernel/ktime.h>
 #include <vfs/fdtable.h>
 
@@ -86,6 +88,7 @@ void file_put(struct file *f)
     if (g_vfs_hooks.file_gone)
         g_vfs_hooks.file_gone(f);
     locks_file_gone(f);
+    async_free(f->async);
     if (f->ops && f->ops->release)
         f->ops->release(f);
     inode_put(f->inode);
@@ -101,6 +104,21 @@ struct inode *file_inode(const struct file *f)
     return f->path.dentry ? f->path.dentry->inode : NULL;
 }
 
+struct async *file_async(struct file *f)
+{
+    struct async *a = atomic_load(&f->async);
+    struct wait_queue *q = f->ops->wait_queue ? f->ops->wait_queue(f) : NULL;
+    if (a || !q)
+        return a;
+    struct async *fresh = async_new(q, (can_read(f) ? POLLIN : 0u) | (can_write(f) ? POLLOUT : 0u));
+    if (!fresh)
+        return ERR_PTR(-ENOMEM);
+    if (atomic_compare_exchange_strong(&f->async, &a, fresh))
+        return fresh;
+    async_free(fresh);
+    return a;
+}
+
 uint32_t file_readiness(struct file *f)
 {
     if (f->ops->readiness)
@@ -113,12 +131,19 @@ static void file_put_ref(void *ref)
     file_put(ref);
 }
 
-sysret_t call_wait_file(struct call *c, struct file *f, uint32_t mask)
+/* The queue lives in the file. */
+static int file_arm(struct call *c, struct file *f, uint32_t mask, bool one)
 {
-    struct wait_queue *q = f->ops->wait_queue ? f->ops->wait_queue(f) : NULL;
-    if (!q)
+    struct wait_queue *q = f->ops->wait_queue(f);
+    return one ? call_arm_exclusive(c, q, mask, file_get(f), file_put_ref)
+               : call_arm_ref(c, q, mask, file_get(f), file_put_ref);
+}
+
+static sysret_t wait_file(struct call *c, struct file *f, uint32_t mask, bool one)
+{
+    if (!f->ops->wait_queue || !f->ops->wait_queue(f))
         return call_run_again(c);
-    int r = call_arm_ref(c, q, mask, file_get(f), file_put_ref); /* the queue lives in the file */
+    int r = file_arm(c, f, mask, one);
     if (r < 0)
         return r;
     if (file_readiness(f) & (mask | POLLERR | POLLHUP))
@@ -126,15 +151,26 @@ sysret_t call_wait_file(struct call *c, struct file *f, uint32_t mask)
     return call_wait_armed(c);
 }
 
+sysret_t call_wait_file(struct call *c, struct file *f, uint32_t mask)
+{
+    return wait_file(c, f, mask, false);
+}
+
+sysret_t call_wait_file_one(struct call *c, struct file *f, uint32_t mask)
+{
+    return wait_file(c, f, mask, true);
+}
+
 /* A read or write waits, at most as long as the file says. */
 static sysret_t io_wait(struct call *c, struct file *f, uint32_t mask)
 {
+    bool one = f->ops->wait_one & mask;
     if (!f->ops->timeout_ns)
-        return call_wait_file(c, f, mask);
+        return wait_file(c, f, mask, one);
     int64_t limit = f->ops->timeout_ns(f, mask == POLLOUT);
     if (limit)
         call_deadline(c, deadline_after(limit));
-    sysret_t r = call_wait_file(c, f, mask);
+    sysret_t r = wait_file(c, f, mask, one);
     return r == -ETIMEDOUT ? -EAGAIN : r;
 }
 
@@ -232,10 +268,9 @@ ssize_t vfs_write_nowait(struct task *t, struct file *f, struct uio *u, int64_t 
  * one (an eventfd near its maximum). */
 static sysret_t write_wait(struct call *c, struct file *f, struct uio *u, int64_t pos)
 {
-    struct wait_queue *q = f->ops->wait_queue ? f->ops->wait_queue(f) : NULL;
-    if (!q)
+    if (!f->ops->wait_queue || !f->ops->wait_queue(f))
         return call_run_again(c);
-    int r = call_arm_ref(c, q, POLLOUT, file_get(f), file_put_ref);
+    int r = file_arm(c, f, POLLOUT, f->ops->wait_one & POLLOUT);
     if (r < 0)
         return r;
     sysret_t n = vfs_write_nowait(c->task, f, u, pos);

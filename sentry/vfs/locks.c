@@ -5,7 +5,10 @@
  * locks belong to the descriptor table and go with any close of the file in it; OFD and flock locks
  * go with the open file.
  *
- * Locks: struct inode_locks.lock. Leaves out: EDEADLK detection, mandatory locks, leases. */
+ * Where others outside lock too (inode_ops.lock), the server holds for all of the sandbox what its members
+ * hold together: what one takes is first taken there, and when one lets go, what the others still hold stays.
+ *
+ * Locks: struct inode_locks.lock; inode->lock around what involves the server, which parks. Leaves out: EDEADLK detection, mandatory locks, leases. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -132,7 +135,7 @@ static void join_locked(struct inode_locks *s, struct lock_node *made)
     }
 }
 
-int lock_range_set(struct inode *i, const struct lock_range *l)
+static int range_set_inside(struct inode *i, const struct lock_range *l)
 {
     struct inode_locks *s = locks_of(i, l->type != F_UNLCK);
     if (!s)
@@ -162,6 +165,82 @@ int lock_range_set(struct inode *i, const struct lock_range *l)
     if (r == 0)
         wake_all(&s->queue, 0); /* an unlock, or a write lock that became a read lock */
     return r;
+}
+
+/* --- at the server --- */
+
+static bool has_outside(const struct inode *i)
+{
+    return i->ops->lock && !i->sb->exclusive;
+}
+
+/* What holds at l->start, in l->type, and up to where, in l->end. */
+static void held_at(struct inode_locks *s, struct lock_range *l)
+{
+    struct lock_node *n;
+    l->type = F_UNLCK;
+    spin_lock(&s->lock);
+    list_for_each_entry (n, &s->ranges, link) {
+        if (n->l.start > l->start)
+            l->end = MIN(l->end, n->l.start - 1);
+        else if (n->l.end >= l->start) {
+            l->end = MIN(l->end, n->l.end);
+            if (l->type != F_WRLCK)
+                l->type = n->l.type;
+        }
+    }
+    spin_unlock(&s->lock);
+}
+
+/* After somebody let go: what the others hold there, piece by piece. */
+static void outside_renew(struct inode *i, uint64_t start, uint64_t end)
+{
+    struct inode_locks *s = locks_of(i, false);
+    struct lock_range l = {.start = start, .end = end};
+    while (s && l.start <= end) {
+        l.end = end;
+        held_at(s, &l);
+        if (i->ops->lock(i, &l, false) < 0)
+            break; /* the connection is gone, and with it all locks */
+        l.start = l.end + 1;
+    }
+}
+
+static int range_set_outside(struct inode *i, const struct lock_range *l)
+{
+    int r = 0;
+    fmutex_lock(&i->lock);
+    if (l->type != F_UNLCK)
+        r = lock_range_conflict(i, l, NULL) ? -EAGAIN : i->ops->lock(i, l, false);
+    if (r == 0) {
+        r = range_set_inside(i, l);
+        struct inode_locks *s = locks_of(i, false);
+        bool none = s && list_empty(&s->ranges); /* ... left: then it is one piece */
+        if (none)
+            outside_renew(i, 0, INT64_MAX);
+        else if (r < 0 || l->type == F_UNLCK)
+            outside_renew(i, l->start, l->end);
+    }
+    fmutex_unlock(&i->lock);
+    return r;
+}
+
+int lock_range_set(struct inode *i, const struct lock_range *l)
+{
+    if (has_outside(i) && (l->type != F_UNLCK || locks_of(i, false)))
+        return range_set_outside(i, l);
+    return range_set_inside(i, l);
+}
+
+int lock_range_conflict_outside(struct inode *i, const struct lock_range *l, struct lock_range *ret)
+{
+    if (!has_outside(i) || !i->ops->lock_test)
+        return 0;
+    *ret = *l;
+    fmutex_lock(&i->lock);
+    int r = i->ops->lock_test(i, ret);
+    fmutex_unlock(&i->lock);
+    return r < 0 ? r : ret->type != F_UNLCK;
 }
 
 bool lock_range_conflict(struct inode *i, const struct lock_range *l, struct lock_range *ret)
@@ -200,7 +279,7 @@ static bool owner_remove_locked(struct list_head *head, const void *owner)
     return any;
 }
 
-int lock_flock(struct file *f, int op)
+static int flock_inside(struct file *f, int op)
 {
     struct inode *i = file_inode(f);
     struct inode_locks *s = locks_of(i, op != LOCK_UN);
@@ -227,6 +306,38 @@ int lock_flock(struct file *f, int op)
     return r;
 }
 
+static int flock_outside_renew(struct inode *i)
+{
+    struct inode_locks *s = locks_of(i, false);
+    struct lock_range l = {.type = F_UNLCK, .end = INT64_MAX};
+    struct lock_node *n;
+    if (!s)
+        return 0;
+    spin_lock(&s->lock);
+    list_for_each_entry (n, &s->flocks, link)
+        if (l.type != F_WRLCK)
+            l.type = n->l.type;
+    spin_unlock(&s->lock);
+    return i->ops->lock(i, &l, true);
+}
+
+int lock_flock(struct file *f, int op)
+{
+    struct inode *i = file_inode(f);
+    if (!has_outside(i))
+        return flock_inside(f, op);
+    fmutex_lock(&i->lock);
+    int r = flock_inside(f, op);
+    int outside = flock_outside_renew(i);
+    if (r == 0 && outside < 0 && op != LOCK_UN) {
+        r = outside;
+        (void)flock_inside(f, LOCK_UN); /* what it had before went first, as on Linux */
+        (void)flock_outside_renew(i);
+    }
+    fmutex_unlock(&i->lock);
+    return r;
+}
+
 bool lock_flock_conflict(struct file *f, int op)
 {
     struct inode_locks *s = locks_of(file_inode(f), false);
@@ -244,12 +355,20 @@ static void owner_gone(struct inode *i, const void *owner, bool flocks)
     struct inode_locks *s = i ? locks_of(i, false) : NULL;
     if (!s)
         return;
+    bool outside = has_outside(i);
+    if (outside)
+        fmutex_lock(&i->lock);
     spin_lock(&s->lock);
     bool any = owner_remove_locked(&s->ranges, owner);
-    if (flocks)
-        any |= owner_remove_locked(&s->flocks, owner);
+    bool any_flock = flocks && owner_remove_locked(&s->flocks, owner);
     spin_unlock(&s->lock);
-    if (any)
+    if (outside && any)
+        outside_renew(i, 0, INT64_MAX);
+    if (outside && any_flock)
+        (void)flock_outside_renew(i);
+    if (outside)
+        fmutex_unlock(&i->lock);
+    if (any || any_flock)
         wake_all(&s->queue, 0);
 }
 

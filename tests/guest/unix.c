@@ -51,6 +51,25 @@ static void case_listen(void)
     CHECK_ERR(shutdown(un, 3), EINVAL);
 }
 
+/* Without a descriptor for it a connection stays in the queue. */
+static void case_accept_no_room(void)
+{
+    struct address a = name_of("a");
+    int l = bound(SOCK_STREAM, &a), c = sock(SOCK_STREAM);
+    struct rlimit usual, few;
+    char byte;
+
+    CHECK(listen(l, 2) == 0 && getrlimit(RLIMIT_NOFILE, &usual) == 0);
+    few = (struct rlimit){(rlim_t)c + 1, usual.rlim_max};
+    CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
+    CHECK_ERR(accept(l, NULL, NULL), EMFILE); /* also when nobody is there */
+    CHECK(do_connect(c, &a) == 0 && send(c, "x", 1, 0) == 1);
+    CHECK_ERR(accept(l, NULL, NULL), EMFILE);
+    CHECK(setrlimit(RLIMIT_NOFILE, &usual) == 0);
+    int s = accept(l, NULL, NULL);
+    CHECK(s >= 0 && recv(s, &byte, 1, 0) == 1);
+}
+
 static void case_backlog(void)
 {
     struct address a = name_of("a");
@@ -547,6 +566,7 @@ static void case_options(void)
 
 static const struct guest_case cases[] = {
     {"listen", case_listen},
+    {"accept_no_room", case_accept_no_room},
     {"backlog", case_backlog},
     {"connect_waits", case_connect_waits},
     {"listener_ends", case_listener_ends},

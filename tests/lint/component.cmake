@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Checks that need the build: which headers a part sees, and which host calls its objects make.
 set(rows "")
-foreach(part ring base host isolate stubs trap skeleton guestlib elf p9 gofer abi mm patch kernel vfs fs files net
+foreach(part ring base host isolate stubs trap ptrace skeleton guestlib elf p9 gofer abi mm patch kernel vfs fs files net
         syscall service cmd)
     set(target ${part})
     if(part STREQUAL gofer)

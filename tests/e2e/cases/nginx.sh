@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-# full
 # needs: nginx curl
 # timeout: 120
 # nginx: static files, ranges, a proxy in front of itself, keep-alive; curl as the client.

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-# full
 # needs: redis-server redis-cli redis-benchmark
 # timeout: 120
 # redis: commands, pipelining, publish and subscribe, AOF and snapshot written and read again.

@@ -43,11 +43,12 @@ struct counter {
     uint32_t events;
 };
 
-static inline void counter_fire(struct waiter *w, uint32_t events)
+static inline bool counter_fire(struct waiter *w, uint32_t events)
 {
     struct counter *c = container_of(w, struct counter, w);
     c->fired++;
     c->events |= events;
+    return true;
 }
 
 static inline void counter_arm(struct counter *c, struct file *f, uint32_t mask)

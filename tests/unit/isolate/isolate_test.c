@@ -223,7 +223,7 @@ static void sentry_stages(void *arg)
     int err = io_create(plan->engine, &io);
     if (err)
         _exit(SKIPPED);
-    err = isolate_sentry(&what);
+    err = isolate_sentry(false, &what);
     if (err) {
         dprintf(2, "isolate_sentry: %s: %d\n", what, err);
         CHECK(!err);
@@ -363,7 +363,7 @@ static void threads_first(void *arg)
     (void)arg;
     CHECK(!pthread_create(&t, NULL, thread_waits, NULL));
     CHECK(isolate_drop(&what) == -EBUSY);
-    CHECK(isolate_sentry(&what) == -EBUSY);
+    CHECK(isolate_sentry(false, &what) == -EBUSY);
     CHECK(*what);
 }
 
@@ -445,7 +445,7 @@ static void violates(void *arg)
     const char *what = "";
     memcpy(&fn, arg, sizeof fn);
     log_fd = open("/dev/null", O_WRONLY);
-    CHECK(!isolate_sentry(&what));
+    CHECK(!isolate_sentry(false, &what));
     fn();
 }
 

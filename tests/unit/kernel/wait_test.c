@@ -42,11 +42,18 @@ static void ready(struct call *c)
 
 static unsigned fired;
 
-static void count_fire(struct waiter *w, uint32_t events)
+static bool count_fire(struct waiter *w, uint32_t events)
 {
     (void)w;
     (void)events;
     fired++;
+    return true;
+}
+
+static bool refuse_fire(struct waiter *w, uint32_t events)
+{
+    (void)count_fire(w, events);
+    return false;
 }
 
 static struct call call;
@@ -69,7 +76,7 @@ static void test_mask_and_exclusive(void **state)
     wait_queue_init(&q);
     waiter_init(&in, count_fire);
     waiter_init(&out, count_fire);
-    waiter_init(&x1, count_fire);
+    waiter_init(&x1, refuse_fire);
     waiter_init(&x2, count_fire);
     x1.exclusive = x2.exclusive = true;
     waiter_arm(&in, &q, 1);
@@ -85,13 +92,22 @@ static void test_mask_and_exclusive(void **state)
     waiter_arm(&x1, &q, 0);
     waiter_arm(&x2, &q, 0);
     fired = 0;
-    assert_int_equal(wait_queue_wake(&q, 1, 1), 1);
-    assert_int_equal(wait_queue_wake(&q, 1, 1), 1); /* the other one */
-    assert_int_equal(wait_queue_wake(&q, 1, 1), 0);
+    assert_int_equal(wait_queue_wake(&q, 1, 1),
+                     1); /* the second took what the first did not need */
     assert_int_equal(fired, 2);
     waiter_disarm(&x1);
+    waiter_init(&x1, count_fire);
+    x1.exclusive = true;
+    waiter_arm(&x1, &q, 0);
+    fired = 0;
+    assert_int_equal(wait_queue_wake(&q, 1, 1), 1);
+    assert_int_equal(fired, 1);
+    wake_all(&q, 1);
+    assert_int_equal(fired, 3);
+    waiter_disarm(&x1);
     waiter_disarm(&x2);
-    assert_true(list_empty(&q.waiters));
+    assert_int_equal(q.exclusive_count, 0);
+    assert_true(list_empty(&q.waiters) && list_empty(&q.exclusive));
 }
 
 static void test_wake_before_and_after_commit(void **state)
@@ -110,10 +126,55 @@ static void test_wake_before_and_after_commit(void **state)
     wake_all(&q, 1);
     wake_all(&q, 1);
     assert_int_equal(ready_count, 1);
-    call_end(&call);
+    call_end(&call, 0);
     wake_all(&q, 1);
     assert_int_equal(ready_count, 1);
     assert_true(list_empty(&q.waiters));
+}
+
+/* A wake that one call took alone and did not use reaches the next; one it used does not. */
+static void test_owed(void **state)
+{
+    (void)state;
+    struct wait_queue q;
+    struct waiter next;
+    wait_queue_init(&q);
+    waiter_init(&next, count_fire);
+    next.exclusive = true;
+    for (int result = -1; result <= 0; result++) {
+        begin();
+        fired = 0;
+        assert_int_equal(call_arm_exclusive(&call, &q, 1, NULL, NULL), 0);
+        assert_true(call_park_commit(&call));
+        waiter_arm(&next, &q, 0);
+        wake_one(&q, 1);
+        assert_int_equal(ready_count, 1);
+        assert_int_equal(fired, 0);
+        call_disarm(&call);
+        call_end(&call, result);
+        assert_int_equal(fired, result < 0);
+        waiter_disarm(&next);
+    }
+    begin(); /* it waits again on the same queue, then on another one */
+    fired = 0;
+    assert_int_equal(call_arm_exclusive(&call, &q, 1, NULL, NULL), 0);
+    assert_true(call_park_commit(&call));
+    waiter_arm(&next, &q, 0);
+    wake_one(&q, 1);
+    call_disarm(&call);
+    assert_int_equal(call_arm_exclusive(&call, &q, 1, NULL, NULL), 0);
+    assert_int_equal(fired, 0);
+    wake_one(&q, 1);
+    assert_int_equal(fired, 1); /* it stands behind that one now */
+    wake_all(&q, 1);
+    call_disarm(&call);
+    struct wait_queue other;
+    wait_queue_init(&other);
+    fired = 0;
+    assert_int_equal(call_arm_exclusive(&call, &other, 1, NULL, NULL), 0);
+    assert_int_equal(fired, 1);
+    call_end(&call, 0);
+    waiter_disarm(&next);
 }
 
 static void test_interrupt(void **state)
@@ -145,7 +206,7 @@ static void test_interrupt(void **state)
     fake_pending = true;
     call.how = CALL_BY_SQ;
     assert_int_equal(call_wait(&call, &q, 0), SYS_PARK);
-    call_end(&call);
+    call_end(&call, 0);
 }
 
 static unsigned puts_done;
@@ -176,7 +237,7 @@ static void test_many_waiters_and_references(void **state)
     assert_int_equal(puts_done, N);
     for (unsigned i = 0; i < N; i++)
         assert_true(list_empty(&q[i].waiters));
-    call_end(&call);
+    call_end(&call, 0);
     assert_int_equal(puts_done, N);
 }
 
@@ -191,7 +252,7 @@ static void test_limit(void **state)
         assert_int_equal(call_arm_ref(&call, &q, 0, &q, put), 0);
     assert_int_equal(call_arm_ref(&call, &q, 0, &q, put), -ENOMEM);
     assert_int_equal(puts_done, 1);
-    call_end(&call);
+    call_end(&call, 0);
     assert_int_equal(puts_done, CALL_WAITERS_MAX + 1);
 }
 
@@ -211,12 +272,12 @@ static void test_deadline(void **state)
     call_disarm(&call);
     assert_true(call.timed_out);
     assert_int_equal(call_wait_none(&call), -ETIMEDOUT);
-    call_end(&call);
+    call_end(&call, 0);
     begin();
     call_deadline(&call, 1);
     assert_int_equal(call_wait_none(&call), -ETIMEDOUT);
     assert_true(call.timed_out);
-    call_end(&call);
+    call_end(&call, 0);
     timer_base_bind(NULL);
     timer_base_free(b);
 }
@@ -269,7 +330,7 @@ static void test_race(void **state)
             call_disarm(&call);
         }
         assert_int_equal(atomic_load(&ready_count), seen);
-        call_end(&call);
+        call_end(&call, 0);
         atomic_fetch_add(&consumed, 1);
     }
     pthread_join(th, NULL);
@@ -279,6 +340,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mask_and_exclusive),
+        cmocka_unit_test(test_owed),
         cmocka_unit_test(test_wake_before_and_after_commit),
         cmocka_unit_test(test_interrupt),
         cmocka_unit_test(test_many_waiters_and_references),

@@ -48,6 +48,7 @@
 #define P9_LOCK_RDLCK 0u
 #define P9_LOCK_WRLCK 1u
 #define P9_LOCK_UNLCK 2u
+#define P9_LOCK_FLOCK 0x10000u /* flags, ringbox: the lock of flock(2) */
 #define P9_LOCK_SUCCESS 0u
 #define P9_LOCK_BLOCKED 1u
 #define P9_LOCK_ERROR 2u

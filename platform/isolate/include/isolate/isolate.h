@@ -37,10 +37,11 @@ int isolate_drop(const char **ret_what);
 /**
  * isolate_sentry - last stage: empty root, no capability, not dumpable, seccomp list "sentry" on
  * all threads. A call outside the list kills the process; builds with RINGBOX_SECCOMP_TRAP say
- * which on log_fd and exit with 159. Threads may still be started, processes not. Return: 0, -errno
- * and the step's name.
+ * which on log_fd and exit with 159. Threads may still be started, processes not.
+ * @traces: its platform traces the guests: list "ptrace" too
+ * Return: 0, -errno and the step's name.
  */
-int isolate_sentry(const char **ret_what);
+int isolate_sentry(bool traces, const char **ret_what);
 
 /**
  * isolate_gofer_allow - before isolate_gofer(): Landlock lets it read (and with @writable change)
@@ -57,7 +58,7 @@ int isolate_gofer_allow(int dirfd, bool writable);
  */
 int isolate_gofer(bool writable, const char **ret_what);
 
-/* "openat newfstatat ..." of list "sentry" or "gofer", for doctor --filters. */
+/* "openat newfstatat ..." of list "sentry", "gofer" or "ptrace", for doctor --filters. */
 const char *isolate_list(const char *name);
 
 #endif

@@ -5,6 +5,7 @@
 #define STUBS_STUBS_H
 
 #include <sched.h>
+#include <sys/types.h>
 
 #include <base/platform.h>
 #include <guestlib/stub.h>
@@ -39,6 +40,9 @@ uint8_t *stubs_globals(void); /* the Sentry's alias of STUB_GLOBALS */
 /* Which CPUs guest threads to come take (GLOBALS_CPUS); no effect without CPUs of their own. */
 void stubs_roam(bool roam);
 
+/* CPU time of a process, ns; 0: unknown. */
+uint64_t stubs_cpu_ns(pid_t pid);
+
 /* ranges.c: lanes and request pages. Populated; not zeroed. 0, -ENOMEM. */
 enum range_kind { RANGE_LANE, RANGE_REQ };
 int range_get(enum range_kind kind, uint64_t *ret_off);
@@ -59,9 +63,11 @@ int birth_drop_privilege(void);
 void birth_forget_libc(void); /* rseq, robust list: this memory is about to go */
 int birth_map(uint64_t req_off);
 /* All signals to default, but @signals to @handler on the alternate stack. @mask: what is blocked from
- * now on; @in_handler: what is in the handler. */
+ * now on; @in_handler: what is in the handler; 0: nothing, not even the signal itself. */
 int birth_handlers(const int *signals, size_t n, uint64_t handler, uint64_t in_handler,
                    uint64_t mask);
+/* Operations, from @n on, that unmap all but the stub's pages and the vDSO. Return: their end. */
+unsigned birth_forget_memory(struct stub_op *op, unsigned n);
 /* The first list: leave the shared descriptor table, keep the memory file alone, unmap all but the
  * stub's pages and the vDSO. Return: operations, end mark not counted. */
 unsigned birth_first_list(struct stub_op *op);

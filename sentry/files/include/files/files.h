@@ -9,7 +9,10 @@
 #include <files/socket_ops.h>
 #include <vfs/file.h>
 
+struct attr;
 struct itimerspec;
+struct process;
+struct setattr;
 struct epoll_event;
 
 /* --- pipe.c --- */
@@ -19,7 +22,7 @@ struct epoll_event;
 /* Buffers of all pipes together; beyond it new pipes hold PIPE_BUF bytes and none may grow. */
 #define PIPES_BYTES_MAX (64u << 20)
 
-/* @flags: O_NONBLOCK (O_CLOEXEC is the descriptor's). */
+/* @flags: O_NONBLOCK, O_DIRECT (O_CLOEXEC is the descriptor's). */
 int pipe_new(uint32_t flags, struct file **ret_read, struct file **ret_write);
 /**
  * fifo_open - open() of a fifo inode (vfs hook): sets f->ops and f->private_data.
@@ -124,14 +127,33 @@ bool epoll_item_get(struct file *ep, unsigned n, int *ret_fd, uint32_t *ret_even
 #define SOCKET_BUFFER_MAX (4u << 20)
 #define SOCKET_BACKLOG_MAX 4096u /* connections that wait for accept, as net.core.somaxconn */
 
+/* --- tty_job.c, pty.c: terminals --- */
+
+#define PTYS_MAX 1024 /* pseudo terminals of a sandbox */
+/* open() of /dev/tty: the controlling terminal of the caller's session. -ENXIO. */
+int tty_controlling_open(struct file *f);
+/* Which terminal a session has, for /proc/PID/stat. */
+bool tty_of_session(int32_t sid, uint32_t *ret_rdev, int32_t *ret_pgid);
+/* The leader of session @sid has ended: its terminal is nobody's, the foreground hears SIGHUP. */
+void tty_session_ended(struct process *leader, int32_t sid);
+
+/* open(): of /dev/ptmx, a new pair (-ENOSPC); of slave @index (-EIO: its master is gone). */
+int pty_master_open(struct file *f);
+int pty_slave_open(int32_t index, struct file *f);
+/* The lowest number of a pair above @after, -1. */
+int32_t pty_next(int32_t after);
+/* Owner, mode, number and times of a slave's node, after @set (or NULL) has changed the first two.
+ * -ENOENT. */
+int pty_node(int32_t index, const struct setattr *set, struct attr *ret);
+
 /* --- hostfile.c --- */
 
 /* A descriptor of the host (the CLI's stdin, stdout, stderr), taken over. Terminal ioctls are
  * passed on when it is a terminal. Never blocks: readiness by io_poll. @flags: access mode and
  * O_APPEND in case the host does not tell them. */
 struct file *hostfile_new(int fd, uint32_t flags);
-/* open() of /dev/tty (devfs_tty_open): the first terminal taken over. 0, -ENXIO. */
-int hostfile_tty_open(struct file *f);
+/* The first terminal taken over becomes the controlling one of session @sid. */
+void hostfile_tty_give(int32_t sid);
 /* Foreground process group of the host's terminal as the guest sees it, for signals that the CLI
  * relays (SIGINT, SIGQUIT, SIGTSTP, SIGWINCH); 0: nobody has asked for it, send to the first
  * process. */

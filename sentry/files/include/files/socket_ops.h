@@ -127,6 +127,13 @@ int socket_option_set(struct file *f, int level, int name, const void *buf, uint
 int socket_timeout_set(struct socket *s, bool send, const void *buf, uint32_t len);
 struct timeval;
 struct timeval socket_timeout_get(const struct socket *s, bool send);
+/* Sockets may have no file: connections not accepted, or kept by their peers alone. Linux bounds those of
+ * AF_UNIX in the same way. A family makes one only when socket_enter() says true; socket_leave() when it
+ * is gone. */
+#define SOCKETS_MAX (2 * FILES_MAX)
+bool socket_enter(void);
+void socket_leave(void);
+
 /* file_ops.timeout_ns of every socket. */
 int64_t socket_file_timeout_ns(struct file *f, bool write);
 

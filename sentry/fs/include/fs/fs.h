@@ -43,11 +43,21 @@ void p9fs_limit_fds(uint32_t fds);
 
 struct superblock *procfs_new(void);
 struct superblock *sysfs_new(void);
-/* /dev: null zero full random urandom tty stdin stdout stderr fd, shm/ and pts/ to mount on. */
+/* /dev: null zero full random urandom tty stdin stdout stderr fd, ptmx, shm/ and pts/ to mount on. */
 struct superblock *devfs_new(void);
 /* What opening /dev/tty gives: sets f->ops and f->private_data; -ENXIO without a terminal (also the
  * default). Set at boot by whoever has one. */
 extern int (*devfs_tty_open)(struct file *f);
+/* /dev/pts, and what it asks those who have terminals: files/files.h has the same names. */
+struct superblock *devpts_new(void);
+extern struct devpts_hooks {
+    int (*open_master)(struct file *f);
+    int (*open_slave)(int32_t index, struct file *f);
+    int32_t (*next)(int32_t after);
+    int (*node)(int32_t index, const struct setattr *set, struct attr *ret);
+} devpts_hooks;
+/* Terminal of a session: false when it has none. Set at boot; NULL: none has. */
+extern bool (*procfs_session_tty)(int32_t sid, uint32_t *ret_rdev, int32_t *ret_pgid);
 /* The lines of /proc/net/@name below the heading, allocated. Set at boot; NULL: none. */
 extern int (*procfs_net_show)(const char *name, char **ret_text, size_t *ret_len);
 

@@ -107,9 +107,10 @@ struct process {
     struct itimers *itimers;      /* kernel/itimer.c */
     void *posix_timers;
     struct list_head sem_undos; /* kernel/ipc_sem.c */
-    void *controlling_tty;
-    char comm[TASK_COMM_LEN]; /* of the leader, kept for zombies */
-    uint32_t exit_uid;        /* real uid when the last thread left */
+    bool tty_given_up;          /* TIOCNOTTY: its session's terminal is not its own any more */
+    int32_t tty_old_pgid;       /* leaders: foreground group of a terminal that hung up */
+    char comm[TASK_COMM_LEN];   /* of the leader, kept for zombies */
+    uint32_t exit_uid;          /* real uid when the last thread left */
 };
 
 enum task_state { TASK_NEW, TASK_RUNNING, TASK_EXITING, TASK_ZOMBIE };
@@ -215,8 +216,11 @@ void task_get_comm(struct task *t, char ret[TASK_COMM_LEN]);
 
 int process_setpgid(struct process *self, int32_t pid, int32_t pgid);
 int32_t process_setsid(struct process *p);
+/* No member has a parent in another group of the session: nobody would continue it. */
+bool process_group_orphaned(struct process *p);
 /* -ESRCH: none. */
 int32_t process_pgid_of(int32_t pid);
+bool pgroup_exists(int32_t pgid);
 int32_t process_sid_of(int32_t pid);
 int32_t process_ppid(struct process *p);
 
@@ -310,6 +314,8 @@ struct kernel_hooks {
      * queues are cancelled and have ended on return. May park. */
     void (*task_quiesce)(struct task *t);
     void (*task_kick)(struct task *t); /* something is pending: its owner must look (any thread) */
+    /* The leader of session @sid has ended. May park. */
+    void (*session_ended)(struct process *leader, int32_t sid);
     void (*init_exited)(struct process *first,
                         int32_t status); /* the sandbox's command has ended */
     /* robust futex list and clear_child_tid at exit: kernel/futex.c, same layer */

@@ -22,6 +22,8 @@
 #ifndef KERNEL_WAIT_H
 #define KERNEL_WAIT_H
 
+#include <stdatomic.h>
+
 #include <base/list.h>
 #include <base/lock.h>
 
@@ -34,34 +36,53 @@ struct call;
 struct waiter;
 
 struct wait_queue {
-    struct spin lock; /* RANK_WAITQ */
-    struct list_head waiters;
+    struct spin lock;                  /* RANK_WAITQ */
+    _Atomic(uint32_t) exclusive_count; /* of exclusive; changes under lock, as async_count */
+    struct list_head waiters, exclusive;
+    _Atomic(uint32_t) async_count;
+    struct list_head asyncs; /* kernel/async.h */
 };
 
-/* fire() is called with the queue's lock held, any thread; it must only take inner locks. */
+/* fire() is called with the queue's lock held, any thread; it must only take inner locks. It tells
+ * whether it had any use for the wake: an exclusive waiter that had none leaves it to the next. */
 struct waiter {
     struct list_head link;
     struct wait_queue *queue; /* NULL: not armed */
     uint32_t mask;            /* POLL* bits wanted; 0 = any */
-    bool exclusive;           /* counts for wake's limit; leaves the list when it fires */
-    void (*fire)(struct waiter *w, uint32_t events);
+    bool exclusive;           /* counts for wake's limit */
+    bool (*fire)(struct waiter *w, uint32_t events);
 };
 
 void wait_queue_init(struct wait_queue *q);
-void waiter_init(struct waiter *w, void (*fire)(struct waiter *, uint32_t));
+void waiter_init(struct waiter *w, bool (*fire)(struct waiter *, uint32_t));
 void waiter_arm(struct waiter *w, struct wait_queue *q, uint32_t mask);
 void waiter_disarm(struct waiter *w); /* after it, fire() is not running and will not */
 
-/* Fire waiters whose mask meets @events. Returns how many (counted exclusive ones). */
+/* Fire waiters whose mask meets @events: all that are not exclusive, then exclusive ones, first come
+ * first, until @max_exclusive of them had use for it. Returns how many had. */
 unsigned wait_queue_wake(struct wait_queue *q, uint32_t events, unsigned max_exclusive);
 static inline void wake_all(struct wait_queue *q, uint32_t events)
 {
     (void)wait_queue_wake(q, events, ~0u);
 }
+/* Something has come that one can take. */
+static inline void wake_one(struct wait_queue *q, uint32_t events)
+{
+    (void)wait_queue_wake(q, events, 1);
+}
+/* The one that was woken has left something: for the next exclusive one; nobody else is told. The
+ * caller has looked under the lock under which waiters look after arming. */
+unsigned wait_queue_wake_exclusive(struct wait_queue *q, uint32_t events);
+static inline void wake_next(struct wait_queue *q, uint32_t events)
+{
+    if (atomic_load_explicit(&q->exclusive_count, memory_order_relaxed))
+        (void)wait_queue_wake_exclusive(q, events);
+}
 
 #define CALL_WAITERS 2
 struct call_waiter {
     struct waiter w;
+    bool woken; /* its fire() took a wake; the queue's lock */
     struct call *call;
     void *ref; /* dropped by put(ref) after disarming */
     void (*put)(void *ref);
@@ -84,13 +105,17 @@ struct call {
     void *state;         /* handler's allocation across runs, released by state_free */
     void (*state_free)(void *);
     uint64_t user_data;  /* SQ */
-    struct mm_self self; /* trapped calls: what the thread does itself before it goes on */
+    struct mm_self self; /* not for CALL_BY_SQ: what the thread does itself before it goes on */
     bool set_fs, set_gs; /* load task->fs_base, gs_base on return */
 
     /* service's and wait.c's */
     struct call_waiter waiters[CALL_WAITERS];
     unsigned armed;
-    struct call_waiters *more;    /* poll with many descriptors */
+    struct call_waiters *more; /* poll with many descriptors */
+    struct wait_queue *owed;   /* where this call took a wake alone: it uses it or passes it on */
+    uint32_t owed_mask;
+    void *owed_ref;
+    void (*owed_put)(void *ref);
     _Atomic(uint32_t) state_word; /* wait.c: RUNNING, PARKED, FIRED */
     struct list_head ready_link;  /* poller's run-again list */
     struct timer timer;           /* the deadline's */
@@ -113,17 +138,26 @@ int call_arm(struct call *c, struct wait_queue *q, uint32_t mask);
  * park), at once on error. */
 int call_arm_ref(struct call *c, struct wait_queue *q, uint32_t mask, void *ref,
                  void (*put)(void *ref));
+/* As call_arm_ref; of those who wait so on @q each wake_one() reaches one. When the call then ends
+ * with an error, the wake goes on to the next. @ref must keep @q. */
+int call_arm_exclusive(struct call *c, struct wait_queue *q, uint32_t mask, void *ref,
+                       void (*put)(void *ref));
 sysret_t call_wait_armed(struct call *c);
 /* Wait for deadline or signal only. */
 sysret_t call_wait_none(struct call *c);
 /* As call_wait_armed, but only the task's forced end interrupts (-EINTR): for waits that a handled
  * signal must not end (vfork, exec). */
 sysret_t call_wait_armed_killable(struct call *c);
+/* Run the handler again after @ns, or when what is armed fires: for conditions outside that tell nobody.
+ * Not for calls with a deadline of their own. */
+sysret_t call_wait_retry(struct call *c, int64_t ns);
 /* Run the handler again at once (a re-check after arming found the condition true). */
 sysret_t call_run_again(struct call *c);
 
 /* Deadline; only the first run's call counts. INT64_MAX = none. */
 void call_deadline(struct call *c, int64_t monotonic_ns);
+/* A deadline that moves with what happens meanwhile; any run's call counts. */
+void call_deadline_move(struct call *c, int64_t monotonic_ns);
 
 /* --- dispatcher side (service/) ---
  *
@@ -135,7 +169,7 @@ void call_deadline(struct call *c, int64_t monotonic_ns);
  *  again:  call_disarm(c);
  *          goto run;
  *      }
- *      call_end(c);
+ *      call_end(c, r);
  */
 
 /* A new call: clears everything a call of before has left. @args may be NULL (set by the caller).
@@ -147,8 +181,8 @@ bool call_park_commit(struct call *c);
 /* Disarm everything after a wake, before running again or ending; drops references: may park. Also
  * notes a passed deadline in c->timed_out. */
 void call_disarm(struct call *c);
-/* After the last run: disarm, release c->state. May park. */
-void call_end(struct call *c);
+/* After the last run, which gave @result: disarm, release c->state. May park. */
+void call_end(struct call *c, sysret_t result);
 /* Wake a parked call from outside (signal, cancel): the handler runs again with interrupted set.
  * Any thread; a call that runs or is none is marked only. */
 void call_interrupt(struct call *c);

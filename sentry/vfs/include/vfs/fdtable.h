@@ -21,6 +21,8 @@ struct file *fd_file(struct task *t, int fd);
 /* Lowest free descriptor >= min; takes its own reference. flags: O_CLOEXEC. Returns fd, -EMFILE,
  * -ENOMEM. Limit from t's RLIMIT_NOFILE. */
 int fd_install(struct task *t, struct file *f, uint32_t flags, int min);
+/* Would fd_install() and file_new() now succeed? 0, -EMFILE, -ENFILE, -ENOMEM. */
+int fd_room(struct task *t);
 /* dup2 semantics: replaces fd; the old file is returned in *ret_old for the caller to put (NULL
  * none). */
 int fd_install_at(struct task *t, int fd, struct file *f, uint32_t flags, struct file **ret_old);

@@ -16,11 +16,15 @@ struct lock_range {
     uint64_t start, end; /* inclusive; end INT64_MAX: to the end of the file */
 };
 
-/* Never waits: 0, -EAGAIN (held by another), -ENOLCK, -ENOMEM. */
+/* Never waits for a lock: 0, -EAGAIN (held by another inside), -EBUSY (held by somebody outside), -ENOLCK,
+ * -ENOMEM. May park. */
 int lock_range_set(struct inode *i, const struct lock_range *l);
-/* First lock that stands against @l: true and *ret. */
+/* First lock that stands against @l, inside: true and *ret. */
 bool lock_range_conflict(struct inode *i, const struct lock_range *l, struct lock_range *ret);
-/* LOCK_SH, LOCK_EX, LOCK_UN on the open file: 0, -EAGAIN, -ENOLCK, -ENOMEM. */
+/* The same outside: 1 and *ret, 0, -errno. May park. */
+int lock_range_conflict_outside(struct inode *i, const struct lock_range *l,
+                                struct lock_range *ret);
+/* LOCK_SH, LOCK_EX, LOCK_UN on the open file: as lock_range_set(). */
 int lock_flock(struct file *f, int op);
 bool lock_flock_conflict(struct file *f, int op);
 /* Fires when a lock of the inode goes. NULL: no lock was ever taken. */

@@ -19,6 +19,7 @@ struct inode;
 struct dentry;
 struct mount;
 struct superblock;
+struct lock_range;
 struct cred;
 
 #define NAME_LEN_MAX 255
@@ -99,6 +100,12 @@ struct inode_ops {
     ssize_t (*listxattr)(struct inode *i, char *buf, size_t size);
     int (*removexattr)(struct inode *i, const char *name);
     struct mappable *(*mappable)(struct inode *i); /* regular files */
+    /* Locks that bind others outside too, on superblocks that are not exclusive; NULL: there are none.
+     * Called with i->lock held. lock: make what is held there for all of the sandbox @l->type, from
+     * l->start to l->end; @flock: the other kind, of the whole file. -EBUSY: somebody outside stands
+     * against it. lock_test: what stands against @l outside; *l becomes it, or F_UNLCK. */
+    int (*lock)(struct inode *i, const struct lock_range *l, bool flock);
+    int (*lock_test)(struct inode *i, struct lock_range *l);
     /* Last reference and not cached: free private state. Unlinked: delete. */
     void (*release)(struct inode *i);
 };
