@@ -65,8 +65,9 @@ struct sock {
     uint64_t head, tail; /* stream: bytes ever received, sent */
     bool writing;        /* a sender copies behind the last chunk's end */
     bool rcv_shut, snd_shut;
-    bool dead; /* file closed */
-    int error; /* SO_ERROR */
+    bool dead;              /* file closed */
+    _Atomic(bool) no_space; /* a send found none: SIGIO when there is some */
+    int error;              /* SO_ERROR */
     struct ucred peer_cred;
     uint32_t send_size, recv_size; /* SO_SNDBUF, SO_RCVBUF (without effect) */
     uint32_t flag_options;         /* SO_REUSEADDR and the like: kept, no effect */
