@@ -139,6 +139,8 @@ struct poller {
     struct list_head watches;
     unsigned listed; /* on busy and quiet */
     int64_t last_work_ns;
+    bool trim_owed; /* there was work since memory_trim() did its */
+    int64_t worked_ns, trimmed_ns;
     int64_t accounted_ns; /* up to here its time is in the statistics */
     uint64_t taken;       /* --stats: calls since the clock was last looked at */
     uint64_t rounds;

@@ -53,6 +53,9 @@ foreach(what stub gofer sentry cli)
         $<TARGET_FILE:ringbox> ${what})
     set_tests_properties(hostile/kill-${what} PROPERTIES LABELS "${HOSTILE_LABELS}" TIMEOUT 600)
 endforeach()
+add_test(NAME hostile/memory-returns COMMAND ${CMAKE_CURRENT_LIST_DIR}/hostile_memory.sh
+    $<TARGET_FILE:ringbox> $<TARGET_FILE:guest_hostile>)
+set_tests_properties(hostile/memory-returns PROPERTIES LABELS full TIMEOUT 1000)
 add_test(NAME hostile/guest-fds COMMAND ${CMAKE_CURRENT_LIST_DIR}/guest_fds.sh $<TARGET_FILE:ringbox>)
 set_tests_properties(hostile/guest-fds PROPERTIES LABELS "guest;guest-hostile" SKIP_RETURN_CODE 77
     TIMEOUT 90)

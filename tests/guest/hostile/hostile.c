@@ -293,7 +293,10 @@ static void beat(unsigned n)
     int p[2], status;
 
     snprintf(buf, sizeof buf, "beat %u of %d", n, (int)getpid());
-    CHECK(pipe(p) == 0);
+    if (pipe(p)) {
+        CHECK(errno == ENFILE); /* natively, too, one can have all that there are */
+        return;
+    }
     CHECK(write(p[1], buf, sizeof buf) == sizeof buf &&
           read(p[0], back, sizeof back) == sizeof back);
     CHECK(memcmp(buf, back, sizeof buf) == 0);
