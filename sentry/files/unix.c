@@ -351,6 +351,7 @@ static const struct socket_ops unix_ops = {
     .send_wait = unix_send_wait,
     .receive = unix_receive,
     .wants_cred = unix_wants_cred,
+    .control_out = unix_control_out,
     .shutdown = unix_shutdown,
     .option_get = unix_option_get,
     .option_set = unix_option_set,

@@ -28,6 +28,7 @@ struct unix_message {
     size_t size;
     struct ucred cred;
     struct unix_fds fds;
+    int64_t time_ns; /* when it came, if the receiver wants to know; 0 */
     bool peeked;
     char data[];
 };
@@ -107,6 +108,9 @@ size_t unix_message_charge(size_t size);
 
 #define SOCKET_INFLIGHT_MAX 16384u /* descriptors inside messages of the sandbox */
 
+/* socket_msg.family_data of what was received. */
+#define UNIX_DATA_TIME 1
+#define UNIX_DATA_TIMED 2
 #define UNIX_FAMILY_LEN ((uint32_t)offsetof(struct sockaddr_un, sun_path))
 
 /* --- unix.c --- */
@@ -195,6 +199,8 @@ struct sock *unix_find(const struct sockaddr_un *name, uint32_t len, int type);
 int unix_option_get(struct file *f, int level, int name, void *buf, uint32_t *len);
 int unix_option_set(struct file *f, int level, int name, const void *buf, uint32_t len);
 bool unix_wants_cred(struct file *f);
+bool unix_wants_time(const struct sock *s);
+void unix_control_out(struct file *f, struct socket_msg *m, struct control_out *o);
 /* The name goes, and connections that nobody has accepted. */
 void sock_name_end(struct sock *s);
 
