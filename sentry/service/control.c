@@ -149,6 +149,10 @@ static void answer_run(void *arg)
         case CONTROL_PS_JSON:
             ps_write(to, g_control.question == CONTROL_PS_JSON);
             break;
+        case CONTROL_STOPPED:
+            if (g_control.first->stopped && process_pgid(g_control.first) == hostfile_foreground())
+                (void)fputc('s', to);
+            break;
         }
         if (fclose(to))
             size = 0;
