@@ -13,7 +13,7 @@
 #define EXIT_FAILED 125 /* ringbox itself failed */
 
 /* The gofer process' body; set by main.c, which alone links the server. Gives its exit status. */
-extern int (*cmd_gofer)(int sock, int root_fd, bool read_only);
+extern int (*cmd_gofer)(const struct export *e);
 
 int cmd_run(int argc, char **argv);
 int cmd_syscalls(int argc, char **argv);

@@ -27,11 +27,11 @@
 #define REAP_STEPS 20
 
 /* Takes @fd. */
-static int export_add(struct mounts *m, int fd, bool read_only, int *ret_sock)
+static int export_add(struct mounts *m, int fd, bool read_only, bool shared, int *ret_sock)
 {
     struct export *e = &m->export[m->exports];
 
-    *e = (struct export){.fd = fd, .read_only = read_only};
+    *e = (struct export){.fd = fd, .read_only = read_only, .shared = shared};
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, e->sock)) {
         close(fd);
         return cmd_error("cannot create a socket: %s", strerror(errno));
@@ -53,7 +53,7 @@ static int bind_open(struct mounts *m, const struct mount_arg *a, int *ret_sock)
         return cmd_error("%s %s: %s is neither a directory nor a file", a->option, a->text,
                          a->source);
     }
-    return export_add(m, fd, a->read_only, ret_sock);
+    return export_add(m, fd, a->read_only, !a->exclusive, ret_sock);
 }
 
 static int server_connect(const struct mount_arg *a, int *ret_sock)
@@ -71,14 +71,14 @@ static int server_connect(const struct mount_arg *a, int *ret_sock)
     return 0;
 }
 
-int mounts_prepare(struct mounts *m, const char *rootfs, bool root_rw)
+int mounts_prepare(struct mounts *m, const char *rootfs, bool root_rw, bool root_exclusive)
 {
     int sock = -1, r = 0;
     int fd = open(rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
     if (fd < 0)
         return cmd_error("--rootfs %s: %s", rootfs, strerror(errno));
-    r = export_add(m, fd, !root_rw, &sock);
+    r = export_add(m, fd, !root_rw, root_rw && !root_exclusive, &sock);
     for (unsigned i = 0; i < m->count && r == 0; i++) {
         const struct mount_arg *a = &m->arg[i];
         sock = -1;
@@ -109,7 +109,7 @@ int mounts_start(struct mounts *m, void (*child)(const int *keep, int n))
             const int keep[] = {e->sock[0], e->fd};
             prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
             child(keep, ARRAY_SIZE(keep));
-            _exit(cmd_gofer(e->sock[0], e->fd, e->read_only));
+            _exit(cmd_gofer(e));
         }
         e->pid = pid;
     }

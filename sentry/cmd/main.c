@@ -10,12 +10,14 @@
 
 #include "cmd.h"
 
-int (*cmd_gofer)(int sock, int root_fd, bool read_only);
+int (*cmd_gofer)(const struct export *e);
 
-static int gofer_main(int sock, int root_fd, bool read_only)
+static int gofer_main(const struct export *e)
 {
-    struct gofer_export root = {.root_fd = root_fd, .aname = "", .read_only = read_only};
-    struct gofer_config cfg = {.sock = sock, .exports = &root, .export_count = 1, .donate = true};
+    struct gofer_export root = {
+        .root_fd = e->fd, .aname = "", .read_only = e->read_only, .locks = e->shared};
+    struct gofer_config cfg = {
+        .sock = e->sock[0], .exports = &root, .export_count = 1, .donate = true};
 
     return gofer_serve(&cfg) ? EXIT_FAILED : 0;
 }

@@ -26,7 +26,7 @@ struct export
 {
     int fd;      /* O_PATH: what is served */
     int sock[2]; /* the server's end, the Sentry's */
-    bool read_only;
+    bool read_only, shared;
     pid_t pid; /* 0: not started */
 };
 
@@ -43,7 +43,7 @@ int mounts_add_tmpfs(struct mounts *m, const char *value);
 int mounts_add_server(struct mounts *m, const char *value);
 
 /* Open sources, connect to servers, make sockets. As above. */
-int mounts_prepare(struct mounts *m, const char *rootfs, bool root_rw);
+int mounts_prepare(struct mounts *m, const char *rootfs, bool root_rw, bool root_exclusive);
 /* Fork the file servers; close_others(keep, n) closes what is not theirs. As above. */
 int mounts_start(struct mounts *m, void (*child)(const int *keep, int n));
 /* Descriptors that are the Sentry's; returns how many. */

@@ -108,7 +108,7 @@ static int prepare(struct run *r)
 {
     struct run_options *o = &r->o;
 
-    int e = mounts_prepare(&o->mounts, o->rootfs, o->root_rw);
+    int e = mounts_prepare(&o->mounts, o->rootfs, o->root_rw, o->root_exclusive);
     if (e)
         return e;
     if (o->cwd)

@@ -53,6 +53,7 @@ static void hostfile_ready(struct io_poll *p, uint32_t revents)
 
     atomic_store(&hp->armed, false);
     wake_all(&h->wait, revents | hp->events | hp->events_normal);
+    async_notify(&h->wait, hp->events & POLLIN ? POLL_IN : POLL_OUT);
     hostfile_put(h);
 }
 
@@ -100,16 +101,24 @@ static struct wait_queue *hostfile_wait_queue(struct file *f)
     return &((struct hostfile *)f->private_data)->wait;
 }
 
-/* After less moved than was asked: watchers that only see edges must hear of the next change. */
+/* After less moved than was asked: watchers that only see edges, and owners who are sent signals, must
+ * hear of the next change. */
 static void hostfile_rearm(struct file *f, uint32_t want)
 {
     struct hostfile *h = f->private_data;
 
-    if (list_empty(&f->epitems))
+    if (list_empty(&f->epitems) && !(f->flags & O_ASYNC))
         return;
     uint32_t ready = hostfile_poll(h, want);
     if (ready & want)
         wake_all(&h->wait, ready);
+}
+
+static int hostfile_flags_changed(struct file *f, uint32_t old)
+{
+    if (f->flags & ~old & O_ASYNC)
+        (void)hostfile_readiness(f); /* arms */
+    return 0;
 }
 
 /* --- data --- */
@@ -255,6 +264,8 @@ static const struct file_ops host_tty_ops = {
     .write = stream_write,
     .readiness = hostfile_readiness,
     .wait_queue = hostfile_wait_queue,
+    .async = true,
+    .flags_changed = hostfile_flags_changed,
     .ioctl = hostfile_tty_ioctl,
     .getattr = hostfile_getattr,
     .release = hostfile_release,
@@ -267,6 +278,8 @@ static const struct file_ops host_stream_ops = {
     .write = stream_write,
     .readiness = hostfile_readiness,
     .wait_queue = hostfile_wait_queue,
+    .async = true,
+    .flags_changed = hostfile_flags_changed,
     .ioctl = hostfile_stream_ioctl,
     .getattr = hostfile_getattr,
     .release = hostfile_release,

@@ -11,9 +11,10 @@
 
 /* Descriptors under way. */
 struct unix_fd_array {
-    struct unix_fd_array *next; /* unix_fds_free */
-    unsigned count;             /* the same */
-    struct file *files[];       /* references */
+    struct unix_fd_array *next;    /* unix_fds_free */
+    struct unix_flight_user *user; /* whose they are */
+    unsigned count;
+    struct file *files[]; /* references */
 };
 struct unix_fds {
     struct unix_fd_array *array; /* NULL when none */
@@ -64,8 +65,9 @@ struct sock {
     uint64_t head, tail; /* stream: bytes ever received, sent */
     bool writing;        /* a sender copies behind the last chunk's end */
     bool rcv_shut, snd_shut;
-    bool dead; /* file closed */
-    int error; /* SO_ERROR */
+    bool dead;              /* file closed */
+    _Atomic(bool) no_space; /* a send found none: SIGIO when there is some */
+    int error;              /* SO_ERROR */
     struct ucred peer_cred;
     uint32_t send_size, recv_size; /* SO_SNDBUF, SO_RCVBUF (without effect) */
     uint32_t flag_options;         /* SO_REUSEADDR and the like: kept, no effect */

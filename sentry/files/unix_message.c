@@ -140,6 +140,8 @@ static int message_append(struct sock *s, struct sock *to, struct unix_message *
         unix_fds_unlock();
     if (!err)
         wake_one(&to->wait, POLLIN | POLLRDNORM);
+    if (!err)
+        async_notify(&to->wait, POLL_IN);
     return err;
 }
 
@@ -151,8 +153,10 @@ static ssize_t message_check(struct sock *s, size_t n)
     if (n > s->send_size - 32)
         return -EMSGSIZE;
     ssize_t r = sock_send_check(s);
-    if (!r && s->charged >= sock_send_size(s))
+    if (!r && s->charged >= sock_send_size(s)) {
+        s->no_space = true;
         r = -EAGAIN;
+    }
     if (!r && n > UNIX_BYTES_EACH && unix_bytes_short())
         r = -ENOBUFS;
     return r;

@@ -7,10 +7,12 @@
 #define NET_INET_H
 
 #include <netinet/in.h>
+#include <signal.h>
 
 #include <base/list.h>
 #include <base/refcount.h>
 #include <files/files.h>
+#include <kernel/async.h>
 
 #define NET_BUFFER_BYTES_MAX (256u << 20) /* data inside all inet sockets of the sandbox */
 #define PORT_FIRST 32768u                 /* chosen ports, as ip_local_port_range says */

@@ -143,10 +143,12 @@ static void datagram_deliver(struct udp_sock *to, struct datagram *d)
         list_add_tail(&d->link, &to->queue);
     }
     spin_unlock(&to->i.lock);
-    if (room)
-        wake_one(&to->i.wait, POLLIN | POLLRDNORM);
-    else
+    if (!room) {
         datagram_free(d);
+        return;
+    }
+    wake_one(&to->i.wait, POLLIN | POLLRDNORM);
+    async_notify(&to->i.wait, POLL_IN);
 }
 
 /* Where to: the message's destination, or the peer. */
@@ -214,6 +216,7 @@ static ssize_t udp_send_msg(struct udp_sock *s, struct uio *u, const struct sock
         if (refusal_reaches(s, &to)) {
             s->i.error = ECONNREFUSED;
             wake_all(&s->i.wait, POLLERR);
+            async_notify(&s->i.wait, POLL_ERR);
         }
     }
     return n;
@@ -477,6 +480,7 @@ static const struct file_ops udp_ops = {
     .write = udp_file_write,
     .readiness = udp_readiness,
     .wait_queue = udp_wait_queue,
+    .async = true,
     .ioctl = udp_ioctl,
     .getattr = socket_file_getattr,
     .release = udp_release,

@@ -44,6 +44,7 @@ struct served {
     struct lane *lane;                /* shared with the guest */
     _Atomic(enum served_state) state; /* the owner's; served_kick() reads it */
     bool by_trap;                     /* the call in work came as an event, which is still open */
+    bool slot_open;                   /* ... or as a posted one, not answered yet */
     bool event_open;
     bool interrupt_sent;
     bool slot_kept; /* a slot call has ended with slot_result; told at the trap it was sent to */

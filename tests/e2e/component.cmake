@@ -63,6 +63,8 @@ add_test(NAME e2e/host_terminal COMMAND ${CMAKE_CURRENT_LIST_DIR}/host_terminal.
 set_tests_properties(e2e/host_terminal PROPERTIES LABELS e2e SKIP_RETURN_CODE 77 TIMEOUT 300)
 add_test(NAME e2e/bad_input COMMAND ${CMAKE_CURRENT_LIST_DIR}/bad_input.sh $<TARGET_FILE:ringbox>)
 set_tests_properties(e2e/bad_input PROPERTIES LABELS e2e SKIP_RETURN_CODE 77 TIMEOUT 600)
+add_test(NAME e2e/mounts COMMAND ${CMAKE_CURRENT_LIST_DIR}/mounts.sh $<TARGET_FILE:ringbox>)
+set_tests_properties(e2e/mounts PROPERTIES LABELS e2e TIMEOUT 300)
 add_test(NAME e2e/cli COMMAND ${CMAKE_CURRENT_LIST_DIR}/cli.sh $<TARGET_FILE:ringbox> ${CMAKE_SOURCE_DIR})
 set_tests_properties(e2e/cli PROPERTIES LABELS e2e TIMEOUT 300)
 add_test(NAME e2e/control COMMAND ${CMAKE_CURRENT_LIST_DIR}/control.sh $<TARGET_FILE:ringbox>)

@@ -67,6 +67,13 @@ static const struct {
     {"exec-storm", case_exec_storm},
     {"tmpfs-full", case_tmpfs_full},
     {"sockets", case_sockets},
+    {"socket-options", case_socket_options},
+    {"socket-vectors", case_socket_vectors},
+    {"socket-cycles", case_socket_cycles},
+    {"socket-floods", case_socket_floods},
+    {"socket-ports", case_socket_ports},
+    {"socket-limit", case_socket_limit},
+    {"socket-memory", case_socket_memory},
 };
 #define CASES (sizeof cases / sizeof *cases)
 

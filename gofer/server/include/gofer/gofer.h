@@ -9,6 +9,7 @@ struct gofer_export {
     int root_fd;       /* directory or regular file, O_PATH suffices; stays the caller's */
     const char *aname; /* name in Tattach; "" is the default */
     bool read_only;    /* nothing beneath can be changed through the server */
+    bool locks;        /* Tlock and Tgetlock: locks can keep others from their files */
 };
 
 struct gofer_config {

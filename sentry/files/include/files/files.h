@@ -22,7 +22,7 @@ struct epoll_event;
 /* Buffers of all pipes together; beyond it new pipes hold PIPE_BUF bytes and none may grow. */
 #define PIPES_BYTES_MAX (64u << 20)
 
-/* @flags: O_NONBLOCK (O_CLOEXEC is the descriptor's). */
+/* @flags: O_NONBLOCK, O_DIRECT (O_CLOEXEC is the descriptor's). */
 int pipe_new(uint32_t flags, struct file **ret_read, struct file **ret_write);
 /**
  * fifo_open - open() of a fifo inode (vfs hook): sets f->ops and f->private_data.
