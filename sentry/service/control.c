@@ -172,6 +172,14 @@ static void control_signal(int signo)
 {
     int32_t pgid = hostfile_foreground();
 
+    /* Nobody inside could continue the command's own group, so Ctrl-Z would be ignored as in an orphaned
+     * one; but the shell outside can. */
+    if (signo == SIGTSTP && pgid > 0 && pgid == process_pgid(g_control.first)) {
+        struct sigaction_abi a;
+        sighand_action(g_control.first->sighand, SIGTSTP, &a);
+        if (a.handler == (uint64_t)(uintptr_t)SIG_DFL)
+            signo = SIGSTOP;
+    }
     if (pgid <= 0 || signal_send_group(pgid, signo, NULL))
         signal_send_process(g_control.first, signo, NULL);
 }
