@@ -31,9 +31,9 @@ PRINTF_LIKE(1, 2) int cmd_error(const char *fmt, ...);
 /* --- run's options (options.c) --- */
 
 struct run_options {
-    const char *name; /* of the sandbox; NULL: none given */
-    const char *rootfs, *cwd, *hostname;
-    bool root_rw, root_exclusive;
+    const char *name;                    /* of the sandbox; NULL: none given */
+    const char *rootfs, *cwd, *hostname; /* rootfs NULL: the default view of / */
+    bool root_rw, root_exclusive, show_view;
     struct mounts mounts;
     char **env; /* caller's environment with --env applied */
     uint32_t uid, gid;
