@@ -11,9 +11,10 @@
 
 /* Descriptors under way. */
 struct unix_fd_array {
-    struct unix_fd_array *next; /* unix_fds_free */
-    unsigned count;             /* the same */
-    struct file *files[];       /* references */
+    struct unix_fd_array *next;    /* unix_fds_free */
+    struct unix_flight_user *user; /* whose they are */
+    unsigned count;
+    struct file *files[]; /* references */
 };
 struct unix_fds {
     struct unix_fd_array *array; /* NULL when none */

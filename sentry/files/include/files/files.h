@@ -168,6 +168,10 @@ unsigned unix_infos(uint64_t after, struct unix_info *ret, unsigned most);
  * passed on when it is a terminal. Never blocks: readiness by io_poll. @flags: access mode and
  * O_APPEND in case the host does not tell them. */
 struct file *hostfile_new(int fd, uint32_t flags);
+/* Is it a terminal of the host? Its place in the tree is /dev/console, which opens the first one taken
+ * over (-ENXIO: there is none). */
+bool hostfile_is_tty(const struct file *f);
+int hostfile_console_open(struct file *f);
 /* The first terminal taken over becomes the controlling one of session @sid. */
 void hostfile_tty_give(int32_t sid);
 /* Foreground process group of the host's terminal as the guest sees it, for signals that the CLI

@@ -105,7 +105,7 @@ struct call {
     void *state;         /* handler's allocation across runs, released by state_free */
     void (*state_free)(void *);
     uint64_t user_data;  /* SQ */
-    struct mm_self self; /* trapped calls: what the thread does itself before it goes on */
+    struct mm_self self; /* not for CALL_BY_SQ: what the thread does itself before it goes on */
     bool set_fs, set_gs; /* load task->fs_base, gs_base on return */
 
     /* service's and wait.c's */
