@@ -238,7 +238,7 @@ static struct wait_queue *sock_wait_queue(struct file *f)
 }
 
 /* Bytes to read: all of a connection, the next datagram's. */
-static int32_t bytes_queued_locked(const struct sock *s)
+int32_t sock_bytes_queued_locked(const struct sock *s)
 {
     struct unix_message *b;
     uint64_t bytes = s->tail - s->head;
@@ -261,7 +261,7 @@ static sysret_t sock_ioctl(struct file *f, struct task *t, uint32_t cmd, uint64_
     spin_lock(&s->lock);
     bool listening = s->listening;
     if (cmd == FIONREAD)
-        bytes = bytes_queued_locked(s);
+        bytes = sock_bytes_queued_locked(s);
     spin_unlock(&s->lock);
     if (cmd == FIONREAD && listening)
         return -EINVAL;
@@ -300,6 +300,7 @@ static int unix_shutdown(struct file *f, int how)
 void sock_put(struct sock *s)
 {
     if (s && refcount_put(&s->ref)) {
+        unix_list_remove(s);
         free(s);
         socket_leave();
     }
@@ -315,6 +316,7 @@ static bool messages_unread_locked(const struct sock *s)
 
 void sock_end(struct sock *s)
 {
+    unix_list_remove(s);
     sock_name_end(s);
     spin_lock(&s->lock);
     s->dead = true;
@@ -391,8 +393,6 @@ static const struct file_ops message_file_ops = {
 
 struct sock *sock_alloc(int type)
 {
-    static _Atomic(uint64_t) next_cookie = 1;
-
     if (!socket_enter())
         return NULL;
     struct sock *s = calloc(1, sizeof(*s));
@@ -407,7 +407,6 @@ struct sock *sock_alloc(int type)
     s->recv_size = SOCKET_BUFFER_DEFAULT;
     s->low_water = 1;
     s->peek_offset = -1;
-    s->cookie = atomic_fetch_add(&next_cookie, 1);
     s->peer_cred = (struct ucred){.pid = 0, .uid = (uid_t)-1, .gid = (gid_t)-1};
     fmutex_init(&s->recv_lock, RANK_FILE);
     fmutex_init(&s->send_lock, RANK_FILE);
@@ -420,6 +419,8 @@ struct sock *sock_alloc(int type)
     list_init(&s->pending);
     wait_queue_init(&s->wait);
     wait_queue_init(&s->room_wait);
+    list_init(&s->all_link);
+    unix_list_add(s);
     return s;
 }
 
@@ -445,6 +446,7 @@ struct file *sock_file_new(struct sock *s, int type)
     }
     spin_lock(&s->lock);
     s->file = f;
+    s->ino = f->ino;
     spin_unlock(&s->lock);
     return f;
 }

@@ -4,6 +4,7 @@
 #define FILES_FILES_H
 
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include <base/err.h>
 #include <files/socket_ops.h>
@@ -145,6 +146,21 @@ int32_t pty_next(int32_t after);
 /* Owner, mode, number and times of a slave's node, after @set (or NULL) has changed the first two.
  * -ENOENT. */
 int pty_node(int32_t index, const struct setattr *set, struct attr *ret);
+
+/* As /proc/net/unix and sock_diag show it. */
+struct unix_info {
+    uint64_t cookie, ino, peer_ino; /* ino 0: nobody has accepted it */
+    uint64_t file_ino, file_dev;    /* what it is bound to */
+    int type;
+    bool listening, connected;
+    uint8_t shutdown; /* 1 for receiving, 2 for sending */
+    uint32_t uid, references;
+    uint32_t receive, send; /* bytes queued, or of a listener: connections, backlog */
+    uint32_t name_len;      /* 0: none */
+    struct sockaddr_un name;
+};
+/* Up to @most sockets made after the one with cookie @after (0: all), oldest first. */
+unsigned unix_infos(uint64_t after, struct unix_info *ret, unsigned most);
 
 /* --- hostfile.c --- */
 
