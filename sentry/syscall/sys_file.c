@@ -278,7 +278,8 @@ sysret_t sys_copy_file_range(struct call *c, int32_t in_fd, uaddr_t off_in, int3
         return -EISDIR;
     if (!a || !b || !S_ISREG(inode_type(a)) || !S_ISREG(inode_type(b)))
         return -EINVAL;
-    if (out->flags & O_APPEND)
+    if ((in->flags & O_ACCMODE) == O_WRONLY || (out->flags & O_ACCMODE) == O_RDONLY ||
+        out->flags & O_APPEND)
         return -EBADF;
     struct move m = {.in = in, .out = out, .left = MIN(len, (size_t)INT_MAX)};
     int r = pos_copy_in(t, off_in, &m.in_pos);
