@@ -373,6 +373,7 @@ int node_child(struct conn *c, struct node *dir, const struct p9_str *name, stru
     int dirfd = node_fd(c, dir);
     if (dirfd < 0)
         return dirfd;
+    watch_node(c, dir, dirfd);
     node_name_copy(name, text);
     int fd = host_openat2(dirfd, text, O_PATH, 0);
     if (fd < 0)
@@ -450,6 +451,7 @@ int node_open_read(struct conn *c, struct node *dir, const struct p9_str *name, 
     int dirfd = node_fd(c, dir);
     if (dirfd < 0)
         return dirfd;
+    watch_node(c, dir, dirfd);
     node_name_copy(name, text);
     int at = host_openat2(dirfd, text, O_PATH, 0);
     if (at < 0)

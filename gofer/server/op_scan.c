@@ -20,6 +20,7 @@
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 struct host_dirent {
@@ -118,6 +119,15 @@ static void scan_push(struct scan *s, int fd, uint32_t from)
         (struct scan_dir){.fd = fd, .at = from, .end = s->used, .block = s->blocks++};
 }
 
+/* Before it is read. */
+static void scan_watch(struct scan *s, int fd)
+{
+    struct statx st;
+    if (s->c->watches.fd >= 0 && statx(fd, "", AT_EMPTY_PATH, STATX_INO, &st) == 0)
+        (void)watch_fd(s->c, s->node->export, fd, makedev(st.stx_dev_major, st.stx_dev_minor),
+                       st.stx_ino);
+}
+
 /* The listing of directory @name in @dirfd, if it can be had. false: no more room, nothing was added. */
 static bool child_put(struct scan *s, int dirfd, const struct p9_str *name, uint32_t block,
                       uint32_t entry)
@@ -134,6 +144,7 @@ static bool child_put(struct scan *s, int dirfd, const struct p9_str *name, uint
         close(fd);
         return true;
     }
+    scan_watch(s, fd);
     s->used += P9_SCAN_BLOCK_BYTES;
     int r = block_put(s, fd, &next);
     if (r < 0) {
@@ -221,6 +232,8 @@ OP(tscan)
     struct scan s = {
         .c = c, .node = n, .data = out + P9_RSCAN_HDR, .room = count, .bare = m->bare != 0};
     uint64_t next = m->offset;
+    if (fd >= 0)
+        watch_node(c, n, fd);
     r = fd < 0 ? fd : lseek(fd, (off_t)m->offset, SEEK_SET) < 0 ? -errno : block_put(&s, fd, &next);
     if (r == -EMSGSIZE) { /* cut; not one entry fits: an error */
         reply.next = next;

@@ -52,7 +52,7 @@ static int try(const struct platform_ops *pf, struct memfile *mf, const char *cp
 int platform_start(const char *name, struct memfile *mf, const char *cpus,
                    const struct platform_ops **ret)
 {
-    const char *why, *first = NULL;
+    const char *why = NULL, *first = NULL;
 
     if (name) {
         *ret = platform_named(name);

@@ -323,8 +323,8 @@ static int start_sentry(struct run *r)
 
 int cmd_run(int argc, char **argv)
 {
-    static const int relayed[] = {SIGINT,  SIGTERM, SIGQUIT, SIGHUP,   SIGUSR1,
-                                  SIGUSR2, SIGALRM, SIGCONT, SIGWINCH, SIGCHLD};
+    static const int relayed[] = {SIGINT,  SIGTERM, SIGQUIT,  SIGHUP,  SIGUSR1, SIGUSR2,
+                                  SIGALRM, SIGCONT, SIGWINCH, SIGCHLD, SIGTSTP};
     static struct run r;
     sigset_t set;
     bool done;

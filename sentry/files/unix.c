@@ -102,6 +102,9 @@ void sock_uncharge(struct sock *s, size_t n)
         (unlikely(atomic_load_explicit(&g_was_short, memory_order_relaxed)) &&
          becomes_writable(before, before - n, UNIX_BYTES_EACH)))
         wake_one(&s->wait, POLLOUT | POLLWRNORM);
+    if (unlikely(s->no_space) && (before - n) * 4 <= s->send_size &&
+        atomic_exchange(&s->no_space, false))
+        async_notify(&s->wait, POLL_OUT);
 }
 
 /* --- sending and receiving --- */
@@ -286,8 +289,11 @@ static int unix_shutdown(struct file *f, int how)
     bool rcv = how != SHUT_WR, snd = how != SHUT_RD;
 
     sock_shut(s, rcv, snd, 0);
-    if (s->base.type != SOCK_DGRAM && s->peer)
+    if (s->base.type != SOCK_DGRAM && s->peer) {
         sock_shut(s->peer, snd, rcv, 0);
+        if (snd)
+            async_notify(&s->peer->wait, rcv ? POLL_HUP : POLL_IN);
+    }
     return 0;
 }
 
@@ -319,6 +325,8 @@ void sock_end(struct sock *s)
         (void)unix_dgram_connect(s, NULL);
     else if (s->peer)
         sock_shut(s->peer, true, true, unread ? ECONNRESET : 0);
+    if (s->base.type != SOCK_DGRAM && s->peer)
+        async_notify(&s->peer->wait, POLL_HUP);
     unix_stream_drop(s);
     (void)unix_message_drop(s);
     if (s->base.type != SOCK_DGRAM)
@@ -343,6 +351,7 @@ static const struct socket_ops unix_ops = {
     .send_wait = unix_send_wait,
     .receive = unix_receive,
     .wants_cred = unix_wants_cred,
+    .control_out = unix_control_out,
     .shutdown = unix_shutdown,
     .option_get = unix_option_get,
     .option_set = unix_option_set,
@@ -356,6 +365,7 @@ static const struct file_ops stream_file_ops = {
     .write = stream_write,
     .readiness = sock_readiness,
     .wait_queue = sock_wait_queue,
+    .async = true,
     .ioctl = sock_ioctl,
     .getattr = socket_file_getattr,
     .release = sock_release,
@@ -371,6 +381,7 @@ static const struct file_ops message_file_ops = {
     .no_sigpipe = true,
     .readiness = sock_readiness,
     .wait_queue = sock_wait_queue,
+    .async = true,
     .ioctl = sock_ioctl,
     .getattr = socket_file_getattr,
     .release = sock_release,

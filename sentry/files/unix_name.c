@@ -235,6 +235,8 @@ static bool pending_add(struct sock *l, struct sock *server)
     spin_unlock(&l->lock);
     if (there)
         wake_one(&l->wait, POLLIN | POLLRDNORM);
+    if (there)
+        async_notify(&l->wait, POLL_IN);
     return there;
 }
 

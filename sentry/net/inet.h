@@ -7,10 +7,12 @@
 #define NET_INET_H
 
 #include <netinet/in.h>
+#include <signal.h>
 
 #include <base/list.h>
 #include <base/refcount.h>
 #include <files/files.h>
+#include <kernel/async.h>
 
 #define NET_BUFFER_BYTES_MAX (256u << 20) /* data inside all inet sockets of the sandbox */
 #define PORT_FIRST 32768u                 /* chosen ports, as ip_local_port_range says */
@@ -55,6 +57,7 @@ struct inet_sock {
     _Atomic(uint32_t) send_size, recv_size; /* SO_SNDBUF, SO_RCVBUF as shown */
     _Atomic(bool) send_size_set, recv_size_set;
     _Atomic(int32_t) linger_s; /* -1: off */
+    _Atomic(bool) wants_time;  /* SO_TIMESTAMP and the like */
 };
 
 static inline struct inet_sock *file_inet(const struct file *f)
@@ -145,6 +148,9 @@ int inet_option_get(struct file *f, int level, int name, void *buf, uint32_t *le
 int inet_option_set(struct file *f, int level, int name, const void *buf, uint32_t len);
 void option_store(void *buf, uint32_t *len, const void *value, uint32_t size);
 
+/* Control messages of the time @ns (0: now) at which something came. */
+void inet_times_out(struct inet_sock *s, struct socket_msg *m, struct control_out *o, int64_t ns);
+
 /* --- inet.c: operations that TCP and UDP share --- */
 
 int inet_file_name(struct file *f, bool peer, struct sockaddr_storage *ret);
@@ -159,6 +165,9 @@ bool tcp_is_listening(const struct inet_sock *s);
 void tcp_buffers_changed(struct inet_sock *s);
 /* Shows one line's worth of state for /proc/net: state number, bytes queued. */
 void tcp_show(struct inet_sock *s, unsigned *ret_state, uint32_t *ret_tx, uint32_t *ret_rx);
+/* IP_RECVERR is off: what came back is thrown away. */
+void udp_errors_off(struct inet_sock *s);
+int udp_peek_offset(struct inet_sock *s, const int32_t *set); /* SO_PEEK_OFF; NULL asks */
 void udp_show(struct inet_sock *s, unsigned *ret_state, uint32_t *ret_tx, uint32_t *ret_rx);
 
 /* --- iface.c --- */

@@ -44,6 +44,7 @@ struct served {
     struct lane *lane;                /* shared with the guest */
     _Atomic(enum served_state) state; /* the owner's; served_kick() reads it */
     bool by_trap;                     /* the call in work came as an event, which is still open */
+    bool slot_open;                   /* ... or as a posted one, not answered yet */
     bool event_open;
     bool interrupt_sent;
     bool slot_kept; /* a slot call has ended with slot_result; told at the trap it was sent to */
@@ -138,6 +139,8 @@ struct poller {
     struct list_head watches;
     unsigned listed; /* on busy and quiet */
     int64_t last_work_ns;
+    bool trim_owed; /* there was work since memory_trim() did its */
+    int64_t worked_ns, trimmed_ns;
     int64_t accounted_ns; /* up to here its time is in the statistics */
     uint64_t taken;       /* --stats: calls since the clock was last looked at */
     uint64_t rounds;

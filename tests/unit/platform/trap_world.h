@@ -32,7 +32,8 @@
 extern const uint8_t guest_start[], guest_end[], guest_echo[], guest_load[], guest_store[],
     guest_spin[], guest_int80[], guest_uretprobe[], guest_vsyscall[], guest_jump[], guest_tls[],
     guest_count[], guest_call[], guest_ud2[], guest_int3[], guest_gp[], guest_div[], guest_lie[],
-    guest_xmm[], guest_posted[], guest_sigreturn[], guest_lost_gs[], guest_function[];
+    guest_xmm[], guest_posted[], guest_sigreturn[], guest_lost_gs[], guest_function[], guest_soil[],
+    guest_state[], guest_dirty[], guest_leave[];
 
 #define CODE 0x400000ULL
 #define DATA 0x800000ULL

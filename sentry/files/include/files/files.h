@@ -22,7 +22,7 @@ struct epoll_event;
 /* Buffers of all pipes together; beyond it new pipes hold PIPE_BUF bytes and none may grow. */
 #define PIPES_BYTES_MAX (64u << 20)
 
-/* @flags: O_NONBLOCK (O_CLOEXEC is the descriptor's). */
+/* @flags: O_NONBLOCK, O_DIRECT (O_CLOEXEC is the descriptor's). */
 int pipe_new(uint32_t flags, struct file **ret_read, struct file **ret_write);
 /**
  * fifo_open - open() of a fifo inode (vfs hook): sets f->ops and f->private_data.
@@ -152,6 +152,10 @@ int pty_node(int32_t index, const struct setattr *set, struct attr *ret);
  * passed on when it is a terminal. Never blocks: readiness by io_poll. @flags: access mode and
  * O_APPEND in case the host does not tell them. */
 struct file *hostfile_new(int fd, uint32_t flags);
+/* Is it a terminal of the host? Its place in the tree is /dev/console, which opens the first one taken
+ * over (-ENXIO: there is none). */
+bool hostfile_is_tty(const struct file *f);
+int hostfile_console_open(struct file *f);
 /* The first terminal taken over becomes the controlling one of session @sid. */
 void hostfile_tty_give(int32_t sid);
 /* Foreground process group of the host's terminal as the guest sees it, for signals that the CLI

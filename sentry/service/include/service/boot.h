@@ -16,6 +16,8 @@ struct memfile;
 #define CONTROL_STATS_JSON 131
 #define CONTROL_PS_TEXT 132
 #define CONTROL_PS_JSON 133
+#define CONTROL_STOPPED \
+    134 /* a byte if the command is stopped in its terminal's foreground, else empty */
 
 /* What is mounted where, in order. A place that is not there is made if that changes nothing on the
  * host. */
