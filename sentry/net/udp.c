@@ -19,6 +19,7 @@
 
 #include <kernel/ktime.h>
 #include <kernel/task.h>
+#include <net/net.h>
 
 #include "inet.h"
 
@@ -26,6 +27,11 @@
 #define DATAGRAM_OVERHEAD 768u /* charged for each beside its bytes, as Linux' sk_buff */
 
 static _Atomic(uint64_t) g_queued_bytes;
+
+uint64_t net_datagram_bytes(void)
+{
+    return atomic_load(&g_queued_bytes);
+}
 
 struct datagram {
     struct list_head link;
