@@ -10,7 +10,7 @@
  * What is beneath is reached by name, one step, as everything here: a directory that is replaced by a
  * symbolic link in between is not entered. Another file system is never entered ahead: it may be one of
  * the kernel's.
- * Host: openat2, getdents64, lseek, statx, close [gofer]
+ * Host: openat2, getdents64, lseek, statx, fstat, newfstatat, close [gofer]
  */
 #include "server.h"
 
@@ -105,6 +105,12 @@ static int dir_beneath(int dirfd, const char *name)
     return (int)syscall(SYS_openat2, dirfd, name, &how, sizeof how);
 }
 
+static bool dir_hidden(const struct gofer_export *e, int fd)
+{
+    struct stat st;
+    return e->hidden_count && (fstat(fd, &st) < 0 || node_hidden(e, st.st_dev, st.st_ino));
+}
+
 static void scan_push(struct scan *s, int fd, uint32_t from)
 {
     s->stack[s->depth++] =
@@ -142,6 +148,10 @@ static bool child_put(struct scan *s, int dirfd, const struct p9_str *name,
     int fd = dir_beneath(dirfd, text);
     if (fd < 0)
         return true;
+    if (dir_hidden(s->node->export, fd)) {
+        close(fd);
+        return true;
+    }
     scan_watch(s, dirfd, text, fd, known);
     s->used += P9_SCAN_BLOCK_BYTES;
     int r = block_put(s, fd, &next);

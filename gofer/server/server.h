@@ -37,7 +37,7 @@ struct node {
     uint16_t type; /* S_IFMT bits */
     uint8_t name_len;
     bool detached; /* the name is gone; lives by fd only */
-    bool wall;     /* root of a kernel file system: may be looked at, not entered */
+    bool wall;     /* hidden, or root of a kernel file system: may be looked at, not entered */
 };
 
 enum fid_kind { FID_PATH, FID_OPEN, FID_XATTR_READ, FID_XATTR_WRITE };
@@ -173,6 +173,8 @@ int conn_send(struct conn *c, const uint8_t *msg, size_t len);
 uint32_t conn_iounit(const struct conn *c);
 /* Queue a descriptor (taken) with the reply being made. */
 void conn_donate(struct conn *c, int fd);
+/* A directory that the export does not show? */
+bool node_hidden(const struct gofer_export *e, uint64_t dev, uint64_t ino);
 /* May something beneath the node's export be changed? 0 or -EROFS. */
 int node_writable(const struct node *n);
 /* 0, or the -errno with which a directory operation on it fails. */

@@ -134,7 +134,8 @@ static void stopped_call(struct tracee *host, struct pf_thread *t)
                                  .nr = (uint32_t)r->orig_rax,
                                  .args = {r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9},
                                  .rip = r->rip};
-    if (!call_is_x86_64(host, r))
+    /* A guest that jumped into the stub made no call that a program can make. */
+    if (r->rip - STUB_TEXT < STUB_TEXT_SIZE || !call_is_x86_64(host, r))
         t->event.nr = UINT32_MAX;
     t->regs.rax = t->regs.orig_rax; /* the host has put -ENOSYS there */
     t->dirty = DIRTY_RAX;

@@ -74,11 +74,13 @@ static int server_connect(const struct mount_arg *a, int *ret_sock)
 int mounts_prepare(struct mounts *m, const char *rootfs, bool root_rw, bool root_exclusive)
 {
     int sock = -1, r = 0;
-    int fd = open(rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(rootfs ? rootfs : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
     if (fd < 0)
-        return cmd_error("--rootfs %s: %s", rootfs, strerror(errno));
+        return cmd_error("--rootfs %s: %s", rootfs ? rootfs : "/", strerror(errno));
     r = export_add(m, fd, !root_rw, root_rw && !root_exclusive, &sock);
+    if (r == 0 && !rootfs && !root_rw)
+        r = view_prepare(m, export_add);
     for (unsigned i = 0; i < m->count && r == 0; i++) {
         const struct mount_arg *a = &m->arg[i];
         sock = -1;
@@ -86,14 +88,15 @@ int mounts_prepare(struct mounts *m, const char *rootfs, bool root_rw, bool root
             r = bind_open(m, a, &sock);
         else if (a->kind == BOOT_9P_SERVER)
             r = server_connect(a, &sock);
-        m->boot[i] = (struct boot_mount){.kind = a->kind,
-                                         .sock = sock,
-                                         .source = a->kind == BOOT_TMPFS ? "tmpfs" : a->source,
-                                         .target = a->target,
-                                         .aname = a->aname ? a->aname : "",
-                                         .read_only = a->read_only,
-                                         .exclusive = a->exclusive,
-                                         .size_bytes = a->size_bytes};
+        m->boot[m->boots++] =
+            (struct boot_mount){.kind = a->kind,
+                                .sock = sock,
+                                .source = a->kind == BOOT_TMPFS ? "tmpfs" : a->source,
+                                .target = a->target,
+                                .aname = a->aname ? a->aname : "",
+                                .read_only = a->read_only,
+                                .exclusive = a->exclusive,
+                                .size_bytes = a->size_bytes};
     }
     return r;
 }
@@ -121,7 +124,7 @@ int mounts_sentry_fds(const struct mounts *m, int ret[MOUNTS_FDS_MAX])
     int n = 0;
 
     ret[n++] = m->export[0].sock[1];
-    for (unsigned i = 0; i < m->count; i++)
+    for (unsigned i = 0; i < m->boots; i++)
         if (m->boot[i].sock >= 0)
             ret[n++] = m->boot[i].sock;
     return n;

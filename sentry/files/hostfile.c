@@ -23,6 +23,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/sysmacros.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -259,7 +260,7 @@ static int hostfile_reopen(struct file *f, struct file *fresh)
 }
 
 static const struct file_ops host_tty_ops = {
-    .name = "/dev/tty",
+    .name = "/dev/console",
     .read = stream_read,
     .write = stream_write,
     .readiness = hostfile_readiness,
@@ -267,7 +268,6 @@ static const struct file_ops host_tty_ops = {
     .async = true,
     .flags_changed = hostfile_flags_changed,
     .ioctl = hostfile_tty_ioctl,
-    .getattr = hostfile_getattr,
     .release = hostfile_release,
     .reopen = hostfile_reopen,
 };
@@ -342,16 +342,26 @@ static int terminal_open(struct tty_job *j UNUSED, struct file *f)
     return 0;
 }
 
+int hostfile_console_open(struct file *f)
+{
+    if (!atomic_load(&g_terminal))
+        return -ENXIO;
+    terminal_get(NULL);
+    return terminal_open(NULL, f);
+}
+
+bool hostfile_is_tty(const struct file *f)
+{
+    return f->ops == &host_tty_ops;
+}
+
 void hostfile_tty_give(int32_t sid)
 {
-    struct hostfile *h = atomic_load(&g_terminal);
-    struct stat st;
-
-    if (!h || fstat(h->fd, &st))
+    if (!atomic_load(&g_terminal))
         return;
     g_host_tty = (struct tty_job){.sid = sid,
                                   .pgid = sid,
-                                  .rdev = (uint32_t)st.st_rdev,
+                                  .rdev = (uint32_t)makedev(5, 1),
                                   .get = terminal_get,
                                   .open = terminal_open};
     tty_job_add(&g_host_tty);

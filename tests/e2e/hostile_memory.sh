@@ -46,7 +46,7 @@ for case in "$@"; do
     after=()
     for n in 1 2 3; do
         round_done $n || { echo "hostile_memory.sh: $case: $(cat "$tmp/out" "$tmp/err")" >&2; failed=1; break; }
-        sleep 0.5
+        sleep 2 # idle: then it goes back to the host
         sentry=$(sentry_of $runner)
         after+=("$(kib "$sentry" RssAnon)")
         peak=$(kib "$sentry" VmHWM)

@@ -2,6 +2,7 @@
 # needs: /usr/bin/python3 bash script
 # timeout: 120
 # Interactive programs on a pseudo terminal that a program opens: keys go in, the screen comes out.
+# TERMINAL_PREFIX: what starts them (host_terminal.sh).
 cat > drive.py <<'P'
 import os, pty, re, select, signal, struct, sys, fcntl, termios, time
 
@@ -11,6 +12,7 @@ class Screen:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.environ.update({"TERM": "vt100", "PS1": "> ", "LINES": "24", "COLUMNS": "80"}, **(env or {}))
+            argv = os.environ.get("TERMINAL_PREFIX", "").split() + argv
             os.execvp(argv[0], argv)
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     def until(self, what, seconds=20):
@@ -18,7 +20,7 @@ class Screen:
         end = time.time() + seconds
         while not (found := re.search(what, self.rest)):
             if not select.select([self.fd], [], [], max(0, end - time.time()))[0]:
-                print("missing", what, "got", self.rest); sys.exit(1)
+                print("missing", what, "got", self.rest[-300:]); sys.exit(1)
             try: more = os.read(self.fd, 4096)
             except OSError: more = b""
             if not more: print("ended before", what, self.rest); sys.exit(1)
@@ -37,7 +39,7 @@ class Screen:
 
 def shell():
     s = Screen(["bash", "--norc", "--noediting", "-i"])
-    s.until(b"> $"); s.type(b"tty | grep -c pts\n"); s.until(b"1\r\n> $")
+    s.until(b"> $"); s.type(b"tty >/dev/null && echo a terminal\n"); s.until(b"a terminal\r\n> $")
     s.type(b"sleep 100\n"); time.sleep(0.3); s.type(b"\x1a"); s.until(rb"Stopped[^\n]*\n> $")
     s.type(b"jobs\n"); s.until(rb"Stopped[^\n]*\n> $")
     s.type(b"fg\n"); s.until(b"sleep 100\r\n"); time.sleep(0.2); s.type(b"\x03"); s.until(b"> $")
@@ -45,7 +47,7 @@ def shell():
     s.type(b"cat\n"); s.until(b"cat\r\n"); time.sleep(0.3); s.type(b"abx\x7fc\n"); s.until(b"\r\nabc\r\n"); s.type(b"\x04"); s.until(b"> $")
     s.type(b"(read -t 5 x; echo got $x) & wait\n"); s.until(b"> $", 30)
     s.type(b"stty size; stty raw -echo; stty -a | tr ' ' '\\n' | grep -c -- '^-echo'; stty sane\n"); s.until(b"24 80"); s.until(b"> $")
-    s.type(b"trap 'echo changed' WINCH; sleep 0.1\n"); s.until(b"> $")
+    s.type(b"trap 'echo changed' WINCH; sleep 0.1\n"); s.until(b"> $"); time.sleep(0.5)
     fcntl.ioctl(s.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 90, 0, 0)); time.sleep(0.3)
     s.type(b"\n"); s.until(b"changed\r\n"); s.until(b"> $")
     s.type(b"stty size\n"); s.until(b"30 90"); s.until(b"> $")
@@ -56,7 +58,7 @@ def repl():
     s = Screen(["python3", "-q"], {"PYTHONSTARTUP": ""})
     s.until(b">>> $"); s.type(b"1+1\n"); s.until(b"2\r\n"); s.until(b">>> $")
     s.type(b"while True: pass\n\n"); time.sleep(0.5); s.type(b"\x03"); s.until(b"KeyboardInterrupt"); s.until(b">>> $")
-    s.type(b"import os; os.ttyname(0)[:9], os.get_terminal_size()\n"); s.until(rb"lines=24\)"); s.until(b">>> $")
+    s.type(b"import os; os.isatty(0), os.get_terminal_size()\n"); s.until(rb"lines=24\)"); s.until(b">>> $")
     s.type(b"input('name? ')\n"); s.until(rb"name\? $"); s.type(b"me\n"); s.until(b"'me'"); s.until(b">>> $")
     s.type(b"\x04"); print("python", s.end())
 

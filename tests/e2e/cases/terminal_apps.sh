@@ -19,7 +19,7 @@ class Screen:
         end = time.time() + seconds
         while not (found := re.search(what, self.rest)):
             if not select.select([self.fd], [], [], max(0, end - time.time()))[0]:
-                print("missing", what, "got", self.rest); sys.exit(1)
+                print("missing", what, "got", self.rest[-300:]); sys.exit(1)
             try: more = os.read(self.fd, 4096)
             except OSError: more = b""
             if not more: print("ended before", what, self.rest); sys.exit(1)
@@ -42,21 +42,25 @@ def editor():
     s.until(b"three"); s.type(b"jddGo"); s.type(b"four\x1b:%s/e/E/g\r"); s.until(b"thrEE"); s.type(b":wq\r")
     print(s.end(), open("text").read())
 
+def shows(run, pane, want):
+    end = time.time() + 20
+    while want not in (got := run("capture-pane", "-p", "-t", pane).stdout) and time.time() < end: time.sleep(0.1)
+    return got.strip()
+
 def multiplexer():
     run = lambda *a: subprocess.run(["tmux", "-f", "/dev/null", "-L", "test", *a], capture_output=True, text=True)
     print(run("new-session", "-d", "-x", "80", "-y", "24", "env PS1='$ ' sh").returncode)
-    run("send-keys", "echo $((6*7))", "Enter"); run("split-window", "-h", "env PS1='$ ' sh"); run("send-keys", "stty size", "Enter")
+    shows(run, "0", "$")
+    run("send-keys", "echo $((6*7))", "Enter"); run("split-window", "-h", "env PS1='$ ' sh"); shows(run, "1", "$"); run("send-keys", "stty size", "Enter")
     for pane, want in (("0", "42"), ("1", "24 ")):
-        end = time.time() + 20
-        while want not in run("capture-pane", "-p", "-t", pane).stdout and time.time() < end: time.sleep(0.1)
-        print(run("capture-pane", "-p", "-t", pane).stdout.strip())
+        print(shows(run, pane, "\n" + want))
     s = Screen(["tmux", "-f", "/dev/null", "-L", "test", "attach"])
-    s.until(b"42"); s.type(b"\x02d"); s.end(); print("detached" in s.lines())
+    s.until(b"42"); time.sleep(0.5); s.type(b"\x02d"); s.until(b"detached"); s.end(); print("detached" in s.lines())
     print(run("kill-server").returncode)
 
 def monitor():
     s = Screen(["top", "-d", "1"])
-    s.until(rb"PID"); s.until(rb"PID"); s.type(b"q"); print("top", s.end())
+    s.until(b"COMMAND"); s.until(b"load average"); s.type(b"q"); print("top", s.end())
 
 def pager():
     s = Screen(["less", "numbers"])
