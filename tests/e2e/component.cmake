@@ -40,6 +40,9 @@ foreach(line ${HOSTILE_LINES})
         $<TARGET_FILE:ringbox> $<TARGET_FILE:guest_hostile> ${case})
     set_tests_properties(hostile/${case} PROPERTIES LABELS "${HOSTILE_LABELS}"
         SKIP_RETURN_CODE 77 TIMEOUT 300)
+    if(case MATCHES "^socket-(limit|ports)$") # these take long
+        set_tests_properties(hostile/${case} PROPERTIES LABELS full)
+    endif()
     # What lies to lanes and changed call sites, with sites changed at once.
     if(case MATCHES "^(patch|lane|stub)-|^slot$")
         add_test(NAME hostile-patch/${case} COMMAND ${CMAKE_CURRENT_LIST_DIR}/hostile.sh
