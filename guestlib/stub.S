@@ -61,9 +61,10 @@
 
         .section .stub, "ax", @progbits
         .globl  stub_start, stub_end, stub_list, stub_notify_ip, stub_fork, stub_thread
-        .globl  stub_local, stub_local_done, stub_local_end, stub_park_ip
+        .globl  stub_local, stub_local_done, stub_local_end, stub_park, stub_park_ip, stub_parked
         .globl  stub_traced_list, stub_traced_ip, stub_traced_fault, stub_traced_fault_ip, stub_exit
         .globl  stub_handler, stub_restorer, stub_call, stub_call_posted, stub_call_end, stub_call_saved, stub_call_exit
+        .globl  stub_self, stub_self_saved, stub_self_done, stub_self_end
         .p2align 6
 stub_start:
 
@@ -107,7 +108,10 @@ stub_call_posted:
         jmp     3b
 4:      mov     %gs:LANE_CALL + 4, %ecx
         jrcxz   5f
-        mov     %gs:PRIV_NR, %rax       /* CALL_SLOW: the site's own syscall instruction traps */
+        lea     -CALL_SLOW(%rcx), %rcx
+        jrcxz   8f
+        jmp     *9f(%rip)
+8:      mov     %gs:PRIV_NR, %rax       /* CALL_SLOW: the site's own syscall instruction traps */
         mov     %gs:PRIV_RETURN, %rcx
         lea     -2(%rcx), %rcx
         jmp     *%rcx
@@ -117,6 +121,7 @@ stub_call_posted:
         jmp     *7f(%rip)
         .p2align 3
 7:      .quad   STUB_TEXT + (stub_call_wait - stub_start)
+9:      .quad   STUB_TEXT + (stub_self - stub_start)
 stub_call_end:
 
 /* Ring if need be, then sleep on the call slot. Its syscalls must stand in stub text to pass the
@@ -196,6 +201,31 @@ stub_call_saved:
         sahf
         jmp     *%gs:PRIV_SAVE
 stub_call_exit:
+
+/* The answer is more than a result. rcx = what it is less CALL_SLOW. No flags where the thread goes
+ * on as the guest. */
+stub_self:
+        lea     -(CALL_SELF - CALL_SLOW)(%rcx), %rcx
+        jrcxz   1f
+        cmp     $CALL_PARK - CALL_SELF, %ecx
+        je      stub_park
+        jmp     stub_exit
+1:      mov     %rdi, %gs:PRIV_SAVE + 8
+        mov     %rsi, %gs:PRIV_SAVE + 16
+        mov     %rdx, %gs:PRIV_SAVE + 24
+stub_self_saved:
+        mov     %gs:LANE_CALL + 16, %rax
+        mov     %gs:LANE_CALL + 24, %rdi
+        mov     %gs:LANE_CALL + 32, %rsi
+        mov     %gs:LANE_CALL + 40, %rdx
+        syscall
+stub_self_done:
+        mov     %gs:PRIV_SAVE + 8, %rdi
+        mov     %gs:PRIV_SAVE + 16, %rsi
+        mov     %gs:PRIV_SAVE + 24, %rdx
+        mov     %gs:LANE_CALL + 8, %rax
+        jmp     *%gs:PRIV_RETURN
+stub_self_end:
 
 /* Calls answered here, from the lane's identity: as a posted call, but nothing is posted. One entry
  * of STUB_LOCAL_SIZE bytes for each call of LANE_LOCAL_NRS, in that order; what the last ones go on to
@@ -369,15 +399,23 @@ stub_thread:
         syscall
         ud2
 
-/* A guest thread between two lives, all signals blocked. The notification tells the Sentry that it
- * is here and nowhere else; nothing it brings along is used: the answer is the lane, everything
- * else comes from there or is cleared. */
+/* A guest thread between two lives. It takes a state that is known from a frame no guest can write:
+ * all signals blocked, no alternate stack, no flags. The notification tells the Sentry that it is
+ * here and nowhere else; nothing it brings along is used. It is sent here again when its memory has
+ * been taken away, so that it cannot have come by another way than through the frame; then the
+ * answer is the lane of its next life. */
 stub_park:
+        movabs  $STUB_PARK_FRAME, %rsp
+        mov     $NR_RT_SIGRETURN, %eax
+        syscall
+        ud2
+stub_parked:
         mov     $STUB_NR_PARK, %eax
         syscall
 stub_park_ip:
-        test    %rax, %rax
-        jle     stub_exit               /* no listener any more */
+        cmp     $STUB_PARK_AGAIN, %rax
+        je      stub_park
+        jl      stub_exit               /* no listener any more */
         mov     %rax, %r13
         xor     %eax, %eax
         mov     %eax, %ds
@@ -391,6 +429,9 @@ stub_park_ip:
         mov     PRIV_FS(%r13), %rsi
         mov     $NR_ARCH_PRCTL, %eax
         syscall
+        lea     LANE_SIZE(%r13), %rsp
+        pushq   $2
+        popfq                           /* ID, which rt_sigreturn leaves as it is */
         lea     STUB_START_FRAME(%r13), %rsp
         mov     $NR_RT_SIGRETURN, %eax
         syscall

@@ -296,6 +296,14 @@ int node_root(struct conn *c, const struct gofer_export *e, struct node **ret)
     return 0;
 }
 
+bool node_hidden(const struct gofer_export *e, uint64_t dev, uint64_t ino)
+{
+    for (unsigned i = 0; i < e->hidden_count; i++)
+        if (e->hidden[i].ino == ino && e->hidden[i].dev == dev)
+            return true;
+    return false;
+}
+
 static bool kernel_fs(int fd)
 {
     struct statfs s;
@@ -345,7 +353,7 @@ static int node_adopt(struct conn *c, struct node *dir, const struct p9_str *nam
         close(fd);
         return -ENOMEM;
     }
-    n->wall = n->dev != dir->dev && kernel_fs(fd);
+    n->wall = node_hidden(dir->export, n->dev, n->ino) || (n->dev != dir->dev && kernel_fs(fd));
     hash_insert(c, n);
     fd_adopt(c, n, fd);
     *ret = n;
@@ -365,6 +373,7 @@ int node_child(struct conn *c, struct node *dir, const struct p9_str *name, stru
     int dirfd = node_fd(c, dir);
     if (dirfd < 0)
         return dirfd;
+    watch_node(c, dir, dirfd);
     node_name_copy(name, text);
     int fd = host_openat2(dirfd, text, O_PATH, 0);
     if (fd < 0)
@@ -442,6 +451,7 @@ int node_open_read(struct conn *c, struct node *dir, const struct p9_str *name, 
     int dirfd = node_fd(c, dir);
     if (dirfd < 0)
         return dirfd;
+    watch_node(c, dir, dirfd);
     node_name_copy(name, text);
     int at = host_openat2(dirfd, text, O_PATH, 0);
     if (at < 0)

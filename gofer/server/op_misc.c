@@ -121,6 +121,11 @@ static int flock_from(uint8_t type, uint64_t start, uint64_t length, struct floc
     return 0;
 }
 
+static int lockable(const struct node *n)
+{
+    return n->export->locks ? 0 : -EOPNOTSUPP;
+}
+
 static const int flock_ops[] = {
     [P9_LOCK_RDLCK] = LOCK_SH, [P9_LOCK_WRLCK] = LOCK_EX, [P9_LOCK_UNLCK] = LOCK_UN};
 
@@ -131,7 +136,9 @@ OP(tlock)
     struct fid *f = fid_find(c, m->fid);
     if (!f || f->kind != FID_OPEN)
         return -EBADF;
-    int r = flock_from(m->type, m->start, m->length, &l);
+    int r = lockable(f->node);
+    if (r == 0)
+        r = flock_from(m->type, m->start, m->length, &l);
     if (r < 0)
         return r;
     bool whole = c->ringbox && m->flags & P9_LOCK_FLOCK;
@@ -149,7 +156,9 @@ OP(tgetlock)
     struct fid *f = fid_find(c, m->fid);
     if (!f || f->kind != FID_OPEN)
         return -EBADF;
-    int r = flock_from(m->type, m->start, m->length, &l);
+    int r = lockable(f->node);
+    if (r == 0)
+        r = flock_from(m->type, m->start, m->length, &l);
     if (r < 0)
         return r;
     if (fcntl(f->fd, F_OFD_GETLK, &l) < 0)

@@ -10,7 +10,7 @@
  * What is beneath is reached by name, one step, as everything here: a directory that is replaced by a
  * symbolic link in between is not entered. Another file system is never entered ahead: it may be one of
  * the kernel's.
- * Host: openat2, getdents64, lseek, statx, close [gofer]
+ * Host: openat2, getdents64, lseek, statx, fstat, newfstatat, close [gofer]
  */
 #include "server.h"
 
@@ -20,6 +20,7 @@
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 struct host_dirent {
@@ -106,10 +107,25 @@ static int dir_beneath(int dirfd, const struct p9_str *name)
     return (int)syscall(SYS_openat2, dirfd, text, &how, sizeof how);
 }
 
+static bool dir_hidden(const struct gofer_export *e, int fd)
+{
+    struct stat st;
+    return e->hidden_count && (fstat(fd, &st) < 0 || node_hidden(e, st.st_dev, st.st_ino));
+}
+
 static void scan_push(struct scan *s, int fd, uint32_t from)
 {
     s->stack[s->depth++] =
         (struct scan_dir){.fd = fd, .at = from, .end = s->used, .block = s->blocks++};
+}
+
+/* Before it is read. */
+static void scan_watch(struct scan *s, int fd)
+{
+    struct statx st;
+    if (s->c->watches.fd >= 0 && statx(fd, "", AT_EMPTY_PATH, STATX_INO, &st) == 0)
+        (void)watch_fd(s->c, s->node->export, fd, makedev(st.stx_dev_major, st.stx_dev_minor),
+                       st.stx_ino);
 }
 
 /* The listing of directory @name in @dirfd, if it can be had. false: no more room, nothing was added. */
@@ -124,6 +140,11 @@ static bool child_put(struct scan *s, int dirfd, const struct p9_str *name, uint
     int fd = dir_beneath(dirfd, name);
     if (fd < 0)
         return true;
+    if (dir_hidden(s->node->export, fd)) {
+        close(fd);
+        return true;
+    }
+    scan_watch(s, fd);
     s->used += P9_SCAN_BLOCK_BYTES;
     int r = block_put(s, fd, &next);
     if (r < 0) {
@@ -211,6 +232,8 @@ OP(tscan)
     struct scan s = {
         .c = c, .node = n, .data = out + P9_RSCAN_HDR, .room = count, .bare = m->bare != 0};
     uint64_t next = m->offset;
+    if (fd >= 0)
+        watch_node(c, n, fd);
     r = fd < 0 ? fd : lseek(fd, (off_t)m->offset, SEEK_SET) < 0 ? -errno : block_put(&s, fd, &next);
     if (r == -EMSGSIZE) { /* cut; not one entry fits: an error */
         reply.next = next;

@@ -19,18 +19,21 @@ static uint64_t stx_dev(const struct statx *s)
     return makedev(s->stx_dev_major, s->stx_dev_minor);
 }
 
+/* One export can span file systems whose inode numbers collide. */
+uint64_t qid_path(const struct conn *c, const struct gofer_export *e, uint64_t dev, uint64_t ino)
+{
+    bool other = dev != c->root_dev[e - c->config->exports];
+    return other ? ino ^ ((dev * 0x9e3779b97f4a7c15ull) | 1ull << 63) : ino;
+}
+
 struct p9_qid qid_from_statx(const struct conn *c, const struct gofer_export *e,
                              const struct statx *stx)
 {
-    struct p9_qid q = {.path = stx->stx_ino};
+    struct p9_qid q = {.path = qid_path(c, e, stx_dev(stx), stx->stx_ino)};
     if (S_ISDIR(stx->stx_mode))
         q.type = P9_QTDIR;
     else if (S_ISLNK(stx->stx_mode))
         q.type = P9_QTSYMLINK;
-    /* One export can span file systems whose inode numbers collide. */
-    uint64_t dev = stx_dev(stx);
-    if (dev != c->root_dev[e - c->config->exports])
-        q.path ^= (dev * 0x9e3779b97f4a7c15ull) | 1ull << 63;
     q.version = (uint32_t)(stx->stx_ctime.tv_sec ^ (int64_t)stx->stx_ctime.tv_nsec << 2);
     return q;
 }

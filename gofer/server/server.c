@@ -80,6 +80,19 @@ static int conn_flush(struct conn *c)
     return 0;
 }
 
+int conn_send(struct conn *c, const uint8_t *msg, size_t len)
+{
+    for (size_t done = 0; done < len;) {
+        struct iovec iov = {.iov_base = (uint8_t *)(uintptr_t)msg + done, .iov_len = len - done};
+        struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+        ssize_t n = sendmsg(c->config->sock, &m, MSG_NOSIGNAL);
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        done += n < 0 ? 0 : (size_t)n;
+    }
+    return 0;
+}
+
 #define MALFORMED (-EPROTO - 100000) /* no host call returns it */
 
 #define WRAP(name)                                                                          \
@@ -164,6 +177,9 @@ static int handle_all(struct conn *c)
 static int conn_run(struct conn *c)
 {
     for (;;) {
+        int w = watch_wait(c);
+        if (w < 0)
+            return w == -EPIPE || w == -ECONNRESET ? 0 : w;
         ssize_t n = recv(c->config->sock, c->in + c->in_have, c->buf_cap - c->in_have, 0);
         if (n < 0 && errno == EINTR)
             continue;
@@ -198,6 +214,7 @@ static void conn_free(struct conn *c)
     fid_drop_all(c);
     conn_nodes_fini(c);
     donated_close(c);
+    watch_fini(c);
     if (c->proc_fd >= 0)
         close(c->proc_fd);
     free(c->root_dev);
@@ -212,7 +229,7 @@ static struct conn *conn_new(const struct gofer_config *config)
     if (!c)
         return NULL;
     c->config = config;
-    c->proc_fd = -1;
+    c->proc_fd = c->watches.fd = -1;
     list_init(&c->lru);
     /* Untouched pages of the buffers cost nothing until a client negotiates that much. */
     c->msize = P9_MSIZE_MAX;
@@ -226,6 +243,7 @@ static struct conn *conn_new(const struct gofer_config *config)
     }
     limits_set(c);
     c->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    watch_init(c);
     return c;
 }
 

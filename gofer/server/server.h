@@ -16,6 +16,8 @@
 #define XATTR_FIDS_MAX 64u     /* buffered extended attributes */
 #define XATTR_VALUE_MAX 65536u /* bytes of one; Linux's own limit */
 #define FDS_PENDING_MAX 32u    /* donated descriptors of one batch of replies */
+#define WATCHES_MAX 65536u     /* watched directories; at most a quarter of the user's */
+#define WATCH_PAUSE_MS 250     /* between two lots of changes told */
 #define SCAN_DEPTH_MAX 8u      /* directories open at once for one Tscan */
 
 /* An object reached by a path beneath an export. Fids at the same path share it. Its O_PATH
@@ -31,10 +33,11 @@ struct node {
     uint32_t refs;
     uint32_t pins; /* holders that need fd to stay */
     int fd;
+    int wd;        /* watch.c: perhaps still watched so */
     uint16_t type; /* S_IFMT bits */
     uint8_t name_len;
     bool detached; /* the name is gone; lives by fd only */
-    bool wall;     /* root of a kernel file system: may be looked at, not entered */
+    bool wall;     /* hidden, or root of a kernel file system: may be looked at, not entered */
 };
 
 enum fid_kind { FID_PATH, FID_OPEN, FID_XATTR_READ, FID_XATTR_WRITE };
@@ -58,6 +61,15 @@ struct xattr_buf {
     uint8_t data[];
 };
 
+struct watch;
+struct watches {
+    int fd; /* inotify, or -1 */
+    uint32_t count, max;
+    struct watch **buckets; /* by wd */
+    int64_t next_ms;
+    bool paused;
+};
+
 struct conn {
     const struct gofer_config *config;
     uint32_t msize;
@@ -72,7 +84,8 @@ struct conn {
     uint32_t open_fds, open_fds_max; /* opened fids and pinned nodes */
     uint32_t xattr_fids;
     uint64_t *root_dev; /* per export */
-    int proc_fd;        /* /proc/self/fd, or -1 */
+    int proc_fd;        /* /proc/self/fd, or -1; the working directory too */
+    struct watches watches;
 
     uint8_t *in, *out;
     size_t in_have, out_have, buf_cap;
@@ -108,6 +121,16 @@ void node_move(struct conn *c, struct node *n, struct node *dir, const struct p9
 void node_name_copy(const struct p9_str *name, char ret[P9_NAME_MAX + 1]);
 void conn_nodes_fini(struct conn *c);
 
+/* watch.c */
+void watch_init(struct conn *c); /* before confinement */
+void watch_fini(struct conn *c);
+/* Tell the client of the next change in a directory of @e, before something of it is read. Its number, or 0:
+ * it is not watched. */
+int watch_fd(struct conn *c, const struct gofer_export *e, int fd, uint64_t dev, uint64_t ino);
+void watch_node(struct conn *c, struct node *n, int fd); /* the same, if it is not yet */
+/* Until there is a request, or the socket fails; meanwhile tells of changes. 0, -errno. */
+int watch_wait(struct conn *c);
+
 /* fid.c */
 struct fid *fid_find(struct conn *c, uint32_t nr);
 /* Takes over a reference of @n when it returns 0. -EBADF: in use or reserved, -ENFILE, -ENOMEM */
@@ -141,10 +164,15 @@ void attr_from_statx(const struct conn *c, const struct node *n, const struct st
                      struct p9_attr *ret);
 struct p9_qid qid_from_statx(const struct conn *c, const struct gofer_export *e,
                              const struct statx *stx);
+uint64_t qid_path(const struct conn *c, const struct gofer_export *e, uint64_t dev, uint64_t ino);
+/* Send what is no reply. 0, -errno. */
+int conn_send(struct conn *c, const uint8_t *msg, size_t len);
 /* Largest data of a read-like reply. */
 uint32_t conn_iounit(const struct conn *c);
 /* Queue a descriptor (taken) with the reply being made. */
 void conn_donate(struct conn *c, int fd);
+/* A directory that the export does not show? */
+bool node_hidden(const struct gofer_export *e, uint64_t dev, uint64_t ino);
 /* May something beneath the node's export be changed? 0 or -EROFS. */
 int node_writable(const struct node *n);
 /* 0, or the -errno with which a directory operation on it fails. */

@@ -110,6 +110,12 @@ static int become_nobody(const char **ret_what)
     return 0;
 }
 
+int isolate_become_nobody(void)
+{
+    const char *what;
+    return become_nobody(&what);
+}
+
 /* May an ordinary uid make a user namespace here? Asked by root, in a child. */
 static bool user_namespace_works(void)
 {

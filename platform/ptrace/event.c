@@ -9,10 +9,11 @@
  * but the host's own faults are dropped there.
  *
  * Host: ptrace [sentry-ptrace]
- * Host: futex [sentry]
+ * Host: futex, getcpu [sentry]
  */
 #include <errno.h>
 #include <linux/audit.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,10 +48,13 @@ static void post(struct pf_thread *t)
     atomic_store(&t->posted, true);
     ring_store_release(&t->lane->event.state, SLOT_POSTED);
     ring_full_fence(); /* pairs with the poller's between asleep = 1 and its last look at the lanes */
-    if (ring_load_relaxed(&word->asleep)) {
-        ring_store_release(&word->asleep, 0);
-        (void)ring_futex_wake(&word->asleep);
-    }
+    if (!ring_load_relaxed(&word->asleep))
+        return;
+    /* as a guest would that parks: the poller keeps to the CPU of those who call it */
+    ring_store_relaxed(&t->lane->guest.cpu, (uint32_t)sched_getcpu());
+    ring_store_relaxed(&t->lane->guest.event_parked, 1);
+    ring_store_release(&word->asleep, 0);
+    (void)ring_futex_wake(&word->asleep);
 }
 
 static void post_interrupted(struct pf_thread *t)
@@ -105,6 +109,7 @@ void event_resume(struct pf_thread *t)
     }
     t->dirty = 0;
     t->fpu_known = false;
+    ring_store_relaxed(&t->lane->guest.event_parked, 0);
     guest_run(t->host);
 }
 
@@ -129,7 +134,8 @@ static void stopped_call(struct tracee *host, struct pf_thread *t)
                                  .nr = (uint32_t)r->orig_rax,
                                  .args = {r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9},
                                  .rip = r->rip};
-    if (!call_is_x86_64(host, r))
+    /* A guest that jumped into the stub made no call that a program can make. */
+    if (r->rip - STUB_TEXT < STUB_TEXT_SIZE || !call_is_x86_64(host, r))
         t->event.nr = UINT32_MAX;
     t->regs.rax = t->regs.orig_rax; /* the host has put -ENOSYS there */
     t->dirty = DIRTY_RAX;

@@ -96,7 +96,9 @@ int birth_handlers(const int *signals, size_t n, uint64_t handler, uint64_t in_h
         syscall(SYS_rt_sigaction, s, &dfl, NULL, 8);
     }
     for (size_t i = 0; i < n; i++) {
-        struct ksigaction sa = {handler, SA_SIGINFO | SA_ONSTACK | KSA_RESTORER,
+        struct ksigaction sa = {handler,
+                                SA_SIGINFO | SA_ONSTACK | KSA_RESTORER |
+                                    (in_handler ? 0 : (uint64_t)SA_NODEFER),
                                 stub_addr(stub_restorer), in_handler};
         if (syscall(SYS_rt_sigaction, signals[i], &sa, NULL, 8))
             return -errno;

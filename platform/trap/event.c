@@ -12,6 +12,7 @@
  *
  * Host: futex [sentry]
  */
+#include <asm/prctl.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -37,6 +38,7 @@
 #define UC_FPSTATE 224
 #define UC_SIGMASK 296
 #define UC_SIZE 304
+#define UC_STACK_DISABLE 2ULL
 
 #define UC_F_XSTATE 1ULL
 #define UC_F_SS 6ULL /* SIGCONTEXT_SS | STRICT_RESTORE_SS */
@@ -161,14 +163,19 @@ static uint64_t priv_word(struct pf_thread *t, unsigned offset)
     return ring_read64(&t->lane->priv[(offset - LANE_PRIV) / 8]);
 }
 
-/* The call that the thread waits for has been answered: do the rest of the stub's work for it. */
+/* The call that the thread waits for has been answered: do the rest of the stub's work for it. What
+ * it was to do itself and has not yet goes with the answer to the event. */
 static void posted_call_end(struct pf_thread *t, struct pf_event *ret)
 {
     struct pf_regs regs;
     uint32_t reply = *(volatile uint32_t *)&t->lane->call.nr;
 
     trap_thread_get_regs(t, &regs);
-    if (ret->rip >= stub_addr(stub_call_saved)) {
+    if (in_part(ret->rip, stub_self_saved, stub_self_end)) {
+        regs.rdi = priv_word(t, PRIV_SAVE + 8);
+        regs.rsi = priv_word(t, PRIV_SAVE + 16);
+        regs.rdx = priv_word(t, PRIV_SAVE + 24);
+    } else if (in_part(ret->rip, stub_call_saved, stub_call_exit)) {
         uint64_t flags = priv_word(t, PRIV_SAVE + 40); /* lahf in ah, overflow in al */
         regs.rdi = priv_word(t, PRIV_SAVE + 8);
         regs.rsi = priv_word(t, PRIV_SAVE + 16);
@@ -179,10 +186,11 @@ static void posted_call_end(struct pf_thread *t, struct pf_event *ret)
     }
     regs.rip = priv_word(t, PRIV_RETURN);
     regs.rax = ring_read64(&t->lane->call.arg[0]);
-    if (reply != CALL_DONE) {
+    if (reply != CALL_DONE && reply != CALL_SELF) {
         regs.rip -= SYSCALL_SIZE;
         regs.rax = priv_word(t, PRIV_NR);
     }
+    t->self_open = reply == CALL_SELF && !in_part(ret->rip, stub_self_done, stub_self_end);
     trap_thread_set_regs(t, &regs);
     ring_store_relaxed(&t->lane->guest.call_parked, 0);
     ret->rip = regs.rip;
@@ -211,7 +219,7 @@ static void interrupt_in_stub(struct pf_thread *t, struct pf_event *ret)
 
     if (in_part(at, stub_local, stub_local_end)) {
         local_call_end(t, ret);
-    } else if (in_part(at, stub_call_posted, stub_call_exit)) {
+    } else if (in_part(at, stub_call_posted, stub_self_end)) {
         ret->in_posted_call = ring_load_acquire(&t->lane->call.state) != SLOT_FREE;
         if (!ret->in_posted_call)
             posted_call_end(t, ret);
@@ -323,6 +331,19 @@ int trap_thread_set_fpu(struct pf_thread *t, const void *buf, size_t len)
     return r;
 }
 
+void frame_build_park(uint8_t *at)
+{
+    volatile uint64_t *word = (volatile uint64_t *)(void *)at;
+
+    memset(at, 0, UC_SIZE);
+    word[UC_FLAGS / 8] = UC_F_SS;
+    word[(UC_STACK + 8) / 8] = UC_STACK_DISABLE;
+    word[UC_RIP / 8] = stub_addr(stub_parked); /* rsp = 0, which is on no alternate stack */
+    word[(UC_REGS + 8 * (UC_REG_COUNT - 1)) / 8] = EFLAGS_ALWAYS;
+    word[UC_SEGMENTS / 8] = SEGMENTS;
+    word[UC_SIGMASK / 8] = ~0ULL;
+}
+
 int frame_build(struct lane *lane, uint64_t lane_addr, const struct pf_regs *regs, const void *fpu,
                 size_t fpu_len)
 {
@@ -355,8 +376,7 @@ int frame_build(struct lane *lane, uint64_t lane_addr, const struct pf_regs *reg
 /* --- answers --- */
 
 static const struct {
-    uint32_t nr;
-    uint64_t arg2;
+    uint64_t nr, arg2;
 } self_calls[] = {
     [PF_SELF_UNMAP] = {SYS_munmap, 0},
     [PF_SELF_PROTECT_NONE] = {SYS_mprotect, 0 /* PROT_NONE */},
@@ -364,16 +384,10 @@ static const struct {
     [PF_SELF_POPULATE] = {SYS_madvise, 23 /* MADV_POPULATE_WRITE */},
 };
 
-void trap_thread_reply(struct pf_thread *t, const struct pf_reply *r)
+static uint32_t event_self(volatile uint64_t *arg, const struct pf_reply *r)
 {
-    struct lane_slot *s = &t->lane->event;
-    volatile uint64_t *arg = s->arg;
-    uint32_t nr = r->kind == PF_REPLY_RET ? EVENT_RET : EVENT_RESUME;
+    uint32_t nr = 0;
 
-    if (!t->open) /* told to exit while it runs: its process is being killed */
-        return;
-    if (r->kind == PF_REPLY_EXIT)
-        nr = thread_park(t) ? EVENT_PARK : EVENT_EXIT;
     if (r->self_op) {
         BUG_ON(r->self_op >= ARRAY_SIZE(self_calls));
         nr |= EVENT_SELF;
@@ -387,6 +401,46 @@ void trap_thread_reply(struct pf_thread *t, const struct pf_reply *r)
         nr |= r->set_fs ? EVENT_SET_FS : EVENT_OWN_GS;
         arg[5] = r->base;
     }
+    return nr;
+}
+
+/* To the call slot. What the thread does itself is remembered, in case it is interrupted before. */
+static void reply_posted(struct pf_thread *t, const struct pf_reply *r)
+{
+    struct lane_slot *s = &t->lane->call;
+    volatile uint64_t *arg = s->arg;
+    uint32_t nr = CALL_DONE;
+
+    BUG_ON(r->kind == PF_REPLY_RESUME || r->set_gs);
+    if (r->kind == PF_REPLY_EXIT)
+        nr = thread_park(t) ? CALL_PARK : CALL_EXIT;
+    if (r->self_op || r->set_fs) {
+        nr = CALL_SELF;
+        t->self = *r;
+        arg[1] = r->set_fs ? SYS_arch_prctl : self_calls[r->self_op].nr;
+        arg[2] = r->set_fs ? ARCH_SET_FS : r->self_addr;
+        arg[3] = r->set_fs ? r->base : r->self_len;
+        arg[4] = r->set_fs ? 0 : self_calls[r->self_op].arg2;
+    }
+    if (slot_reply(s, &t->lane->guest.call_parked, nr, r->val))
+        slot_wake(s);
+}
+
+void trap_thread_reply(struct pf_thread *t, const struct pf_reply *r)
+{
+    struct lane_slot *s = &t->lane->event;
+    uint32_t nr = r->kind == PF_REPLY_RET ? EVENT_RET : EVENT_RESUME;
+
+    if (r->posted) {
+        reply_posted(t, r);
+        return;
+    }
+    if (!t->open) /* told to exit while it runs: its process is being killed */
+        return;
+    if (r->kind == PF_REPLY_EXIT)
+        nr = thread_park(t) ? EVENT_PARK : EVENT_EXIT;
+    nr |= event_self(s->arg, t->self_open && !r->self_op ? &t->self : r);
+    t->self_open = false;
     t->open = false;
     t->frame = 0;
     if (slot_reply(s, &t->lane->guest.event_parked, nr, r->val))

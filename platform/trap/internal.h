@@ -54,7 +54,8 @@ struct parked {
     pid_t tid;
     unsigned slot;
     bool roams; /* as pf_thread's */
-    bool here;  /* it waits in notification @id; GUARDED_BY(notify.c's lock), as is: */
+    bool here;  /* it waits in notification @id; GUARDED_BY(notify.c's lock), as are: */
+    bool clean; /* it was sent to take the state of a thread between two lives (space.c) */
     uint64_t id;
 };
 
@@ -84,6 +85,7 @@ struct pf_as {
     struct list_head hash_link; /* notify.c */
     struct list_head pool_link; /* space.c; GUARDED_BY(template lock) */
     int64_t released_ns;        /* when it came into the pool; GUARDED_BY(template lock) */
+    bool lanes_ro;              /* lanes are mapped without the right to write; GUARDED_BY(lock) */
     bool has_rings;             /* something was mapped at STUB_RINGS; GUARDED_BY(lock) */
 
     struct fmutex lock; /* RANK_PLATFORM: one list at a time */
@@ -118,6 +120,9 @@ struct pf_thread {
     bool parking;
     bool open;      /* an event was taken and not answered; owner only */
     uint64_t frame; /* offset of its ucontext in the lane, checked; 0: none; owner only */
+    /* what the last posted call left for the thread to do; self_open: and it did not. owner only */
+    struct pf_reply self;
+    bool self_open;
     _Atomic(bool) interrupting;
     bool roams;            /* its CPUs are all_cpus; owner only */
     struct list_head link; /* as->threads */
@@ -149,6 +154,9 @@ void notify_park_forget(struct parked *p);
 bool notify_park_here(struct parked *p);
 /* Send it to its next life, with its lane's guest address. -EAGAIN: it is not here. */
 int notify_park_send(struct parked *p, uint64_t lane_addr);
+/* Send it to take a known state and come back; has it? Caller: template->lock. */
+void notify_park_again(struct parked *p);
+bool notify_park_clean(struct parked *p);
 void notify_collect(void); /* hand over what has come so far; does not wait */
 /* Both. ret_done: operations completed; 0, -errno of the failed one, -ESRCH. */
 int mapper_run(struct pf_as *as, unsigned n, unsigned *ret_done, int64_t *ret_val);
@@ -157,16 +165,23 @@ int mapper_run(struct pf_as *as, unsigned n, unsigned *ret_done, int64_t *ret_va
 struct pf_as *space_new(void);
 void space_put(struct pf_as *as);
 void space_kill(struct pf_as *as); /* SIGKILL, wait, reap, release; nobody uses its mapper */
-void space_pool_start(void);
-void space_pool_drain(void);
-int trap_as_create(struct pf_as **ret);
+/* What goes before a list's operations @ops, into as->req; operations that change the rights to all
+ * lanes, from the n-th on. The count so far. Lock held, mapper idle. */
+unsigned space_list_begin(struct pf_as *as, const struct pf_memop *ops, size_t n);
+unsigned space_lanes_protect(struct pf_as *as, unsigned n, int prot);
+int space_lanes_open(struct pf_as *as); /* threads may write to them again; lock held */
 void trap_as_destroy(struct pf_as *as);
-void trap_as_release(struct pf_as *as);
 int trap_as_run(struct pf_as *as, const struct pf_memop *ops, size_t n, size_t *ret_done);
 int trap_fd_donate(struct pf_as *as, int fd, uint64_t key);
 bool trap_fd_known(struct pf_as *as, uint64_t key);
 void trap_fd_drop(struct pf_as *as, int slot);
 int trap_as_pidfd(struct pf_as *as);
+
+/* pool.c */
+void space_pool_start(void);
+void space_pool_drain(void);
+int trap_as_create(struct pf_as **ret);
+void trap_as_release(struct pf_as *as);
 
 /* thread.c */
 int trap_thread_create(struct pf_as *as, const struct pf_regs *regs, const void *fpu,
@@ -193,6 +208,8 @@ void trap_thread_reply(struct pf_thread *t, const struct pf_reply *r);
 /* Frame that starts a thread. 0, -EINVAL (extended state). */
 int frame_build(struct lane *lane, uint64_t lane_addr, const struct pf_regs *regs, const void *fpu,
                 size_t fpu_len);
+/* The frame that a thread between two lives takes its state from. */
+void frame_build_park(uint8_t *at);
 #define HANDLED_SIGNALS                                                  \
     {                                                                    \
         SIGSYS, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, TRAP_INTERRUPT \

@@ -11,14 +11,15 @@
  * SIGCONT interrupts the notified call; it is restarted and notifies again under another id.
  *
  * Guest threads that have ended park in a notified call of their own number. One that was not told
- * to loses its process.
+ * to loses its process. A tid alone does not name one: a thread that was told to park and ended
+ * otherwise has left its tid to others.
  *
  * Who may lie: nobody in here. A process we do not know is a fork not yet registered; what it says
  * is kept until it is.
  * Locks: g_hub.lock (RANK_LEAF) guards the table and the stash; the right to receive is a flag, not
  * a lock, since it is held across host calls.
  *
- * Host: ioctl, ppoll, poll, futex, waitid, kill, sched_setaffinity, getcpu [sentry]
+ * Host: ioctl, ppoll, poll, futex, waitid, kill, tgkill, sched_setaffinity, getcpu [sentry]
  */
 #include <errno.h>
 #include <limits.h>
@@ -181,7 +182,7 @@ static struct list_head *parks_of(pid_t tid)
 void notify_park_expect(struct parked *p)
 {
     spin_lock(&g_hub.lock);
-    p->here = false;
+    p->here = p->clean = false;
     list_add(&p->hash_link, parks_of(p->tid));
     spin_unlock(&g_hub.lock);
 }
@@ -201,15 +202,37 @@ bool notify_park_here(struct parked *p)
     return here;
 }
 
-int notify_park_send(struct parked *p, uint64_t lane_addr)
+static int park_answer(struct parked *p, uint64_t val)
 {
     spin_lock(&g_hub.lock);
-    struct seccomp_notif_resp resp = {.id = p->id, .val = (int64_t)lane_addr};
+    struct seccomp_notif_resp resp = {.id = p->id, .val = (int64_t)val};
     bool here = p->here;
     p->here = false;
     spin_unlock(&g_hub.lock);
     /* ENOENT: stopped and continued, it calls again; or dead, as will be seen */
     return here && ioctl(g_trap.listener, SECCOMP_IOCTL_NOTIF_SEND, &resp) == 0 ? 0 : -EAGAIN;
+}
+
+int notify_park_send(struct parked *p, uint64_t lane_addr)
+{
+    return park_answer(p, lane_addr);
+}
+
+void notify_park_again(struct parked *p)
+{
+    bool sent = park_answer(p, STUB_PARK_AGAIN) == 0;
+
+    spin_lock(&g_hub.lock);
+    p->clean = sent;
+    spin_unlock(&g_hub.lock);
+}
+
+bool notify_park_clean(struct parked *p)
+{
+    spin_lock(&g_hub.lock);
+    bool clean = p->here && p->clean;
+    spin_unlock(&g_hub.lock);
+    return clean;
 }
 
 static void park_arrived(pid_t tid, uint64_t id)
@@ -218,7 +241,7 @@ static void park_arrived(pid_t tid, uint64_t id)
 
     spin_lock(&g_hub.lock);
     list_for_each_entry (p, parks_of(tid), hash_link) {
-        if (p->tid == tid) {
+        if (p->tid == tid && syscall(SYS_tgkill, p->as->pid, tid, 0) == 0) {
             found = p;
             p->id = id;
             p->here = true;

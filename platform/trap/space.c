@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
- * space.c - address spaces: stub processes forked from the template, a pool of them, and the lists
- * of memory operations their mappers execute.
+ * space.c - address spaces: stub processes forked from the template, and the lists of memory
+ * operations their mappers execute. Which one serves whom: pool.c.
  *
  * A stub is born holding only the stub's pages and the memory file's descriptor. It is a child of
- * the Sentry (CLONE_PARENT). Forking takes long, so POOL_MAX are kept ready; the next one is asked
- * for when one is taken, and nobody waits for it.
+ * the Sentry (CLONE_PARENT).
  *
  * Donated descriptors: slot = descriptor number in the stub + 1, slot 0 is the memory file. A
  * dropped one is closed with the next list.
  *
  * Who may lie: nobody; but the process can be dead at any time.
- * Locks: template->lock guards template and pool; as->lock (RANK_PLATFORM, a fiber mutex) one list
- * of one address space. Never both.
+ * Locks: as->lock (RANK_PLATFORM, a fiber mutex): one list of one address space.
  *
- * Host: ioctl, pidfd_open, kill, waitid, close [sentry]
+ * Host: ioctl, kill, waitid, close [sentry]
  */
 #include <errno.h>
 #include <linux/close_range.h>
@@ -22,22 +20,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <base/log.h>
 
 #include "internal.h"
-
-static struct {
-    struct list_head ready; /* GUARDED_BY(template->lock), as all here */
-    unsigned count;
-    struct list_head used; /* of address spaces that have ended, the last one first */
-    unsigned used_count;
-    struct pf_as *forking; /* asked for, pid not known yet */
-} g_pool;
 
 struct pf_as *space_new(void)
 {
@@ -125,175 +115,6 @@ void space_kill(struct pf_as *as)
     space_put(as);
 }
 
-/* --- pool --- */
-
-/* Ask the template for one more; nothing is waited for but its previous list. */
-static int fork_start(void)
-{
-    struct pf_as *tmpl = g_trap.template, *as = space_new();
-
-    if (!as)
-        return -ENOMEM;
-    int r = mapper_wait(tmpl);
-    if (!r) {
-        tmpl->req[0] =
-            (struct stub_op){SYS_clone,
-                             {TRAP_CLONE_PROCESS, 0, 0, 0, (uint64_t)g_stubs.memfd, as->req_off},
-                             stub_addr(stub_fork)};
-        r = mapper_post(tmpl, 1);
-    }
-    if (r) {
-        log_error("trap", "the template process is gone");
-        space_kill(as);
-        return -EAGAIN;
-    }
-    g_pool.forking = as;
-    return 0;
-}
-
-/* Wait for the pid of the one asked for; into the pool. */
-static int fork_finish(void)
-{
-    struct pf_as *tmpl = g_trap.template, *as = g_pool.forking;
-
-    g_pool.forking = NULL;
-    int64_t pid = mapper_wait(tmpl) ? -EAGAIN : (int64_t)mapper_said(tmpl).val;
-    if (pid > 0) {
-        as->pid = (pid_t)pid;
-        as->pidfd = (int)syscall(SYS_pidfd_open, as->pid, 0);
-        notify_register(as);
-        if (as->pidfd < 0)
-            pid = -EAGAIN;
-    }
-    if (pid <= 0) {
-        space_kill(as);
-        return pid == -ENOMEM ? -ENOMEM : -EAGAIN;
-    }
-    list_add_tail(&as->pool_link, &g_pool.ready);
-    g_pool.count++;
-    return 0;
-}
-
-static struct pf_as *pool_take(void)
-{
-    while (!list_empty(&g_pool.ready)) {
-        struct pf_as *as = list_first_entry(&g_pool.ready, struct pf_as, pool_link);
-
-        list_del(&as->pool_link);
-        g_pool.count--;
-        if (!process_gone(as))
-            return as;
-        space_kill(as);
-    }
-    return NULL;
-}
-
-static bool all_here(struct pf_as *as)
-{
-    struct parked *p;
-
-    list_for_each_entry (p, &as->parked, link)
-        if (!notify_park_here(p))
-            return false;
-    return true;
-}
-
-static int64_t now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec * 1000000000LL + ts.tv_nsec;
-}
-
-/* A used one whose threads have all arrived. */
-static struct pf_as *used_take(void)
-{
-    struct pf_as *as, *next;
-
-    if (!list_empty(&g_pool.used))
-        notify_collect();
-    list_for_each_entry_safe (as, next, &g_pool.used, pool_link) {
-        bool gone = process_gone(as);
-        if (!gone && !all_here(as)) {
-            if (now_ns() - as->released_ns < PARK_LATE_NS)
-                continue;
-            gone = true; /* it lies about its end */
-        }
-        list_del(&as->pool_link);
-        g_pool.used_count--;
-        if (gone) {
-            space_kill(as);
-            continue;
-        }
-        threads_renew(as);
-        return as;
-    }
-    return NULL;
-}
-
-/* Keep one fork going while the pool is not full. */
-static void pool_refill(void)
-{
-    if (g_pool.forking)
-        notify_collect();
-    if (g_pool.forking && atomic_load(&g_trap.template->idle))
-        (void)fork_finish();
-    if (!g_pool.forking && g_pool.count + g_pool.used_count < POOL_MAX)
-        (void)fork_start();
-}
-
-void space_pool_start(void)
-{
-    list_init(&g_pool.ready);
-    list_init(&g_pool.used);
-    g_pool.count = g_pool.used_count = 0;
-    g_pool.forking = NULL;
-    fmutex_lock(&g_trap.template->lock);
-    pool_refill();
-    fmutex_unlock(&g_trap.template->lock);
-}
-
-void space_pool_drain(void)
-{
-    fmutex_lock(&g_trap.template->lock);
-    if (g_pool.forking)
-        (void)fork_finish();
-    for (struct pf_as *as; (as = pool_take());)
-        space_kill(as);
-    while (!list_empty(&g_pool.used)) {
-        struct pf_as *as = list_first_entry(&g_pool.used, struct pf_as, pool_link);
-        list_del(&as->pool_link);
-        space_kill(as);
-    }
-    g_pool.used_count = 0;
-    fmutex_unlock(&g_trap.template->lock);
-}
-
-int trap_as_create(struct pf_as **ret)
-{
-    struct pf_as *as;
-    int r = 0;
-
-    fmutex_lock(&g_trap.template->lock);
-    as = used_take();
-    if (!as)
-        as = pool_take();
-    if (!as) {
-        r = g_pool.forking ? 0 : fork_start();
-        if (!r)
-            r = fork_finish();
-        as = pool_take();
-    }
-    if (as)
-        pool_refill();
-    fmutex_unlock(&g_trap.template->lock);
-    if (!as)
-        return r ? r : -EAGAIN;
-    *ret = as;
-    return 0;
-}
-
 void trap_as_destroy(struct pf_as *as)
 {
     if (!as)
@@ -305,67 +126,6 @@ void trap_as_destroy(struct pf_as *as)
     space_kill(as);
 }
 
-static unsigned list_prologue(struct pf_as *as, const struct pf_memop *ops, size_t n);
-
-/* The guest's threads are all parked, or on their way there: no other one exists. */
-static bool reusable(struct pf_as *as)
-{
-    spin_lock(&as->lanes_lock);
-    bool ok = list_empty(&as->threads) && as->births && as->births == as->park_count &&
-              as->lane_count <= REUSE_LANES;
-    spin_unlock(&as->lanes_lock);
-    return ok && !atomic_load(&as->gone);
-}
-
-/* Forget the guest: nothing below the stub, no rings, nothing left in the request pages. */
-static int space_clean(struct pf_as *as)
-{
-    unsigned done, n;
-    int64_t val;
-    int r = mapper_wait(as);
-
-    if (r)
-        return r;
-    n = list_prologue(as, NULL, 0);
-    as->req[n++] = (struct stub_op){SYS_munmap, {0, STUB_REGION}, STUB_CTL_STRICT};
-    if (as->has_rings)
-        as->req[n++] = (struct stub_op){
-            SYS_munmap, {STUB_RINGS, STUB_REGION_END - STUB_RINGS}, STUB_CTL_STRICT};
-    as->has_rings = false;
-    r = mapper_run(as, n, &done, &val);
-    if (!r)
-        memset(as->req, 0, STUB_REQ_BYTES);
-    return r;
-}
-
-void trap_as_release(struct pf_as *as)
-{
-    struct pf_as *surplus = NULL;
-
-    if (!reusable(as)) {
-        trap_as_destroy(as);
-        return;
-    }
-    fmutex_lock(&as->lock);
-    int r = space_clean(as);
-    fmutex_unlock(&as->lock);
-    if (r) {
-        trap_as_destroy(as);
-        return;
-    }
-    fmutex_lock(&g_trap.template->lock);
-    as->released_ns = now_ns();
-    list_add(&as->pool_link, &g_pool.used);
-    if (++g_pool.used_count > USED_MAX) {
-        surplus = list_last_entry(&g_pool.used, struct pf_as, pool_link);
-        list_del(&surplus->pool_link);
-        g_pool.used_count--;
-    }
-    fmutex_unlock(&g_trap.template->lock);
-    if (surplus)
-        space_kill(surplus);
-}
-
 int trap_as_pidfd(struct pf_as *as)
 {
     return as->pidfd;
@@ -373,8 +133,22 @@ int trap_as_pidfd(struct pf_as *as)
 
 /* --- lists --- */
 
-/* What goes before the caller's operations: descriptors to close, membarrier's registration. */
-static unsigned list_prologue(struct pf_as *as, const struct pf_memop *ops, size_t n)
+/* Operations that change the rights to all lanes, into the list from @n on. The new count. */
+unsigned space_lanes_protect(struct pf_as *as, unsigned n, int prot)
+{
+    for (unsigned i = 0; i < as->lane_count; i++)
+        if (as->lanes[i].state != LANE_UNMAPPED)
+            as->req[n++] = (struct stub_op){
+                SYS_mprotect,
+                {STUB_LANES + (uint64_t)i * LANE_SIZE, LANE_SIZE, (uint64_t)(uint32_t)prot},
+                STUB_CTL_STRICT};
+    as->lanes_ro = !(prot & PROT_WRITE);
+    return n;
+}
+
+/* What goes before the caller's operations: descriptors to close, lanes to open, membarrier's
+ * registration. */
+unsigned space_list_begin(struct pf_as *as, const struct pf_memop *ops, size_t n)
 {
     unsigned k = 0;
 
@@ -382,6 +156,8 @@ static unsigned list_prologue(struct pf_as *as, const struct pf_memop *ops, size
         uint64_t fd = (uint64_t)as->drops[--as->drop_count];
         as->req[k++] = (struct stub_op){SYS_close_range, {fd, fd, 0}, STUB_CTL_LAX};
     }
+    if (as->lanes_ro)
+        k = space_lanes_protect(as, k, PROT_READ | PROT_WRITE);
     for (size_t i = 0; i < n && !as->sync_registered; i++) {
         if (ops[i].op != PF_SYNC)
             continue;
@@ -392,13 +168,22 @@ static unsigned list_prologue(struct pf_as *as, const struct pf_memop *ops, size
     return k;
 }
 
+int space_lanes_open(struct pf_as *as)
+{
+    unsigned done;
+    int64_t val;
+    int r = as->lanes_ro ? mapper_wait(as) : 0;
+
+    return r || !as->lanes_ro ? r : mapper_run(as, space_list_begin(as, NULL, 0), &done, &val);
+}
+
 static int run_locked(struct pf_as *as, const struct pf_memop *ops, size_t n, size_t *done)
 {
     while (*done < n) {
         int r = mapper_wait(as);
         if (r)
             return r;
-        unsigned extra = list_prologue(as, ops + *done, n - *done), k = extra, stopped;
+        unsigned extra = space_list_begin(as, ops + *done, n - *done), k = extra, stopped;
         int64_t val;
         int bad = 0;
         for (size_t i = *done; i < n && k < LIST_MAX && !bad; i++) {
@@ -452,7 +237,7 @@ static void drop_add(struct pf_as *as, int fd)
 
     as->drops[as->drop_count++] = fd;
     if (as->drop_count == DROPS_MAX && mapper_wait(as) == 0)
-        (void)mapper_run(as, list_prologue(as, NULL, 0), &stopped, &val);
+        (void)mapper_run(as, space_list_begin(as, NULL, 0), &stopped, &val);
     as->drop_count %= DROPS_MAX; /* the process is dead: nothing to close */
 }
 

@@ -231,10 +231,15 @@ static int64_t thread_revive(struct pf_as *as, struct pf_thread *t, const struct
 
     if (!p)
         return 0;
+    int r = space_lanes_open(as);
+    if (r) {
+        parked_return(as, p);
+        return r;
+    }
     t->slot = p->slot;
     t->roams = p->roams;
     memset(lane_ptr(as->lanes[t->slot].off), 0, LANE_STACK);
-    int r = thread_prepare(as, t, regs, fpu, fpu_len);
+    r = thread_prepare(as, t, regs, fpu, fpu_len);
     if (!r)
         r = notify_park_send(p, t->lane_addr);
     if (r) {

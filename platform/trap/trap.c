@@ -28,7 +28,7 @@
 struct trap_state g_trap = {.listener = -1};
 
 static_assert(GLOBALS_FILTER + TRAP_FILTER_MAX * sizeof(struct sock_filter) <=
-                  STUB_RO_BYTES - (STUB_GLOBALS - STUB_RO),
+                  STUB_PARK_FRAME - STUB_GLOBALS,
               "globals page");
 static const char *trap_unavailable(void)
 {
@@ -57,6 +57,7 @@ static void filter_write(void)
 
     memcpy(g + GLOBALS_FPROG, &prog, sizeof prog);
     memcpy(g + GLOBALS_FILTER, insn, n * sizeof *insn);
+    frame_build_park(g + (STUB_PARK_FRAME - STUB_GLOBALS));
 }
 
 static void trap_fini(void)
@@ -167,6 +168,7 @@ const struct platform_ops *trap_platform(void)
         .thread_cpu_ns = trap_thread_cpu_ns,
         .vdso_addr = trap_vdso_addr,
         .post_addr = trap_post_addr,
+        .replies_posted = true,
         .local_addr = trap_local_addr,
         .poller_words = trap_poller_words,
         .print_filters = trap_print_filters,

@@ -33,6 +33,8 @@
 #define CLIENT_NS 5000000000LL /* for a client to ask, and to read */
 #define ANSWER_MAX (16U << 20) /* bytes of an answer of the Sentry */
 #define COMMAND_SHOWN 256
+#define STOP_ASK_NS 30000000LL /* Ctrl-Z: the command is asked about this often ... */
+#define STOP_ASKS 30           /* and so many times */
 
 enum client_state {
     CLIENT_FREE,
@@ -58,6 +60,9 @@ struct attending {
     int64_t start_ns, timeout_ns, end_ns; /* end: kill the Sentry then */
     struct client clients[CLIENTS_MAX];
     bool asking;          /* the Sentry owes an answer */
+    bool own;             /* to us: has the command stopped? */
+    int64_t stop_ask_ns;  /* when to ask that, 0: not at all */
+    unsigned stop_asks;   /* how often yet */
     struct client *asker; /* NULL: gave up */
     uint32_t want;
     size_t got; /* header included */
@@ -161,6 +166,33 @@ static void signal_relay(struct attending *s, int signo)
 {
     if (!sentry_tell(s, (unsigned char)signo) && errno == EAGAIN)
         kill(s->a->sentry, SIGKILL); /* it has not read 64 KiB of signals: it hangs */
+    if (signo == SIGTSTP) {
+        s->stop_ask_ns = now_ns() + STOP_ASK_NS;
+        s->stop_asks = STOP_ASKS;
+    }
+}
+
+/* Ctrl-Z: the shell that started us sees us stop, as it would see the command, if that has stopped. A
+ * shell inside has the terminal for itself and stops what it wants. */
+static void stop_ask(struct attending *s)
+{
+    if (!s->stop_ask_ns || s->asking || now_ns() < s->stop_ask_ns)
+        return;
+    s->stop_ask_ns = 0;
+    if (s->a->answers < 0 || !sentry_tell(s, CONTROL_STOPPED))
+        return;
+    s->asker = NULL;
+    s->asking = s->own = true;
+    s->got = 0;
+}
+
+static void stop_answered(struct attending *s)
+{
+    s->own = false;
+    if (s->want)
+        kill(getpid(), SIGSTOP);
+    else if (--s->stop_asks)
+        s->stop_ask_ns = now_ns() + STOP_ASK_NS;
 }
 
 static void sentry_end(struct attending *s)
@@ -194,6 +226,8 @@ static void answer_done(struct attending *s)
     char *text = steal(s->text);
 
     s->asking = false;
+    if (s->own)
+        stop_answered(s);
     if (s->asker)
         client_answer(s, s->asker, text, s->want);
     else
@@ -349,6 +383,8 @@ static int deadline_next(const struct attending *s)
     for (unsigned i = 0; i < CLIENTS_MAX; i++)
         if (s->clients[i].state != CLIENT_FREE)
             next = MIN(next, s->clients[i].deadline_ns);
+    if (s->stop_ask_ns)
+        next = MIN(next, s->stop_ask_ns);
     if (next == INT64_MAX)
         return -1;
     int64_t ms = (next - now_ns()) / 1000000 + 1;
@@ -431,6 +467,7 @@ int attend(struct attended *a, const sigset_t *signals)
     /* without a descriptor left there is nothing to do but wait */
     while (waitpid(a->sentry, &status, s.signals < 0 ? 0 : WNOHANG) != a->sentry) {
         deadlines_run(&s);
+        stop_ask(&s);
         wait_and_serve(&s);
     }
     clients_dismiss(&s);

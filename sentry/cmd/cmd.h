@@ -13,7 +13,7 @@
 #define EXIT_FAILED 125 /* ringbox itself failed */
 
 /* The gofer process' body; set by main.c, which alone links the server. Gives its exit status. */
-extern int (*cmd_gofer)(int sock, int root_fd, bool read_only);
+extern int (*cmd_gofer)(const struct export *e);
 
 int cmd_run(int argc, char **argv);
 int cmd_syscalls(int argc, char **argv);
@@ -31,9 +31,9 @@ PRINTF_LIKE(1, 2) int cmd_error(const char *fmt, ...);
 /* --- run's options (options.c) --- */
 
 struct run_options {
-    const char *name; /* of the sandbox; NULL: none given */
-    const char *rootfs, *cwd, *hostname;
-    bool root_rw, root_exclusive;
+    const char *name;                    /* of the sandbox; NULL: none given */
+    const char *rootfs, *cwd, *hostname; /* rootfs NULL: the default view of / */
+    bool root_rw, root_exclusive, show_view;
     struct mounts mounts;
     char **env; /* caller's environment with --env applied */
     uint32_t uid, gid;
@@ -65,6 +65,8 @@ const struct platform_ops *platform_at(unsigned i);
 const struct platform_ops *platform_named(const char *name);
 bool platform_traces(
     const struct platform_ops *pf); /* its guests by ptrace: see isolate_sentry() */
+/* Starts it in a process of its own: NULL, or why it does not work here. */
+const char *platform_probe(const struct platform_ops *pf);
 /* @name: NULL for the first that works. 0, or EXIT_FAILED after one line on stderr. */
 int platform_start(const char *name, struct memfile *mf, const char *cpus,
                    const struct platform_ops **ret);

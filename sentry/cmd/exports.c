@@ -27,11 +27,11 @@
 #define REAP_STEPS 20
 
 /* Takes @fd. */
-static int export_add(struct mounts *m, int fd, bool read_only, int *ret_sock)
+static int export_add(struct mounts *m, int fd, bool read_only, bool shared, int *ret_sock)
 {
     struct export *e = &m->export[m->exports];
 
-    *e = (struct export){.fd = fd, .read_only = read_only};
+    *e = (struct export){.fd = fd, .read_only = read_only, .shared = shared};
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, e->sock)) {
         close(fd);
         return cmd_error("cannot create a socket: %s", strerror(errno));
@@ -53,7 +53,7 @@ static int bind_open(struct mounts *m, const struct mount_arg *a, int *ret_sock)
         return cmd_error("%s %s: %s is neither a directory nor a file", a->option, a->text,
                          a->source);
     }
-    return export_add(m, fd, a->read_only, ret_sock);
+    return export_add(m, fd, a->read_only, !a->exclusive, ret_sock);
 }
 
 static int server_connect(const struct mount_arg *a, int *ret_sock)
@@ -71,14 +71,16 @@ static int server_connect(const struct mount_arg *a, int *ret_sock)
     return 0;
 }
 
-int mounts_prepare(struct mounts *m, const char *rootfs, bool root_rw)
+int mounts_prepare(struct mounts *m, const char *rootfs, bool root_rw, bool root_exclusive)
 {
     int sock = -1, r = 0;
-    int fd = open(rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(rootfs ? rootfs : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
     if (fd < 0)
-        return cmd_error("--rootfs %s: %s", rootfs, strerror(errno));
-    r = export_add(m, fd, !root_rw, &sock);
+        return cmd_error("--rootfs %s: %s", rootfs ? rootfs : "/", strerror(errno));
+    r = export_add(m, fd, !root_rw, root_rw && !root_exclusive, &sock);
+    if (r == 0 && !rootfs && !root_rw)
+        r = view_prepare(m, export_add);
     for (unsigned i = 0; i < m->count && r == 0; i++) {
         const struct mount_arg *a = &m->arg[i];
         sock = -1;
@@ -86,14 +88,15 @@ int mounts_prepare(struct mounts *m, const char *rootfs, bool root_rw)
             r = bind_open(m, a, &sock);
         else if (a->kind == BOOT_9P_SERVER)
             r = server_connect(a, &sock);
-        m->boot[i] = (struct boot_mount){.kind = a->kind,
-                                         .sock = sock,
-                                         .source = a->kind == BOOT_TMPFS ? "tmpfs" : a->source,
-                                         .target = a->target,
-                                         .aname = a->aname ? a->aname : "",
-                                         .read_only = a->read_only,
-                                         .exclusive = a->exclusive,
-                                         .size_bytes = a->size_bytes};
+        m->boot[m->boots++] =
+            (struct boot_mount){.kind = a->kind,
+                                .sock = sock,
+                                .source = a->kind == BOOT_TMPFS ? "tmpfs" : a->source,
+                                .target = a->target,
+                                .aname = a->aname ? a->aname : "",
+                                .read_only = a->read_only,
+                                .exclusive = a->exclusive,
+                                .size_bytes = a->size_bytes};
     }
     return r;
 }
@@ -109,7 +112,7 @@ int mounts_start(struct mounts *m, void (*child)(const int *keep, int n))
             const int keep[] = {e->sock[0], e->fd};
             prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
             child(keep, ARRAY_SIZE(keep));
-            _exit(cmd_gofer(e->sock[0], e->fd, e->read_only));
+            _exit(cmd_gofer(e));
         }
         e->pid = pid;
     }
@@ -121,7 +124,7 @@ int mounts_sentry_fds(const struct mounts *m, int ret[MOUNTS_FDS_MAX])
     int n = 0;
 
     ret[n++] = m->export[0].sock[1];
-    for (unsigned i = 0; i < m->count; i++)
+    for (unsigned i = 0; i < m->boots; i++)
         if (m->boot[i].sock >= 0)
             ret[n++] = m->boot[i].sock;
     return n;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * main.c - the ringbox command: finds the verb. */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,16 +8,27 @@
 #include <base/hash.h>
 #include <base/log.h>
 #include <gofer/gofer.h>
+#include <isolate/isolate.h>
 
 #include "cmd.h"
 
-int (*cmd_gofer)(int sock, int root_fd, bool read_only);
+int (*cmd_gofer)(const struct export *e);
 
-static int gofer_main(int sock, int root_fd, bool read_only)
+static int gofer_main(const struct export *e)
 {
-    struct gofer_export root = {.root_fd = root_fd, .aname = "", .read_only = read_only};
-    struct gofer_config cfg = {.sock = sock, .exports = &root, .export_count = 1, .donate = true};
+    struct gofer_export root = {
+        .root_fd = e->fd, .aname = "", .read_only = e->read_only, .locks = e->shared};
+    struct gofer_hidden hidden[ARRAY_SIZE(e->hidden)];
+    struct gofer_config cfg = {
+        .sock = e->sock[0], .exports = &root, .export_count = 1, .donate = true};
 
+    for (unsigned i = 0; i < e->hidden_count; i++)
+        hidden[i] = (struct gofer_hidden){.dev = e->hidden[i].dev, .ino = e->hidden[i].ino};
+    root.hidden = hidden;
+    root.hidden_count = e->hidden_count;
+    int r = e->as_nobody ? isolate_become_nobody() : 0;
+    if (r)
+        return cmd_error("the file server cannot become an ordinary user: %s", strerror(-r));
     return gofer_serve(&cfg) ? EXIT_FAILED : 0;
 }
 

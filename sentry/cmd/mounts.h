@@ -26,15 +26,24 @@ struct export
 {
     int fd;      /* O_PATH: what is served */
     int sock[2]; /* the server's end, the Sentry's */
-    bool read_only;
+    bool read_only, shared;
+    bool as_nobody; /* served as an ordinary user, of whom nothing here is */
+    struct file_id {
+        uint64_t dev, ino;
+    } hidden[2]; /* directories that are not entered */
+    unsigned hidden_count;
     pid_t pid; /* 0: not started */
 };
 
+/* Of the default view: /root, /home, the caller's home, the way to the current directory, and that. */
+#define MOUNTS_VIEW_MAX 5u
+
 struct mounts {
     struct mount_arg arg[MOUNTS_GIVEN_MAX];
-    struct boot_mount boot[MOUNTS_GIVEN_MAX];
-    struct export export[MOUNTS_GIVEN_MAX + 1]; /* the first is that of the root */
-    unsigned count, exports;
+    struct boot_mount boot[MOUNTS_VIEW_MAX + MOUNTS_GIVEN_MAX];
+    struct export export[MOUNTS_GIVEN_MAX + 2]; /* the first is that of the root */
+    unsigned count, boots, exports;
+    bool ordinary; /* the default view */
 };
 
 /* Setters of options: 0, or EXIT_FAILED with a message. */
@@ -42,12 +51,16 @@ int mounts_add_bind(struct mounts *m, const char *value);
 int mounts_add_tmpfs(struct mounts *m, const char *value);
 int mounts_add_server(struct mounts *m, const char *value);
 
-/* Open sources, connect to servers, make sockets. As above. */
-int mounts_prepare(struct mounts *m, const char *rootfs, bool root_rw);
+/* Open sources, connect to servers, make sockets. rootfs NULL: the default view of /. As above. */
+int mounts_prepare(struct mounts *m, const char *rootfs, bool root_rw, bool root_exclusive);
+/* view.c: what the default view adds, first of all; 0, or EXIT_FAILED with a message. */
+int view_prepare(struct mounts *m, int (*export_add)(struct mounts *, int fd, bool read_only,
+                                                     bool shared, int *ret_sock));
+void view_show(const struct mounts *m, const char *rootfs, bool root_rw, bool root_exclusive);
 /* Fork the file servers; close_others(keep, n) closes what is not theirs. As above. */
 int mounts_start(struct mounts *m, void (*child)(const int *keep, int n));
 /* Descriptors that are the Sentry's; returns how many. */
-#define MOUNTS_FDS_MAX (MOUNTS_GIVEN_MAX + 1)
+#define MOUNTS_FDS_MAX (MOUNTS_GIVEN_MAX + 2)
 int mounts_sentry_fds(const struct mounts *m, int ret[MOUNTS_FDS_MAX]);
 /* The Sentry has its ends: let go of the servers'. */
 void mounts_started(struct mounts *m);

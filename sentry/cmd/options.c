@@ -298,6 +298,13 @@ static int set_rw(struct run_options *o, const char *v)
     return 0;
 }
 
+static int set_show_view(struct run_options *o, const char *v)
+{
+    (void)v;
+    o->show_view = true;
+    return 0;
+}
+
 static int set_bind(struct run_options *o, const char *v)
 {
     return mounts_add_bind(&o->mounts, v);
@@ -316,11 +323,12 @@ static int set_mount(struct run_options *o, const char *v)
 static const struct option_row rows[] = {
     {"platform", "auto|trap|ptrace", set_platform, "how system calls are caught"},
     {"name", "ID", set_name, "name for ringbox kill, ps, stats (default: the process id)"},
-    {"rootfs", "DIR", set_rootfs, "directory that becomes / (default /)"},
+    {"rootfs", "DIR", set_rootfs, "directory that becomes / (default: what everybody sees of /)"},
     {"rw", "[shared|exclusive]", set_rw, "changes of / go to the host (default: to memory)"},
     {"bind", "SRC:DST[:ro|rw]", set_bind, "the host's SRC at DST (default: read-only)"},
     {"tmpfs", "DST[:size=SIZE]", set_tmpfs, "an empty directory in memory at DST"},
     {"mount", "9p:SOCKET:DST[:ro|rw]", set_mount, "a 9P2000.L server at DST"},
+    {"show-view", NULL, set_show_view, "print what would be seen where, and run nothing"},
     {"cwd", "DIR", set_cwd, "working directory (default: the caller's)"},
     {"env", "NAME=VALUE", set_env, "set an environment variable"},
     {"hostname", "NAME", set_hostname, "host name inside"},
@@ -336,7 +344,6 @@ static const struct option_row rows[] = {
     {"stats", "[text|json][,FILE]", set_stats, "print counters at the end"},
     {"no-patch", NULL, set_no_patch, "every system call traps: no call site is changed"},
     {"patch", "[N]", set_patch, "change call sites after N traps (default: when it pays)"},
-    {"show-view", NULL, NULL, NULL},
     {"publish", "[ADDR:]HOST:GUEST", NULL, NULL},
     {"tty", "auto|yes|no", NULL, NULL},
     {"pledge", "PROMISES", NULL, NULL},
@@ -366,7 +373,7 @@ static void print_help(void)
 static void defaults(struct run_options *o)
 {
     *o = (struct run_options){
-        .rootfs = "/", .hostname = NULL, .env = environ, .uid = getuid(), .gid = getgid()};
+        .rootfs = NULL, .hostname = NULL, .env = environ, .uid = getuid(), .gid = getgid()};
     o->pids = PIDS_DEFAULT;
 }
 
@@ -406,6 +413,8 @@ int run_options_parse(int argc, char **argv, struct run_options *ret, bool *ret_
     }
     if (r)
         return r;
+    if (optind >= argc && ret->show_view)
+        return 0;
     if (optind >= argc)
         return cmd_error("run: no command given; see ringbox run --help");
     ret->command = argv + optind;

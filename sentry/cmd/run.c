@@ -108,12 +108,12 @@ static int prepare(struct run *r)
 {
     struct run_options *o = &r->o;
 
-    int e = mounts_prepare(&o->mounts, o->rootfs, o->root_rw);
+    int e = mounts_prepare(&o->mounts, o->rootfs, o->root_rw, o->root_exclusive);
     if (e)
         return e;
     if (o->cwd)
         snprintf(r->cwd, sizeof r->cwd, "%s", o->cwd);
-    else if (strcmp(o->rootfs, "/") != 0 || !getcwd(r->cwd, sizeof r->cwd))
+    else if ((o->rootfs && strcmp(o->rootfs, "/") != 0) || !getcwd(r->cwd, sizeof r->cwd))
         strcpy(r->cwd, "/");
     if (!o->user_given) {
         gid_t list[HOST_GROUPS_MAX];
@@ -231,11 +231,11 @@ NORETURN static void sentry_main(struct run *r)
     struct memfile *mf;
     mode_t mask = umask(022);
     struct boot_config boot = {.root_sock = r->o.mounts.export[0].sock[1],
-                               .root_source = r->o.rootfs,
+                               .root_source = r->o.rootfs ? r->o.rootfs : "/",
                                .root_rw = r->o.root_rw,
                                .root_exclusive = r->o.root_exclusive,
                                .mounts = r->o.mounts.boot,
-                               .mount_count = r->o.mounts.count,
+                               .mount_count = r->o.mounts.boots,
                                .control = r->control[0],
                                .answers = r->answers[1],
                                .argv = r->o.command,
@@ -323,8 +323,8 @@ static int start_sentry(struct run *r)
 
 int cmd_run(int argc, char **argv)
 {
-    static const int relayed[] = {SIGINT,  SIGTERM, SIGQUIT, SIGHUP,   SIGUSR1,
-                                  SIGUSR2, SIGALRM, SIGCONT, SIGWINCH, SIGCHLD};
+    static const int relayed[] = {SIGINT,  SIGTERM, SIGQUIT,  SIGHUP,  SIGUSR1, SIGUSR2,
+                                  SIGALRM, SIGCONT, SIGWINCH, SIGCHLD, SIGTSTP};
     static struct run r;
     sigset_t set;
     bool done;
@@ -335,6 +335,10 @@ int cmd_run(int argc, char **argv)
     e = prepare(&r);
     if (e)
         return e;
+    if (r.o.show_view) {
+        view_show(&r.o.mounts, r.o.rootfs ? r.o.rootfs : "/", r.o.root_rw, r.o.root_exclusive);
+        return 0;
+    }
     sigemptyset(&set);
     for (unsigned i = 0; i < ARRAY_SIZE(relayed); i++)
         sigaddset(&set, relayed[i]);

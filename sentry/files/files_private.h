@@ -5,7 +5,10 @@
 
 #include <string.h>
 
+#include <signal.h>
+
 #include <files/files.h>
+#include <kernel/async.h>
 
 /* st_dev of files without a file system: one number for sockets, one for the rest. */
 #define FILES_DEV_ANON 14

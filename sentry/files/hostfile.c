@@ -23,6 +23,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/sysmacros.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -53,6 +54,7 @@ static void hostfile_ready(struct io_poll *p, uint32_t revents)
 
     atomic_store(&hp->armed, false);
     wake_all(&h->wait, revents | hp->events | hp->events_normal);
+    async_notify(&h->wait, hp->events & POLLIN ? POLL_IN : POLL_OUT);
     hostfile_put(h);
 }
 
@@ -100,16 +102,24 @@ static struct wait_queue *hostfile_wait_queue(struct file *f)
     return &((struct hostfile *)f->private_data)->wait;
 }
 
-/* After less moved than was asked: watchers that only see edges must hear of the next change. */
+/* After less moved than was asked: watchers that only see edges, and owners who are sent signals, must
+ * hear of the next change. */
 static void hostfile_rearm(struct file *f, uint32_t want)
 {
     struct hostfile *h = f->private_data;
 
-    if (list_empty(&f->epitems))
+    if (list_empty(&f->epitems) && !(f->flags & O_ASYNC))
         return;
     uint32_t ready = hostfile_poll(h, want);
     if (ready & want)
         wake_all(&h->wait, ready);
+}
+
+static int hostfile_flags_changed(struct file *f, uint32_t old)
+{
+    if (f->flags & ~old & O_ASYNC)
+        (void)hostfile_readiness(f); /* arms */
+    return 0;
 }
 
 /* --- data --- */
@@ -250,13 +260,14 @@ static int hostfile_reopen(struct file *f, struct file *fresh)
 }
 
 static const struct file_ops host_tty_ops = {
-    .name = "/dev/tty",
+    .name = "/dev/console",
     .read = stream_read,
     .write = stream_write,
     .readiness = hostfile_readiness,
     .wait_queue = hostfile_wait_queue,
+    .async = true,
+    .flags_changed = hostfile_flags_changed,
     .ioctl = hostfile_tty_ioctl,
-    .getattr = hostfile_getattr,
     .release = hostfile_release,
     .reopen = hostfile_reopen,
 };
@@ -267,6 +278,8 @@ static const struct file_ops host_stream_ops = {
     .write = stream_write,
     .readiness = hostfile_readiness,
     .wait_queue = hostfile_wait_queue,
+    .async = true,
+    .flags_changed = hostfile_flags_changed,
     .ioctl = hostfile_stream_ioctl,
     .getattr = hostfile_getattr,
     .release = hostfile_release,
@@ -329,16 +342,26 @@ static int terminal_open(struct tty_job *j UNUSED, struct file *f)
     return 0;
 }
 
+int hostfile_console_open(struct file *f)
+{
+    if (!atomic_load(&g_terminal))
+        return -ENXIO;
+    terminal_get(NULL);
+    return terminal_open(NULL, f);
+}
+
+bool hostfile_is_tty(const struct file *f)
+{
+    return f->ops == &host_tty_ops;
+}
+
 void hostfile_tty_give(int32_t sid)
 {
-    struct hostfile *h = atomic_load(&g_terminal);
-    struct stat st;
-
-    if (!h || fstat(h->fd, &st))
+    if (!atomic_load(&g_terminal))
         return;
     g_host_tty = (struct tty_job){.sid = sid,
                                   .pgid = sid,
-                                  .rdev = (uint32_t)st.st_rdev,
+                                  .rdev = (uint32_t)makedev(5, 1),
                                   .get = terminal_get,
                                   .open = terminal_open};
     tty_job_add(&g_host_tty);

@@ -17,7 +17,7 @@
  * Locks: read_lock, write_lock (fiber mutexes, RANK_PIPE_READ and _WRITE) order the copies of each side; the size
  * changes under both. lock (RANK_OBJECT) guards the counters.
  *
- * splice.c moves bytes between pipes and other files. Left out: packet mode (O_DIRECT). */
+ * splice.c moves bytes between pipes and other files; pipe_packet.c is for O_DIRECT. */
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
@@ -26,6 +26,7 @@
 #include <sys/ioctl.h>
 #include <sys/sysmacros.h>
 
+#include <kernel/async.h>
 #include <kernel/task.h>
 #include <vfs/vfs.h>
 
@@ -64,6 +65,7 @@ void pipe_put(struct pipe *p)
         return;
     atomic_fetch_sub(&g_pipes_bytes, p->capacity);
     free(p->buf);
+    free(p->packets);
     free(p);
 }
 
@@ -103,9 +105,14 @@ void pipe_end_free(struct pipe_end *e)
     if (end_writes(e))
         p->writers--;
     if (!p->readers && !p->writers)
-        p->head = p->tail = 0; /* a fifo that nobody holds is empty */
+        p->head = p->tail = p->packet_count = 0; /* a fifo that nobody holds is empty */
+    bool other = !p->readers != !p->writers;
     spin_unlock(&p->lock);
     wake_all(&p->wait, POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLHUP | POLLERR);
+    if (other) {
+        async_notify(&p->wait, POLL_IN);
+        async_notify(&p->wait, POLL_OUT);
+    }
     pipe_put(p);
     free(e);
 }
@@ -113,8 +120,12 @@ void pipe_end_free(struct pipe_end *e)
 size_t pipe_read_begin(struct pipe *p, size_t want, const char **ret_at, ssize_t *ret_why)
 {
     spin_lock(&p->lock);
-    uint64_t tail = p->tail, held = p->head - tail;
+    uint64_t held = p->head - p->tail;
     bool writers = p->writers;
+    p->packet_rest = 0;
+    if (unlikely(p->packet_count))
+        held = pipe_packet_stretch_locked(p);
+    uint64_t tail = p->tail;
     spin_unlock(&p->lock);
     if (!held) {
         *ret_why = writers ? -EAGAIN : 0;
@@ -129,6 +140,8 @@ uint32_t pipe_read_end(struct pipe *p, size_t taken)
 {
     spin_lock(&p->lock);
     p->tail += taken;
+    if (unlikely(p->packet_count))
+        pipe_packet_taken_locked(p);
     if (p->tail == p->head && !p->writing)
         p->head = p->tail = 0;
     uint32_t room = p->capacity - (uint32_t)(p->head - p->tail);
@@ -153,9 +166,10 @@ static ssize_t pipe_read(struct file *f, struct uio *u, int64_t *pos UNUSED, uns
         r = uio_copy_to_user(u, at, n);
         if (r < 0)
             break;
-        room = pipe_read_end(p, (size_t)r);
+        size_t packet = p->packet_rest; /* what of it is not read now is lost */
+        room = pipe_read_end(p, packet ? packet : (size_t)r);
         done += r;
-        if ((size_t)r < n)
+        if ((size_t)r < n || packet)
             break;
     }
     fmutex_unlock(&p->read_lock);
@@ -163,6 +177,8 @@ static ssize_t pipe_read(struct file *f, struct uio *u, int64_t *pos UNUSED, uns
         wake_one(&p->wait, POLLOUT | POLLWRNORM);
     if (done && room < p->capacity)
         wake_next(&p->wait, POLLIN | POLLRDNORM);
+    if (done)
+        async_notify(&p->wait, POLL_OUT);
     return done ? done : r;
 }
 
@@ -211,7 +227,7 @@ int pipe_buf_make(struct pipe *p)
 static ssize_t pipe_write(struct file *f, struct uio *u, int64_t *pos UNUSED, unsigned flags UNUSED)
 {
     struct pipe *p = ((struct pipe_end *)f->private_data)->pipe;
-    bool whole = u->left <= PIPE_BUF;
+    bool whole = u->left <= PIPE_BUF, packets = f->flags & O_DIRECT;
     ssize_t done = 0, r = 0;
     uint64_t pending = 0; /* copied, not yet visible */
 
@@ -223,7 +239,7 @@ static ssize_t pipe_write(struct file *f, struct uio *u, int64_t *pos UNUSED, un
         fmutex_unlock(&p->write_lock);
         return r;
     }
-    while (u->left) {
+    while (u->left && !packets) {
         size_t at, n = pipe_write_begin(p, pending, u->left, whole && !pending, &at, &r);
         if (!n)
             break;
@@ -239,12 +255,20 @@ static ssize_t pipe_write(struct file *f, struct uio *u, int64_t *pos UNUSED, un
         if ((size_t)r < n)
             break;
     }
-    uint32_t room = pipe_write_end(p, pending);
+    uint32_t room = 0;
+    if (packets)
+        r = pipe_packet_write(p, u, &room);
+    else
+        room = pipe_write_end(p, pending);
+    if (packets && r > 0)
+        done = r;
     fmutex_unlock(&p->write_lock);
     if (done)
         wake_one(&p->wait, POLLIN | POLLRDNORM);
     if (done && room >= PIPE_BUF)
         wake_next(&p->wait, POLLOUT | POLLWRNORM);
+    if (done)
+        async_notify(&p->wait, POLL_IN);
     return done ? done : r;
 }
 
@@ -284,7 +308,7 @@ static sysret_t pipe_ioctl(struct file *f, struct task *t, uint32_t cmd, uint64_
     if (cmd != FIONREAD)
         return -ENOTTY;
     spin_lock(&p->lock);
-    int32_t held = (int32_t)(p->head - p->tail);
+    int32_t held = (int32_t)(p->head - p->tail - pipe_packet_padding_locked(p));
     spin_unlock(&p->lock);
     return copy_out_obj(t->mm, UADDR(arg), &held);
 }
@@ -306,6 +330,7 @@ static int pipe_reopen(struct file *f, struct file *fresh);
 static const struct file_ops pipe_ops = {
     .name = "pipe",
     .wait_one = POLLIN | POLLOUT,
+    .async = true,
     .read = pipe_read,
     .write = pipe_write,
     .readiness = pipe_readiness,
@@ -334,6 +359,7 @@ static int pipe_reopen(struct file *f, struct file *fresh)
 const struct file_ops fifo_ops = {
     .name = "fifo",
     .wait_one = POLLIN | POLLOUT,
+    .async = true,
     .read = pipe_read,
     .write = pipe_write,
     .readiness = pipe_readiness,
@@ -348,7 +374,7 @@ static struct file *pipe_file_new(struct pipe *p, uint32_t mode, uint32_t flags)
 
     if (!e)
         return ERR_PTR(-ENOMEM);
-    struct file *f = file_new(&pipe_ops, e, mode | (flags & O_NONBLOCK));
+    struct file *f = file_new(&pipe_ops, e, mode | (flags & (O_NONBLOCK | O_DIRECT)));
     if (IS_ERR(f))
         pipe_end_free(e);
     return f;
@@ -361,7 +387,7 @@ int pipe_new(uint32_t flags, struct file **ret_read, struct file **ret_write)
 
     if (!p)
         return -ENOMEM;
-    struct file *r AUTO_PUT(file) = pipe_file_new(p, O_RDONLY, flags);
+    struct file *r AUTO_PUT(file) = pipe_file_new(p, O_RDONLY, flags & O_NONBLOCK);
     struct file *w AUTO_PUT(file) = pipe_file_new(p, O_WRONLY, flags);
     if (IS_ERR(r) || IS_ERR(w)) {
         err = IS_ERR(r) ? PTR_ERR(r) : PTR_ERR(w);
@@ -413,6 +439,7 @@ static int pipe_resize_locked(struct pipe *p, uint32_t size)
     }
     char *old = p->buf;
     p->buf = buf;
+    pipe_packet_move_locked(p);
     p->tail = 0;
     p->head = held;
     atomic_fetch_add(&g_pipes_bytes, (uint64_t)size - p->capacity);

@@ -113,13 +113,17 @@ static ssize_t slave_read(struct file *f, struct uio *u, int64_t *pos UNUSED, un
     struct tty *t = f->private_data;
     struct task *task = task_current();
 
-    if (slave_hung(t) || !u->left)
+    struct call *c = call_current();
+
+    if (slave_hung(t)) /* who waited for input hears of it */
+        return c && c->started ? -EIO : 0;
+    if (!u->left)
         return 0;
     int err = task ? tty_job_check(&t->job, task, SIGTTIN) : 0;
     if (err)
         return err;
     fmutex_lock(&t->slave_read);
-    ssize_t r = slave_ready(f, call_current(), u->left);
+    ssize_t r = slave_ready(f, c, u->left);
     if (r > 0)
         r = slave_take(t, u);
     fmutex_unlock(&t->slave_read);

@@ -6,6 +6,9 @@
 #include <string.h>
 #include <sys/time.h>
 
+#include <kernel/ktime.h>
+#include <kernel/timer.h>
+
 #include "files_private.h"
 
 #define NSEC 1000000000LL
@@ -169,4 +172,14 @@ bool control_append(struct control_out *o, int level, int type, const void *data
     memcpy(o->buf + o->used + sizeof(h), data, len);
     o->used += MIN(align_up(h.cmsg_len, sizeof(uint64_t)), o->size - o->used);
     return true;
+}
+
+void control_append_time(struct control_out *o, struct socket_msg *m, bool ns, int64_t time_ns)
+{
+    struct timespec ts = timespec_from_ns(time_ns ? time_ns : clock_now_ns(CLOCK_REALTIME));
+
+    if (!ns)
+        ts.tv_nsec /= 1000; /* a timeval has the same two 64-bit fields */
+    if (!control_append(o, SOL_SOCKET, ns ? SCM_TIMESTAMPNS : SCM_TIMESTAMP, &ts, sizeof(ts)))
+        m->flags |= MSG_CTRUNC;
 }

@@ -40,6 +40,13 @@ static ssize_t other_io(struct task *t, struct file *f, void *buf, size_t n, int
     return r;
 }
 
+/* Bytes have come (POLL_IN) or gone. */
+static void splice_tell(struct pipe *p, int code)
+{
+    wake_one(&p->wait, code == POLL_IN ? POLLIN | POLLRDNORM : POLLOUT | POLLWRNORM);
+    async_notify(&p->wait, code);
+}
+
 ssize_t splice_to_pipe(struct file *in, int64_t *pos, struct file *out, size_t len)
 {
     struct pipe *p = file_pipe_end(out)->pipe;
@@ -63,7 +70,7 @@ ssize_t splice_to_pipe(struct file *in, int64_t *pos, struct file *out, size_t l
     }
     fmutex_unlock(&p->write_lock);
     if (done)
-        wake_one(&p->wait, POLLIN | POLLRDNORM);
+        splice_tell(p, POLL_IN);
     return done ? done : r;
 }
 
@@ -90,7 +97,7 @@ ssize_t splice_from_pipe(struct task *t, struct file *in, struct file *out, int6
     }
     fmutex_unlock(&p->read_lock);
     if (done && room >= PIPE_BUF)
-        wake_one(&p->wait, POLLOUT | POLLWRNORM);
+        splice_tell(p, POLL_OUT);
     return done ? done : r;
 }
 
@@ -103,7 +110,10 @@ static ssize_t pipes_copy(struct pipe *a, struct pipe *b, size_t skip, size_t wa
     spin_lock(&a->lock);
     uint64_t tail = a->tail + skip, held = a->head - a->tail;
     bool writers = a->writers;
+    bool packets = a->packet_count;
     spin_unlock(&a->lock);
+    if (packets)
+        return -EINVAL;
     if (held <= skip)
         return held || writers ? -EAGAIN : 0;
     size_t from = tail & (a->capacity - 1);
@@ -138,9 +148,9 @@ ssize_t splice_pipes(struct task *t, struct file *in, struct file *out, size_t l
     fmutex_unlock(&b->write_lock);
     fmutex_unlock(&a->read_lock);
     if (done)
-        wake_one(&b->wait, POLLIN | POLLRDNORM);
+        splice_tell(b, POLL_IN);
     if (room >= PIPE_BUF)
-        wake_one(&a->wait, POLLOUT | POLLWRNORM);
+        splice_tell(a, POLL_OUT);
     if (!done && r == -EPIPE)
         (void)signal_send_task(t, SIGPIPE, NULL);
     return done ? done : r;

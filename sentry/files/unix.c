@@ -107,6 +107,9 @@ void sock_uncharge(struct sock *s, size_t n)
         (unlikely(atomic_load_explicit(&g_was_short, memory_order_relaxed)) &&
          becomes_writable(before, before - n, UNIX_BYTES_EACH)))
         wake_one(&s->wait, POLLOUT | POLLWRNORM);
+    if (unlikely(s->no_space) && (before - n) * 4 <= s->send_size &&
+        atomic_exchange(&s->no_space, false))
+        async_notify(&s->wait, POLL_OUT);
 }
 
 /* --- sending and receiving --- */
@@ -240,7 +243,7 @@ static struct wait_queue *sock_wait_queue(struct file *f)
 }
 
 /* Bytes to read: all of a connection, the next datagram's. */
-static int32_t bytes_queued_locked(const struct sock *s)
+int32_t sock_bytes_queued_locked(const struct sock *s)
 {
     struct unix_message *b;
     uint64_t bytes = s->tail - s->head;
@@ -263,7 +266,7 @@ static sysret_t sock_ioctl(struct file *f, struct task *t, uint32_t cmd, uint64_
     spin_lock(&s->lock);
     bool listening = s->listening;
     if (cmd == FIONREAD)
-        bytes = bytes_queued_locked(s);
+        bytes = sock_bytes_queued_locked(s);
     spin_unlock(&s->lock);
     if (cmd == FIONREAD && listening)
         return -EINVAL;
@@ -291,14 +294,18 @@ static int unix_shutdown(struct file *f, int how)
     bool rcv = how != SHUT_WR, snd = how != SHUT_RD;
 
     sock_shut(s, rcv, snd, 0);
-    if (s->base.type != SOCK_DGRAM && s->peer)
+    if (s->base.type != SOCK_DGRAM && s->peer) {
         sock_shut(s->peer, snd, rcv, 0);
+        if (snd)
+            async_notify(&s->peer->wait, rcv ? POLL_HUP : POLL_IN);
+    }
     return 0;
 }
 
 void sock_put(struct sock *s)
 {
     if (s && refcount_put(&s->ref)) {
+        unix_list_remove(s);
         free(s);
         socket_leave();
     }
@@ -314,6 +321,7 @@ static bool messages_unread_locked(const struct sock *s)
 
 void sock_end(struct sock *s)
 {
+    unix_list_remove(s);
     sock_name_end(s);
     spin_lock(&s->lock);
     s->dead = true;
@@ -324,6 +332,8 @@ void sock_end(struct sock *s)
         (void)unix_dgram_connect(s, NULL);
     else if (s->peer)
         sock_shut(s->peer, true, true, unread ? ECONNRESET : 0);
+    if (s->base.type != SOCK_DGRAM && s->peer)
+        async_notify(&s->peer->wait, POLL_HUP);
     unix_stream_drop(s);
     (void)unix_message_drop(s);
     if (s->base.type != SOCK_DGRAM)
@@ -348,6 +358,7 @@ static const struct socket_ops unix_ops = {
     .send_wait = unix_send_wait,
     .receive = unix_receive,
     .wants_cred = unix_wants_cred,
+    .control_out = unix_control_out,
     .shutdown = unix_shutdown,
     .option_get = unix_option_get,
     .option_set = unix_option_set,
@@ -361,6 +372,7 @@ static const struct file_ops stream_file_ops = {
     .write = stream_write,
     .readiness = sock_readiness,
     .wait_queue = sock_wait_queue,
+    .async = true,
     .ioctl = sock_ioctl,
     .getattr = socket_file_getattr,
     .release = sock_release,
@@ -376,6 +388,7 @@ static const struct file_ops message_file_ops = {
     .no_sigpipe = true,
     .readiness = sock_readiness,
     .wait_queue = sock_wait_queue,
+    .async = true,
     .ioctl = sock_ioctl,
     .getattr = socket_file_getattr,
     .release = sock_release,
@@ -385,8 +398,6 @@ static const struct file_ops message_file_ops = {
 
 struct sock *sock_alloc(int type)
 {
-    static _Atomic(uint64_t) next_cookie = 1;
-
     if (!socket_enter())
         return NULL;
     struct sock *s = calloc(1, sizeof(*s));
@@ -401,7 +412,6 @@ struct sock *sock_alloc(int type)
     s->recv_size = SOCKET_BUFFER_DEFAULT;
     s->low_water = 1;
     s->peek_offset = -1;
-    s->cookie = atomic_fetch_add(&next_cookie, 1);
     s->peer_cred = (struct ucred){.pid = 0, .uid = (uid_t)-1, .gid = (gid_t)-1};
     fmutex_init(&s->recv_lock, RANK_FILE);
     fmutex_init(&s->send_lock, RANK_FILE);
@@ -414,6 +424,8 @@ struct sock *sock_alloc(int type)
     list_init(&s->pending);
     wait_queue_init(&s->wait);
     wait_queue_init(&s->room_wait);
+    list_init(&s->all_link);
+    unix_list_add(s);
     return s;
 }
 
@@ -439,6 +451,7 @@ struct file *sock_file_new(struct sock *s, int type)
     }
     spin_lock(&s->lock);
     s->file = f;
+    s->ino = f->ino;
     spin_unlock(&s->lock);
     return f;
 }

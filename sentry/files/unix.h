@@ -11,9 +11,10 @@
 
 /* Descriptors under way. */
 struct unix_fd_array {
-    struct unix_fd_array *next; /* unix_fds_free */
-    unsigned count;             /* the same */
-    struct file *files[];       /* references */
+    struct unix_fd_array *next;    /* unix_fds_free */
+    struct unix_flight_user *user; /* whose they are */
+    unsigned count;
+    struct file *files[]; /* references */
 };
 struct unix_fds {
     struct unix_fd_array *array; /* NULL when none */
@@ -27,6 +28,7 @@ struct unix_message {
     size_t size;
     struct ucred cred;
     struct unix_fds fds;
+    int64_t time_ns; /* when it came, if the receiver wants to know; 0 */
     bool peeked;
     char data[];
 };
@@ -64,8 +66,9 @@ struct sock {
     uint64_t head, tail; /* stream: bytes ever received, sent */
     bool writing;        /* a sender copies behind the last chunk's end */
     bool rcv_shut, snd_shut;
-    bool dead; /* file closed */
-    int error; /* SO_ERROR */
+    bool dead;              /* file closed */
+    _Atomic(bool) no_space; /* a send found none: SIGIO when there is some */
+    int error;              /* SO_ERROR */
     struct ucred peer_cred;
     uint32_t send_size, recv_size; /* SO_SNDBUF, SO_RCVBUF (without effect) */
     uint32_t flag_options;         /* SO_REUSEADDR and the like: kept, no effect */
@@ -91,6 +94,9 @@ struct sock {
     uint32_t backlog, pending_count;
     struct list_head pending; /* connected, not accepted (in their name_link); lock */
     uint64_t cookie;
+    _Atomic(uint64_t) ino;       /* its file's; 0 before accept */
+    struct list_head all_link;   /* unix_list.c */
+    uint64_t file_ino, file_dev; /* of path; written once, before name_len */
 };
 
 /* Messages a datagram socket queues from those that are not its peer, less one, as
@@ -105,6 +111,9 @@ size_t unix_message_charge(size_t size);
 
 #define SOCKET_INFLIGHT_MAX 16384u /* descriptors inside messages of the sandbox */
 
+/* socket_msg.family_data of what was received. */
+#define UNIX_DATA_TIME 1
+#define UNIX_DATA_TIMED 2
 #define UNIX_FAMILY_LEN ((uint32_t)offsetof(struct sockaddr_un, sun_path))
 
 /* --- unix.c --- */
@@ -177,6 +186,13 @@ void unix_fds_free(struct unix_fds *fds); /* those that were in a queue: not any
 /* A socket was closed: find those that nobody can reach any more. */
 void unix_fds_collect(void);
 
+int32_t sock_bytes_queued_locked(const struct sock *s); /* unix.c: what there is to read */
+
+/* --- unix_list.c --- */
+
+void unix_list_add(struct sock *s);    /* gives it its cookie */
+void unix_list_remove(struct sock *s); /* if it is there */
+
 /* --- unix_name.c, unix_option.c --- */
 
 int unix_bind(struct task *t, struct file *f, const struct sockaddr *addr, uint32_t len);
@@ -193,6 +209,8 @@ struct sock *unix_find(const struct sockaddr_un *name, uint32_t len, int type);
 int unix_option_get(struct file *f, int level, int name, void *buf, uint32_t *len);
 int unix_option_set(struct file *f, int level, int name, const void *buf, uint32_t len);
 bool unix_wants_cred(struct file *f);
+bool unix_wants_time(const struct sock *s);
+void unix_control_out(struct file *f, struct socket_msg *m, struct control_out *o);
 /* The name goes, and connections that nobody has accepted. */
 void sock_name_end(struct sock *s);
 

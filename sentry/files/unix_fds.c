@@ -9,11 +9,12 @@
  *
  * Entering and leaving queues is under g_fds_lock, so what the collector sees does not move: a
  * suspect's file can get a new reference only from a queue. References held by a call in progress
- * make a socket look alive; it is found at the next collection. It runs when a socket is closed, and
- * so rarely that its cost for each close is bounded (COLLECT_SHARE).
+ * make a socket look alive; it is found at the next collection. It runs when a socket ends, so rarely that
+ * its cost for each end is bounded (COLLECT_SHARE), and before a send is refused for too many.
  *
- * Guests send what they like: SOCKET_INFLIGHT_MAX descriptors.
- * Lock: g_fds_lock (RANK_OBJECT), then a socket's, then that of one of its pending connections. */
+ * Guests send what they like: SOCKET_INFLIGHT_MAX descriptors, of a user RLIMIT_NOFILE.
+ * Locks: g_fds_lock (RANK_OBJECT), then a socket's, then that of one of its pending connections;
+ * g_users_lock alone. */
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -36,40 +37,132 @@ static struct sock *fds_sock(const struct file *f)
     return file_is_socket(f) && file_socket(f)->domain == AF_UNIX ? f->private_data : NULL;
 }
 
-/* As Linux, but that it counts for each user: no more than the sender may have open, unless it has
- * the right to more. */
-static bool too_many(uint32_t before, uint32_t more)
-{
-    struct task *t = task_current();
+/* --- how many --- */
 
-    if (before + more > SOCKET_INFLIGHT_MAX)
-        return true;
+/* What a user has under way; there while it is any. */
+struct unix_flight_user {
+    struct unix_flight_user *next;
+    uint32_t uid, count;
+};
+#define FLIGHT_BUCKETS 64u
+static struct spin g_users_lock = SPIN_INIT(RANK_LEAF);
+static struct unix_flight_user *g_users[FLIGHT_BUCKETS]; /* g_users_lock */
+
+static struct unix_flight_user *user_find_locked(uint32_t uid)
+{
+    struct unix_flight_user *u = g_users[uid % FLIGHT_BUCKETS];
+
+    while (u && u->uid != uid)
+        u = u->next;
+    return u;
+}
+
+/* The caller's user, charged with @more; *ret_before: with how many it was. NULL: no memory. */
+static struct unix_flight_user *user_charge(uint32_t uid, uint32_t more, uint32_t *ret_before)
+{
+    struct unix_flight_user *fresh = NULL, *u;
+
+    spin_lock(&g_users_lock);
+    u = user_find_locked(uid);
+    if (!u) {
+        spin_unlock(&g_users_lock);
+        fresh = calloc(1, sizeof(*fresh));
+        spin_lock(&g_users_lock);
+        u = user_find_locked(uid);
+    }
+    if (!u && fresh) {
+        u = fresh;
+        fresh = NULL;
+        u->uid = uid;
+        u->next = g_users[uid % FLIGHT_BUCKETS];
+        g_users[uid % FLIGHT_BUCKETS] = u;
+    }
+    if (u) {
+        *ret_before = u->count;
+        u->count += more;
+    }
+    spin_unlock(&g_users_lock);
+    free(fresh);
+    return u;
+}
+
+static void user_uncharge(struct unix_flight_user *u, uint32_t less)
+{
+    struct unix_flight_user **at;
+
+    spin_lock(&g_users_lock);
+    u->count -= less;
+    bool last = !u->count;
+    for (at = &g_users[u->uid % FLIGHT_BUCKETS]; last && *at; at = &(*at)->next) {
+        if (*at == u) {
+            *at = u->next;
+            break;
+        }
+    }
+    spin_unlock(&g_users_lock);
+    if (last)
+        free(u);
+}
+
+static void flight_leave(const struct unix_fd_array *a)
+{
+    atomic_fetch_sub(&g_count, a->count);
+    user_uncharge(a->user, a->count);
+}
+
+/* As Linux: of a user no more than the sender may have open, unless it has the right to more. */
+static bool user_has_too_many(const struct task *t, uint32_t before)
+{
     return t && before > t->process->rlimits[RLIMIT_NOFILE].rlim_cur &&
            !cred_capable(t->cred, CAP_SYS_RESOURCE) && !cred_capable(t->cred, CAP_SYS_ADMIN);
 }
+
+/* @a is charged with its files. -ETOOMANYREFS, -ENOMEM: it is not. */
+static int flight_enter(struct unix_fd_array *a)
+{
+    struct task *t = task_current();
+    uint32_t before = 0;
+
+    a->user = user_charge(t ? t->cred->uid : 0, a->count, &before);
+    if (!a->user)
+        return -ENOMEM;
+    if (atomic_fetch_add(&g_count, a->count) + a->count <= SOCKET_INFLIGHT_MAX &&
+        !user_has_too_many(t, before))
+        return 0;
+    flight_leave(a);
+    return -ETOOMANYREFS;
+}
+
+static void collect(void);
 
 int unix_fds_attach(struct unix_fds *fds, const struct socket_msg *m)
 {
     *fds = (struct unix_fds){0};
     if (!m || !m->file_count)
         return 0;
-    if (too_many(atomic_fetch_add(&g_count, m->file_count), m->file_count)) {
-        atomic_fetch_sub(&g_count, m->file_count);
-        return -ETOOMANYREFS;
-    }
-    fds->array = malloc(sizeof(*fds->array) + m->file_count * sizeof(struct file *));
-    if (!fds->array) {
-        atomic_fetch_sub(&g_count, m->file_count);
+    struct unix_fd_array *a = malloc(sizeof(*a) + m->file_count * sizeof(struct file *));
+    if (!a)
         return -ENOMEM;
+    a->count = m->file_count;
+    int err = flight_enter(a);
+    if (err == -ETOOMANYREFS) { /* sockets may be among them that nobody knows any more */
+        collect();
+        err = flight_enter(a);
     }
-    memcpy(fds->array->files, m->files, m->file_count * sizeof(struct file *));
+    if (err) {
+        free(a);
+        return err;
+    }
+    memcpy(a->files, m->files, m->file_count * sizeof(struct file *));
+    fds->array = a;
     fds->count = m->file_count;
     return 0;
 }
 
 void unix_fds_abandon(struct unix_fds *fds)
 {
-    atomic_fetch_sub(&g_count, fds->count);
+    if (fds->array)
+        flight_leave(fds->array);
     free(fds->array);
     *fds = (struct unix_fds){0};
 }
@@ -166,7 +259,6 @@ void unix_fds_free(struct unix_fds *fds)
     if (!fds->count)
         return;
     struct unix_fds taken = fds_take(fds);
-    taken.array->count = taken.count;
     unix_fds_lock();
     taken.array->next = g_dropped;
     g_dropped = taken.array;
@@ -176,7 +268,7 @@ void unix_fds_free(struct unix_fds *fds)
     while (mine && (a = dropped_take())) {
         for (unsigned i = 0; i < a->count; i++)
             file_put(a->files[i]);
-        atomic_fetch_sub(&g_count, a->count);
+        flight_leave(a);
         free(a);
     }
 }

@@ -12,6 +12,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include <kernel/timer.h>
+
 #include "unix.h"
 
 /* --- the peer of a datagram socket --- */
@@ -140,6 +142,8 @@ static int message_append(struct sock *s, struct sock *to, struct unix_message *
         unix_fds_unlock();
     if (!err)
         wake_one(&to->wait, POLLIN | POLLRDNORM);
+    if (!err)
+        async_notify(&to->wait, POLL_IN);
     return err;
 }
 
@@ -151,8 +155,10 @@ static ssize_t message_check(struct sock *s, size_t n)
     if (n > s->send_size - 32)
         return -EMSGSIZE;
     ssize_t r = sock_send_check(s);
-    if (!r && s->charged >= sock_send_size(s))
+    if (!r && s->charged >= sock_send_size(s)) {
+        s->no_space = true;
         r = -EAGAIN;
+    }
     if (!r && n > UNIX_BYTES_EACH && unix_bytes_short())
         r = -ENOBUFS;
     return r;
@@ -174,6 +180,7 @@ static ssize_t message_send_to(struct sock *s, struct sock *to, struct uio *u,
     b->size = n;
     b->from = s;
     b->peeked = false;
+    b->time_ns = unlikely(unix_wants_time(to)) ? clock_now_ns(CLOCK_REALTIME) : 0;
     b->cred = sock_cred_to_send(s, to, m);
     r = unix_fds_attach(&b->fds, m);
     if (r) {
@@ -297,6 +304,8 @@ static ssize_t message_take(struct sock *s, struct unix_message *b, struct uio *
         r = (ssize_t)((flags & MSG_TRUNC) ? b->size - offset : n);
         if (m) {
             m->flags |= n < b->size - offset ? MSG_TRUNC : 0;
+            m->family_data[UNIX_DATA_TIME] = (uint64_t)b->time_ns;
+            m->family_data[UNIX_DATA_TIMED] = true;
             m->cred = b->cred;
             m->has_cred = true;
             unix_name_copy(b->from, m);

@@ -34,6 +34,23 @@ static int kept_option_bit(int name)
     return 0;
 }
 
+#define TIME_BITS ((uint32_t)(kept_option_bit(SO_TIMESTAMP) | kept_option_bit(SO_TIMESTAMPNS)))
+
+bool unix_wants_time(const struct sock *s)
+{
+    return s->flag_options && (s->flag_options & TIME_BITS);
+}
+
+/* Of datagrams and packets. */
+void unix_control_out(struct file *f, struct socket_msg *m, struct control_out *o)
+{
+    struct sock *s = file_sock(f);
+
+    if (m->family_data[UNIX_DATA_TIMED] && unix_wants_time(s))
+        control_append_time(o, m, s->flag_options & (uint32_t)kept_option_bit(SO_TIMESTAMPNS),
+                            (int64_t)m->family_data[UNIX_DATA_TIME]);
+}
+
 static int option_int_locked(struct sock *s, int name, int *ret)
 {
     int bit = kept_option_bit(name);
@@ -131,6 +148,8 @@ static int option_flag_locked(struct sock *s, int name, int value)
 
     if (!bit)
         return -ENOPROTOOPT;
+    if (name == SO_TIMESTAMP || name == SO_TIMESTAMPNS) /* one of the two */
+        s->flag_options &= ~TIME_BITS;
     s->flag_options = value ? s->flag_options | (uint32_t)bit : s->flag_options & ~(uint32_t)bit;
     return 0;
 }

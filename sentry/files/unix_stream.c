@@ -183,8 +183,10 @@ static ssize_t stream_send_piece(struct sock *s, struct sock *to, struct uio *u,
     struct unix_chunk *c;
     size_t charged = s->charged, size = sock_send_size(s);
 
-    if (charged >= size)
+    if (charged >= size) {
+        s->no_space = true;
         return -EAGAIN;
+    }
     ssize_t n = stream_reserve(to, MIN(u->left, size - charged), *mark, &c);
     if (n < 0)
         return n;
@@ -199,6 +201,7 @@ static ssize_t stream_send_piece(struct sock *s, struct sock *to, struct uio *u,
     if (got) {
         *mark = NULL;
         wake_one(&to->wait, POLLIN | POLLRDNORM);
+        async_notify(&to->wait, POLL_IN);
     }
     return r;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * dev.c - /dev: null, zero, full, random, urandom, tty, ptmx, links to descriptors, places to mount on.
+ * dev.c - /dev: null, zero, full, random, urandom, tty, console, ptmx, links to descriptors, places to mount on.
  *
- * Devices are always ready. Random bytes are the host's. tty and ptmx are
- * what devfs_tty_open and devpts_hooks give. No state, no locks.
+ * Devices are always ready. Random bytes are the host's. tty, console and
+ * ptmx are what devfs_tty_open, devfs_console_open and devpts_hooks give. No state, no locks.
  *
  * Left out: mappings of /dev/zero (-ENODEV).
  * Host: getrandom [sentry-run] */
@@ -16,6 +16,7 @@
 #define TMPFS_MAGIC_NR 0x01021994 /* devtmpfs reports tmpfs' */
 
 int (*devfs_tty_open)(struct file *f);
+int (*devfs_console_open)(struct file *f);
 
 static ssize_t null_read(struct file *f UNUSED, struct uio *u UNUSED, int64_t *pos UNUSED,
                          unsigned flags UNUSED)
@@ -111,6 +112,11 @@ static int open_tty(struct inode *i UNUSED, struct file *f)
     return devfs_tty_open ? devfs_tty_open(f) : -ENXIO;
 }
 
+static int open_console(struct inode *i UNUSED, struct file *f)
+{
+    return devfs_console_open ? devfs_console_open(f) : -ENXIO;
+}
+
 static int open_ptmx(struct inode *i UNUSED, struct file *f)
 {
     return devpts_hooks.open_master ? devpts_hooks.open_master(f) : -ENXIO;
@@ -131,6 +137,7 @@ static const struct pseudo_node root_nodes[] = {
     DEVICE("random", RDEV(1, 8), open_random),
     DEVICE("urandom", RDEV(1, 9), open_random),
     DEVICE("tty", RDEV(5, 0), open_tty),
+    DEVICE("console", RDEV(5, 1), open_console),
     DEVICE("ptmx", RDEV(5, 2), open_ptmx),
     PSEUDO_LINK("fd", "/proc/self/fd"),
     PSEUDO_LINK("stdin", "/proc/self/fd/0"),

@@ -58,6 +58,17 @@ static struct inode *ov_find_locked(struct list_head *bucket, const struct attr 
     return NULL;
 }
 
+/* The lower has been asked again. */
+static void ov_refresh(struct inode *i, const struct attr *lower)
+{
+    spin_lock(&i->attr_lock);
+    if (!ov_i(i)->own) {
+        i->attr = *lower;
+        i->attr.dev = i->sb->dev;
+    }
+    spin_unlock(&i->attr_lock);
+}
+
 struct inode *ov_from_lower(struct superblock *sb, struct inode *lower)
 {
     struct ov_sb *s = ov_s(sb);
@@ -86,6 +97,7 @@ struct inode *ov_from_lower(struct superblock *sb, struct inode *lower)
         return found;
     }
     inode_put(lower);
+    ov_refresh(found, &a);
     return found;
 }
 
@@ -171,6 +183,12 @@ static ssize_t ov_readlink(struct inode *i, char *buf, size_t size)
     return (ssize_t)n;
 }
 
+static uint64_t ov_changed(struct inode *dir)
+{
+    struct inode *lower = ov_i(dir)->lower;
+    return lower && lower->ops->changed ? lower->ops->changed(lower) : 0;
+}
+
 static int ov_statfs(struct superblock *sb, struct statfs *ret)
 {
     struct superblock *upper = ov_s(sb)->upper;
@@ -211,6 +229,7 @@ static void ov_release(struct inode *i)
 
 const struct inode_ops ov_ops = {
     .lookup = ov_lookup,
+    .changed = ov_changed,
     .create = ov_create,
     .mknod = ov_mknod,
     .mkdir = ov_create,
@@ -298,7 +317,8 @@ struct superblock *overlay_new(struct superblock *lower, uint64_t upper_limit_by
     sb->private_data = s;
     sb->shutdown = ov_shutdown;
     sb->release = ov_sb_release;
-    sb->exclusive = true; /* a lower changed behind our back is undefined */
+    sb->exclusive = true; /* what changes in the lower behind our back, it says */
+    sb->changes = lower->changes;
     sb->ops = &ov_ops;
     memcpy(sb->source, "overlay", 8);
     struct inode *root = ov_from_lower(sb, inode_get(lower->root));

@@ -190,29 +190,34 @@ struct inode *p9_lookup(struct inode *dir, const char *name, size_t len)
     struct p9_inode *pd = p9_of(dir);
     struct p9_listing *l = NULL;
     struct p9_attr a = {0};
+    uint64_t seen;
     uint32_t fid;
-    int r = p9_hint(pd, name, len, &a);
+    int r = p9_hint(pd, name, len, &a, &seen);
     if (r < 0 && p9_scan_pays(pd) && p9_scan(pd, true, &l) == 0) {
-        r = p9_hint(pd, name, len, &a);
+        r = p9_hint(pd, name, len, &a, &seen);
         p9_listing_put(l);
     }
     if (r == 0)
         return ERR_PTR(-ENOENT);
     if (r == 1)
-        return p9_inode_hinted(dir, name, len, &a);
+        return p9_inode_hinted(dir, name, len, &a, seen);
+    seen = pd->fs->changes;
     r = p9_walk_in(pd, name, len, &fid, &a);
-    return r < 0 ? ERR_PTR(r) : p9_inode_obtain(pd->fs, fid, &a);
+    return r < 0 ? ERR_PTR(r) : p9_inode_obtain(pd->fs, fid, &a, seen);
 }
 
 int p9_getattr(struct inode *i, struct attr *ret)
 {
     struct p9_inode *pi = p9_of(i);
     struct p9_attr a = {0};
-    /* A file mapped writable changes without anybody saying so. */
+    uint64_t seen = pi->fs->changes;
+    /* A file mapped writable changes without anybody saying so. One that is open can be asked for nothing;
+     * others are when their name is looked up. */
     spin_lock(&pi->fs->lock);
-    bool mapped = pi->map_rw;
+    bool ask = pi->map_rw || pi->attr_seen < pi->fs->all_changed ||
+               (pi->attr_seen != seen && (pi->ro || pi->rw));
     spin_unlock(&pi->fs->lock);
-    if (atomic_exchange(&pi->stale, false) || !i->sb->exclusive || mapped) {
+    if (atomic_exchange(&pi->stale, false) || !i->sb->exclusive || ask) {
         struct p9_fd *d = p9_fd_any(pi);
         if (d) {
             p9_stat_store(pi, d->fd);
@@ -231,6 +236,7 @@ int p9_getattr(struct inode *i, struct attr *ret)
             if (r == 0)
                 p9_attr_store(i, &a);
         }
+        pi->attr_seen = seen;
     }
     inode_attr(i, ret);
     return 0;
@@ -323,6 +329,7 @@ int p9_statfs(struct superblock *sb, struct statfs *ret)
 
 const struct inode_ops p9_dir_ops = {
     .lookup = p9_lookup,
+    .changed = p9_changed,
     .create = p9_create,
     .tmpfile = p9_tmpfile,
     .mknod = p9_mknod,
@@ -427,7 +434,7 @@ static int p9fs_attach(struct p9fs *fs, const struct p9fs_config *cfg, struct in
         r = p9_conn_fail(fs->conn, "the root is neither directory nor file");
     if (r < 0)
         return r;
-    *ret = p9_inode_obtain(fs, 0, &a);
+    *ret = p9_inode_obtain(fs, 0, &a, fs->changes);
     return IS_ERR(*ret) ? PTR_ERR(*ret) : 0;
 }
 
@@ -447,6 +454,8 @@ struct superblock *p9fs_new(int sock, const struct p9fs_config *cfg)
     sb->ops = &p9_dir_ops;
     sb->exclusive = cfg->exclusive;
     sb->read_only = cfg->read_only;
+    sb->changes = &fs->changes;
+    p9_conn_on_change(fs->conn, p9_server_changed, fs);
     snprintf(sb->source, sizeof sb->source, "%s", cfg->source ? cfg->source : "9p");
     int r = p9fs_attach(fs, cfg, &sb->root);
     if (r < 0) {

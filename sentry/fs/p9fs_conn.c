@@ -13,7 +13,7 @@
  *
  * Locks: send_lock (fiber mutex, RANK_9P) orders what is written; lock (spin) guards the tags,
  * clunks and queue of descriptors, and is never held across a host call that can block.
- * Left out: Tflush (a request is never abandoned; signals do not interrupt it).
+ * Left out: Tflush (a request is never abandoned).
  * Host: sendmsg, recvmsg, poll, shutdown, close [sentry]
  */
 #include <errno.h>
@@ -29,6 +29,7 @@
 
 #include "p9fs_conn.h"
 
+#define RX_READS 64u /* one after the other */
 int64_t p9_deadline_ns = P9_DEADLINE_NS;
 
 static struct p9_req g_clunk; /* stands in slots for requests nobody waits for */
@@ -198,6 +199,8 @@ static int message_done(struct p9_conn *c, const uint8_t *msg, size_t len)
     struct p9_rlerror e = {0};
     struct tag_waiter *w;
     int result = 0, fd = -1;
+    if (tag == P9_NOTAG && type == P9_rchanged)
+        return p9_conn_told(c, msg, len);
     if (tag >= P9_TAGS)
         return p9_conn_fail(c, "unknown tag");
     spin_lock(&c->lock);
@@ -257,10 +260,10 @@ static int messages_split(struct p9_conn *c)
     return 0;
 }
 
-/* Read what is there. 0: nothing more now; -EIO: connection failed. */
+/* Read what is there, or much of it: others want to run. 0; -EIO: connection failed. */
 static int receive(struct p9_conn *c)
 {
-    for (;;) {
+    for (unsigned k = 0; k < RX_READS; k++) {
         union {
             char buf[CMSG_SPACE(sizeof(int) * P9_FDS_QUEUED)];
             struct cmsghdr align;
@@ -283,6 +286,7 @@ static int receive(struct p9_conn *c)
         if (r < 0)
             return r;
     }
+    return 0;
 }
 
 static void socket_ready(struct io_poll *p, uint32_t revents)

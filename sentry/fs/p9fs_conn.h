@@ -15,6 +15,8 @@ struct p9_conn {
     struct timer timer;
     _Atomic(uint32_t) next_fid;
     _Atomic(uint64_t) messages;
+    void (*changed)(void *arg, uint64_t path, uint64_t dev);
+    void *changed_arg;
 
     struct fmutex send_lock;
 
@@ -34,5 +36,8 @@ struct p9_conn {
     uint8_t *rx;
     size_t rx_have;
 };
+
+/* p9fs_changed.c: a message that answers nothing. 0, -EIO. */
+int p9_conn_told(struct p9_conn *c, const uint8_t *msg, size_t len);
 
 #endif

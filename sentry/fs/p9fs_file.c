@@ -202,7 +202,9 @@ static ssize_t file_write(struct file *f, struct uio *u, int64_t *pos, unsigned 
     else
         n = pf->fd ? write_direct(pf, u, at) : write_message(pi, pf->fid, u, at);
     if (n > 0) {
-        if (pf->appends)
+        struct attr a;
+        inode_attr(pi->vfs, &a);
+        if (pf->appends && a.nlink) /* others append, too; to a removed file they cannot */
             at = (int64_t)size_now(pi, pf) - n;
         *pos = at + n;
         written(pi, (uint64_t)*pos);

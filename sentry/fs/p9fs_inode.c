@@ -24,13 +24,23 @@ static struct list_head *bucket_of(struct p9fs *fs, uint64_t path, uint64_t dev)
     return &fs->hash[hash_u64(path ^ hash_u64(dev)) % P9_HASH_BUCKETS];
 }
 
+/* Of what is gone the number may be another's by now, unless the server still holds the file. */
+static bool removed(const struct p9_inode *pi)
+{
+    struct attr a;
+    if (!S_ISDIR(inode_type(pi->vfs)) && p9_conn_ringbox(pi->fs->conn))
+        return false;
+    inode_attr(pi->vfs, &a);
+    return a.nlink == 0;
+}
+
 /* Reference to the live inode of this identity, or NULL. */
 static struct inode *find_locked(struct p9fs *fs, const struct p9_attr *a)
 {
     struct p9_inode *pi;
     list_for_each_entry (pi, bucket_of(fs, a->qid.path, a->dev), hash_link)
         if (pi->path == a->qid.path && pi->dev == a->dev) {
-            if (inode_type(pi->vfs) != (a->mode & S_IFMT))
+            if (inode_type(pi->vfs) != (a->mode & S_IFMT) || removed(pi))
                 continue; /* the number was used again for something else */
             if (refcount_get_unless_zero(&pi->vfs->ref))
                 return pi->vfs;
@@ -109,7 +119,7 @@ static uint32_t fid_renew(struct p9_inode *pi, uint32_t fid)
 }
 
 static struct inode *obtain(struct p9fs *fs, uint32_t fid, const struct p9_attr *a,
-                            struct inode *dir, const char *name, size_t len)
+                            struct inode *dir, const char *name, size_t len, uint64_t seen)
 {
     struct inode *made = NULL;
     for (;;) {
@@ -122,8 +132,10 @@ static struct inode *obtain(struct p9fs *fs, uint32_t fid, const struct p9_attr 
             inode_put(made); /* clunks the fid */
         else if (i && fid != P9_NOFID)
             p9_clunk(fs->conn, fid_renew(p9_of(i), fid), false);
-        if (i && fid != P9_NOFID) { /* what a listing said may be older than what is known */
+        /* What a listing said may be older than what is known. */
+        if (i && (fid != P9_NOFID || seen > p9_of(i)->attr_seen)) {
             p9_attr_store(i, a);
+            p9_of(i)->attr_seen = seen;
             p9_of(i)->stale = false;
         }
         if (i || made)
@@ -134,24 +146,13 @@ static struct inode *obtain(struct p9fs *fs, uint32_t fid, const struct p9_attr 
                 p9_clunk(fs->conn, fid, false);
             return ERR_PTR(-ENOMEM);
         }
+        p9_of(made)->attr_seen = seen;
     }
 }
 
-struct inode *p9_inode_obtain(struct p9fs *fs, uint32_t fid, const struct p9_attr *a)
+struct inode *p9_inode_obtain(struct p9fs *fs, uint32_t fid, const struct p9_attr *a, uint64_t seen)
 {
-    return obtain(fs, fid, a, NULL, NULL, 0);
-}
-
-struct inode *p9_inode_hinted(struct inode *dir, const char *name, size_t len,
-                              const struct p9_attr *a)
-{
-    struct p9_inode *pd = p9_of(dir);
-    struct p9fs *fs = pd->fs;
-    uint32_t fid;
-    int r = p9_attr_check(fs, a);
-    if (r == 0 && (pd->chain >= P9_CHAIN_MAX || pd->chain_bytes + len + 2 > P9_CHAIN_BYTES))
-        r = p9_fid(pd, &fid);
-    return r < 0 ? ERR_PTR(r) : obtain(fs, P9_NOFID, a, dir, name, len);
+    return obtain(fs, fid, a, NULL, NULL, 0, seen);
 }
 
 struct inode *p9_fid_parent(struct p9_inode *pi, char ret_name[NAME_LEN_MAX + 1])
@@ -308,6 +309,46 @@ int p9_walk_in(struct p9_inode *dir, const char *name, size_t len, uint32_t *ret
     else if (n > 0 && req.result == 0 && r == -ESTALE)
         p9_clunk(fs->conn, fid, false); /* unknown if the walk ended earlier: no harm */
     return r;
+}
+
+/* Known without a fid by another name, in a directory that others have changed: a hard link, or moved. */
+static bool moved(struct p9_inode *pi, const struct inode *dir, const char *name, size_t len)
+{
+    spin_lock(&pi->fs->lock);
+    bool other = pi->fid == P9_NOFID && p9_of(pi->parent)->changed &&
+                 (pi->parent != dir || pi->name_len != len || memcmp(pi->name, name, len) != 0);
+    spin_unlock(&pi->fs->lock);
+    return other;
+}
+
+static int walk_anew(struct p9_inode *pi, struct p9_inode *dir, const char *name, size_t len)
+{
+    struct p9_attr a;
+    uint32_t fid;
+    int r = p9_walk_in(dir, name, len, &fid, &a);
+    if (r < 0)
+        return r;
+    if (a.qid.path != pi->path || a.dev != pi->dev) {
+        p9_clunk(pi->fs->conn, fid, false);
+        return -ESTALE;
+    }
+    fid_keep(pi, fid);
+    return 0;
+}
+
+struct inode *p9_inode_hinted(struct inode *dir, const char *name, size_t len,
+                              const struct p9_attr *a, uint64_t seen)
+{
+    struct p9_inode *pd = p9_of(dir);
+    struct p9fs *fs = pd->fs;
+    uint32_t fid;
+    int r = p9_attr_check(fs, a);
+    if (r == 0 && (pd->chain >= P9_CHAIN_MAX || pd->chain_bytes + len + 2 > P9_CHAIN_BYTES))
+        r = p9_fid(pd, &fid);
+    struct inode *i = r < 0 ? ERR_PTR(r) : obtain(fs, P9_NOFID, a, dir, name, len, seen);
+    if (!IS_ERR(i) && moved(p9_of(i), dir, name, len))
+        (void)walk_anew(p9_of(i), pd, name, len); /* a failure shows when a fid is wanted */
+    return i;
 }
 
 void p9_release(struct inode *i)

@@ -175,7 +175,7 @@ void p9_listing_keep(struct p9_inode *pi, struct p9_listing *l, uint32_t gen)
     struct p9fs *fs = pi->fs;
     struct p9_listing *old = NULL;
     spin_lock(&fs->lock);
-    if (gen == pi->listing_gen) {
+    if (gen == pi->listing_gen && l->seen >= fs->all_changed) {
         if (pi->listing)
             old = forget_locked(fs, pi->listing);
         keep_locked(fs, l, pi);
@@ -206,7 +206,11 @@ struct p9_listing *p9_listing_cached(struct p9_inode *dir, bool *ret_big)
 {
     struct p9fs *fs = dir->fs;
     spin_lock(&fs->lock);
-    struct p9_listing *l = dir->listing;
+    struct p9_listing *l = dir->listing, *old = NULL;
+    if (l && l->seen < fs->all_changed) {
+        old = forget_locked(fs, l);
+        l = NULL;
+    }
     *ret_big = dir->listing_big;
     if (l) {
         refcount_get(&l->ref);
@@ -214,6 +218,7 @@ struct p9_listing *p9_listing_cached(struct p9_inode *dir, bool *ret_big)
         list_add(&l->lru, &fs->listings);
     }
     spin_unlock(&fs->lock);
+    p9_listing_put(old);
     return l;
 }
 
@@ -233,6 +238,18 @@ static struct p9_listing *waiting_find_locked(struct p9fs *fs, uint64_t path, ui
     return NULL;
 }
 
+void p9_listing_forget(struct p9fs *fs, uint64_t path, uint64_t dev)
+{
+    struct p9_attr dir = {.qid.path = path, .dev = dev, .mode = S_IFDIR};
+    spin_lock(&fs->lock);
+    struct p9_inode *pi = p9_inode_find_locked(fs, &dir);
+    struct p9_listing *l = pi ? pi->listing : waiting_find_locked(fs, path, dev);
+    if (l)
+        l = forget_locked(fs, l);
+    spin_unlock(&fs->lock);
+    p9_listing_put(l);
+}
+
 bool p9_listing_known_locked(struct p9fs *fs, const struct p9_attr *dir)
 {
     struct p9_inode *pi = p9_inode_find_locked(fs, dir);
@@ -245,7 +262,7 @@ void p9_listing_ahead(struct p9fs *fs, struct p9_listing *l, const struct p9_att
     l->dev = dir->dev;
     spin_lock(&fs->lock);
     fs->ahead_given++;
-    if (!p9_listing_known_locked(fs, dir)) {
+    if (l->seen == fs->changes && !p9_listing_known_locked(fs, dir)) {
         struct p9_inode *pi = p9_inode_find_locked(fs, dir);
         keep_locked(fs, l, pi);
         if (!pi)
@@ -280,7 +297,8 @@ int p9_listing_find(const struct p9_listing *l, const char *name, size_t len)
     }
 }
 
-int p9_hint(struct p9_inode *dir, const char *name, size_t len, struct p9_attr *ret)
+int p9_hint(struct p9_inode *dir, const char *name, size_t len, struct p9_attr *ret,
+            uint64_t *ret_seen)
 {
     bool big;
     struct p9_listing *l = p9_listing_cached(dir, &big);
@@ -292,6 +310,7 @@ int p9_hint(struct p9_inode *dir, const char *name, size_t len, struct p9_attr *
             dir->fs->attrs_unused = 0;
         if (r == 1)
             *ret = l->attrs[i];
+        *ret_seen = l->seen;
     }
     p9_listing_put(l);
     return r;

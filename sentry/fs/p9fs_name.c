@@ -65,7 +65,7 @@ static struct inode *made(struct inode *dir, const char *name, size_t len, uint3
         p9_clunk(fs->conn, fid, false);
         return ERR_PTR(r);
     }
-    return p9_inode_obtain(fs, fid, &a);
+    return p9_inode_obtain(fs, fid, &a, fs->changes);
 }
 
 /* Plain 9P: the fid walked to the directory becomes the opened file, so walk to it afresh. */
@@ -115,7 +115,7 @@ static struct inode *create_ringbox(struct inode *dir, const char *name, size_t 
         if (r == 0)
             r = owner_fix(fs, m.newfid, uid, gid, mode, &reply.attr);
     }
-    struct inode *i = r < 0 ? ERR_PTR(r) : p9_inode_obtain(fs, m.newfid, &reply.attr);
+    struct inode *i = r < 0 ? ERR_PTR(r) : p9_inode_obtain(fs, m.newfid, &reply.attr, fs->changes);
     if (fd < 0)
         return i;
     if (IS_ERR(i)) {

@@ -53,6 +53,10 @@ void p9_transact_all(struct p9_conn *c, struct p9_req *const *r, unsigned n);
 uint32_t p9_fid_new(struct p9_conn *c);
 /* Clunk without waiting for the answer: soon, with other requests, or @now. May park. */
 void p9_clunk(struct p9_conn *c, uint32_t fid, bool now);
+/* Called where replies are received, never parks: a directory was changed by others; 0, 0: which, nobody
+ * knows. */
+void p9_conn_on_change(struct p9_conn *c, void (*changed)(void *, uint64_t path, uint64_t dev),
+                       void *arg);
 /* Messages sent, for --stats. */
 uint64_t p9_conn_messages(const struct p9_conn *c);
 
@@ -130,6 +134,7 @@ struct p9_listing {
     uint64_t bytes;                /* of memory */
     struct p9_inode *owner;        /* whose ->listing it is; fs->lock */
     uint64_t path, dev;            /* of its directory, while nobody owns it */
+    uint64_t seen;                 /* p9fs.changes before it was asked for */
     struct list_head lru, waiting; /* fs->lock: kept; kept without an owner */
     struct p9_entry *entries;      /* all these in the same piece of memory */
     struct p9_attr *attrs;         /* beside the entries, or NULL: not asked for */
@@ -154,6 +159,7 @@ struct p9fs {
     uint32_t fd_cached;
     struct list_head listings; /* all that are kept, old last */
     uint64_t listing_bytes;
+    _Atomic(uint64_t) changes, all_changed;       /* p9fs_changed.c; written under the lock */
     struct list_head waiting[P9_WAITING_BUCKETS]; /* those that came before they were asked for */
     uint32_t ahead_bytes;                /* that may come unasked; 0: nobody walks a tree */
     uint32_t ahead_given, ahead_waiting; /* listings: came lately; wait */
@@ -185,6 +191,8 @@ struct p9_inode {
     struct p9_fd *map_ro, *map_rw; /* fs->lock; kept for mappings until the inode ends */
     struct p9_listing *listing;    /* fs->lock; reference */
     uint32_t listing_gen;          /* fs->lock: counts changes of the directory */
+    _Atomic(uint64_t) changed;     /* p9fs.changes when others changed it last; fs->lock to write */
+    _Atomic(uint64_t) attr_seen;   /* p9fs.changes before the attributes were asked for */
     bool listing_big;              /* fs->lock: too long to keep */
     bool scan_refused;             /* fs->lock: the server may search it, not list it */
     uint32_t misses;               /* fs->lock: names asked for one by one */
@@ -209,11 +217,12 @@ static inline struct p9_str p9_name(const char *name, size_t len)
 extern const struct inode_ops p9_dir_ops, p9_file_ops, p9_other_ops;
 
 /* p9fs.c, p9fs_inode.c */
-/* Inode for attributes the server gave for @fid (taken: kept or clunked). ERR_PTR. */
-struct inode *p9_inode_obtain(struct p9fs *fs, uint32_t fid, const struct p9_attr *a);
+/* Inode for attributes the server gave for @fid (taken: kept or clunked), when fs->changes was @seen. ERR_PTR. */
+struct inode *p9_inode_obtain(struct p9fs *fs, uint32_t fid, const struct p9_attr *a,
+                              uint64_t seen);
 /* The same for an entry of a listing of @dir: no fid yet. */
 struct inode *p9_inode_hinted(struct inode *dir, const char *name, size_t len,
-                              const struct p9_attr *a);
+                              const struct p9_attr *a, uint64_t seen);
 /* The inode's fid, walked to if need be. 0 or -errno; may park. */
 int p9_fid(struct p9_inode *pi, uint32_t *ret);
 /* For messages that can name (directory, name) instead: the parent (reference) and the name. NULL:
@@ -314,6 +323,7 @@ struct p9_listing *p9_listing_cached(struct p9_inode *dir, bool *ret_big); /* re
 void p9_listing_drop(struct p9_inode *dir); /* the directory has changed, or goes */
 void p9_listing_too_big(struct p9_inode *dir);
 void p9_listings_free(struct p9fs *fs); /* the mount ends */
+void p9_listing_forget(struct p9fs *fs, uint64_t path, uint64_t dev);
 /* Keep a reference of @l for the directory with these attributes, whose inode need not exist yet. */
 void p9_listing_ahead(struct p9fs *fs, struct p9_listing *l, const struct p9_attr *dir);
 void p9_listing_claim_locked(struct p9fs *fs, struct p9_inode *dir); /* a new inode takes its own */
@@ -327,7 +337,12 @@ uint32_t p9_listing_after(struct p9fs *fs, struct p9_listing *l, uint32_t at, ui
 void p9_listing_opened_locked(
     struct p9_inode *file); /* its directory's listing: the last asked for */
 /* What a cached listing says about a name: 1 with attributes, 0 there is no such name, -1 nothing. */
-int p9_hint(struct p9_inode *dir, const char *name, size_t len, struct p9_attr *ret);
+int p9_hint(struct p9_inode *dir, const char *name, size_t len, struct p9_attr *ret,
+            uint64_t *ret_seen);
+
+/* p9fs_changed.c */
+void p9_server_changed(void *fs, uint64_t path, uint64_t dev);
+uint64_t p9_changed(struct inode *dir);
 
 /* p9fs_scan.c */
 bool p9_scans(const struct p9fs *fs);    /* does it scan at all? */

@@ -48,6 +48,7 @@ struct scan {
     struct inode *parent;       /* reference; the request is (parent, names) when there is one */
     struct p9_listing *peers;   /* reference: of the parent */
     uint32_t pick[P9_LIST_MAX]; /* entries of peers that names stand for; the first is pi's own */
+    uint64_t seen;              /* fs->changes before it was asked for */
     struct p9_tscan m;
     struct p9_rscan reply;
     struct p9_listing *blocks[P9_SCAN_BLOCKS_MAX]; /* borrowed or waiting: see scan_blocks() */
@@ -252,6 +253,7 @@ static int block_take(struct scan *s, const struct p9_scan_block *h, const uint8
     struct p9_listing *l = p9_builder_done(b);
     if (!l)
         return -ENOMEM;
+    l->seen = s->seen;
     s->blocks[(*count)++] = l;
     p9_listing_ahead(s->fs, l, dir);
     return 0;
@@ -311,10 +313,12 @@ static int scan_run(struct scan *s, bool lookup, struct p9_listing **ret)
         scan_names(s);
     spin_lock(&fs->lock);
     uint32_t gen = s->pi->listing_gen;
+    s->seen = fs->changes;
     spin_unlock(&fs->lock);
     int r = scan_own(s, lookup);
     struct p9_listing *l = r == 0 ? p9_builder_done(&s->buf->builder) : NULL;
     if (l) {
+        l->seen = s->seen;
         scan_blocks(s, l);
         p9_listing_keep(s->pi, l, gen);
         *ret = l;

@@ -171,6 +171,14 @@ int32_t process_setsid(struct process *p)
     return r;
 }
 
+bool pgroup_exists(int32_t pgid)
+{
+    spin_lock(&g_pids);
+    bool there = pgroup_find_locked(pgid);
+    spin_unlock(&g_pids);
+    return there;
+}
+
 int32_t process_pgid_of(int32_t pid)
 {
     spin_lock(&g_pids);

@@ -46,7 +46,9 @@ void wait_queue_init(struct wait_queue *q)
     spin_init(&q->lock, RANK_WAITQ);
     list_init(&q->waiters);
     list_init(&q->exclusive);
+    list_init(&q->asyncs);
     atomic_store_explicit(&q->exclusive_count, 0, memory_order_relaxed);
+    atomic_store_explicit(&q->async_count, 0, memory_order_relaxed);
 }
 
 void waiter_init(struct waiter *w, bool (*fire)(struct waiter *, uint32_t))

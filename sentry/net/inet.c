@@ -43,6 +43,7 @@ void inet_inherit(struct inet_sock *s, const struct inet_sock *from)
     s->send_size_set = from->send_size_set;
     s->recv_size_set = from->recv_size_set;
     s->linger_s = from->linger_s;
+    s->wants_time = from->wants_time;
     s->base.send_timeout_ns = from->base.send_timeout_ns;
     s->base.recv_timeout_ns = from->base.recv_timeout_ns;
     s->uid = from->uid;

@@ -7,10 +7,12 @@
 #define NET_INET_H
 
 #include <netinet/in.h>
+#include <signal.h>
 
 #include <base/list.h>
 #include <base/refcount.h>
 #include <files/files.h>
+#include <kernel/async.h>
 
 #define NET_BUFFER_BYTES_MAX (256u << 20) /* data inside all inet sockets of the sandbox */
 #define PORT_FIRST 32768u                 /* chosen ports, as ip_local_port_range says */
@@ -55,6 +57,7 @@ struct inet_sock {
     _Atomic(uint32_t) send_size, recv_size; /* SO_SNDBUF, SO_RCVBUF as shown */
     _Atomic(bool) send_size_set, recv_size_set;
     _Atomic(int32_t) linger_s; /* -1: off */
+    _Atomic(bool) wants_time;  /* SO_TIMESTAMP and the like */
 };
 
 static inline struct inet_sock *file_inet(const struct file *f)
@@ -137,6 +140,10 @@ struct inet_sock *port_find_receiver(struct port_table *t, const struct inet_nam
                                      const struct inet_name *from);
 /* Calls fn for each bound socket, table locked: fn must not take long. */
 void port_each(struct port_table *t, void (*fn)(struct inet_sock *s, void *arg), void *arg);
+#define PORT_BUCKETS 1024u
+/* Sockets of one bucket behind the first @skip, until fn says false. False then. */
+bool port_bucket_each(struct port_table *t, uint32_t bucket, uint32_t skip,
+                      bool (*fn)(struct inet_sock *s, void *arg), void *arg);
 
 /* --- inet_opt.c --- */
 
@@ -144,6 +151,9 @@ void inet_options_default(struct inet_sock *s);
 int inet_option_get(struct file *f, int level, int name, void *buf, uint32_t *len);
 int inet_option_set(struct file *f, int level, int name, const void *buf, uint32_t len);
 void option_store(void *buf, uint32_t *len, const void *value, uint32_t size);
+
+/* Control messages of the time @ns (0: now) at which something came. */
+void inet_times_out(struct inet_sock *s, struct socket_msg *m, struct control_out *o, int64_t ns);
 
 /* --- inet.c: operations that TCP and UDP share --- */
 
@@ -156,9 +166,13 @@ struct file *inet_file_new(struct inet_sock *s, const struct file_ops *ops, int 
 struct file *tcp_create(int domain, int protocol, int type);
 struct file *udp_create(int domain, int protocol, int type);
 bool tcp_is_listening(const struct inet_sock *s);
+uint8_t tcp_shutdown_bits(const struct inet_sock *s); /* 1 for receiving, 2 for sending */
 void tcp_buffers_changed(struct inet_sock *s);
 /* Shows one line's worth of state for /proc/net: state number, bytes queued. */
 void tcp_show(struct inet_sock *s, unsigned *ret_state, uint32_t *ret_tx, uint32_t *ret_rx);
+/* IP_RECVERR is off: what came back is thrown away. */
+void udp_errors_off(struct inet_sock *s);
+int udp_peek_offset(struct inet_sock *s, const int32_t *set); /* SO_PEEK_OFF; NULL asks */
 void udp_show(struct inet_sock *s, unsigned *ret_state, uint32_t *ret_tx, uint32_t *ret_rx);
 
 /* --- iface.c --- */

@@ -8,6 +8,8 @@
 
 #include "inet.h"
 
+#define LO_BROADCAST 0x7fffffffu /* 127.255.255.255 */
+
 bool ip_equal(const struct in6_addr *a, const struct in6_addr *b)
 {
     return memcmp(a, b, sizeof(*a)) == 0;
@@ -93,6 +95,8 @@ int inet_destination(const struct inet_sock *s, struct inet_name *n)
     }
     if (ip_is_any(&n->ip))
         n->ip = ip_loopback(v4);
+    if (v4 && n->ip.s6_addr32[3] == htonl(LO_BROADCAST) && !inet_opt(s, OPT_BROADCAST))
+        return -EACCES;
     return ip_is_local(&n->ip) ? 0 : -ENETUNREACH;
 }
 

@@ -4,13 +4,18 @@
  * Numbers that are only kept stand in options.def; the rest has code here or in tcp_opt.c. Values
  * arrive as copies of guest memory; unknown options are -ENOPROTOOPT. No locks: each option is one
  * atomic word. */
+#include <time.h>
+
 #include <linux/capability.h>
+#include <linux/errqueue.h>
+#include <linux/net_tstamp.h>
 #include <netinet/ip.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <string.h>
 #include <sys/time.h>
 
+#include <kernel/ktime.h>
 #include <kernel/task.h>
 
 #include "tcp.h"
@@ -19,6 +24,11 @@
 #define RECV_SIZE_MIN 2304u
 #define SIZE_MAX_ASKED 212992u /* net.core.wmem_max, rmem_max */
 #define SIZE_MAX_FORCED (INT32_MAX / 2)
+
+/* SO_TIMESTAMPING: what asks for times of sending. */
+#define STAMP_SENT                                                                             \
+    (SOF_TIMESTAMPING_TX_HARDWARE | SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_TX_SCHED | \
+     SOF_TIMESTAMPING_TX_ACK)
 
 enum who { WHO_ALL, WHO_T, WHO_U };
 enum kind { KIND_FLAG, KIND_NUMBER, KIND_CLAMP, KIND_READ };
@@ -106,6 +116,11 @@ static int socket_level_get(struct inet_sock *s, int name, void *buf, uint32_t *
         if (*len < sizeof(cookie))
             return -EINVAL;
         option_store(buf, len, &cookie, sizeof(cookie));
+        return 0;
+    case SO_PEEK_OFF:
+        if (inet_is_tcp(s))
+            return -EOPNOTSUPP;
+        option_store_int(buf, len, udp_peek_offset(s, NULL));
         return 0;
     case SO_BINDTODEVICE:
         *len = 0;
@@ -242,26 +257,58 @@ static int socket_level_set(struct inet_sock *s, int name, const void *buf, uint
             return -EPERM;
         size_set(s, name == SO_SNDBUFFORCE, v, true);
         return 0;
+    case SO_PEEK_OFF:
+        return inet_is_tcp(s) ? -EOPNOTSUPP : (udp_peek_offset(s, &v), 0);
     default:
         return -ENOPROTOOPT;
     }
 }
 
-/* Groups: there is no interface that has any. */
-static int multicast_set(int level, int name)
+/* The old structs of two or three members, by length, of an interface and perhaps a group. */
+static int multicast_set_v4(int name, const void *buf, uint32_t len)
 {
-    if (level == IPPROTO_IP && (name == IP_ADD_MEMBERSHIP || name == IP_ADD_SOURCE_MEMBERSHIP ||
-                                name == MCAST_JOIN_GROUP || name == MCAST_JOIN_SOURCE_GROUP))
+    struct ip_mreqn m = {0};
+    bool join = name == IP_ADD_MEMBERSHIP || name == IP_ADD_SOURCE_MEMBERSHIP;
+
+    if (name == MCAST_JOIN_GROUP || name == MCAST_JOIN_SOURCE_GROUP)
         return -ENODEV;
-    if (level == IPPROTO_IP && (name == IP_DROP_MEMBERSHIP || name == MCAST_LEAVE_GROUP))
+    if (name == MCAST_LEAVE_GROUP)
         return -EADDRNOTAVAIL;
-    if (level == IPPROTO_IP && name == IP_MULTICAST_IF)
-        return -EADDRNOTAVAIL;
-    if (level == IPPROTO_IPV6 && (name == IPV6_JOIN_GROUP || name == MCAST_JOIN_GROUP))
+    if (name == IP_MULTICAST_IF) {
+        if (len < sizeof(m.imr_address))
+            return -EINVAL;
+        if (len < sizeof(struct ip_mreq))
+            memcpy(&m.imr_address, buf, sizeof(m.imr_address));
+        else
+            memcpy(&m, buf, MIN(len, (uint32_t)sizeof(m)));
+        bool lo = m.imr_ifindex
+                      ? m.imr_ifindex == LO_INDEX
+                      : !m.imr_address.s_addr || m.imr_address.s_addr == htonl(INADDR_LOOPBACK);
+        return lo ? 0 : -EADDRNOTAVAIL; /* where nothing is sent from */
+    }
+    if (!join && name != IP_DROP_MEMBERSHIP)
+        return -ENOPROTOOPT;
+    if (len < sizeof(struct ip_mreq))
+        return -EINVAL;
+    memcpy(&m, buf, MIN(len, (uint32_t)sizeof(m)));
+    return !join ? -EADDRNOTAVAIL : IN_MULTICAST(ntohl(m.imr_multiaddr.s_addr)) ? -ENODEV : -EINVAL;
+}
+
+/* Groups: there is no interface that has any. */
+static int multicast_set(int level, int name, const void *buf, uint32_t len)
+{
+    int32_t index = 0;
+
+    if (level == IPPROTO_IP)
+        return multicast_set_v4(name, buf, len);
+    if (name == IPV6_JOIN_GROUP || name == MCAST_JOIN_GROUP)
         return -ENODEV;
-    if (level == IPPROTO_IPV6 && (name == IPV6_LEAVE_GROUP || name == MCAST_LEAVE_GROUP))
+    if (name == IPV6_LEAVE_GROUP || name == MCAST_LEAVE_GROUP)
         return -EADDRNOTAVAIL;
-    return -ENOPROTOOPT;
+    if (name != IPV6_MULTICAST_IF)
+        return -ENOPROTOOPT;
+    memcpy(&index, buf, MIN(len, (uint32_t)sizeof(index)));
+    return len < sizeof(index) ? -EINVAL : !index || index == LO_INDEX ? 0 : -ENODEV;
 }
 
 static int special_set(struct inet_sock *s, int level, int name, const void *buf, uint32_t len)
@@ -271,7 +318,7 @@ static int special_set(struct inet_sock *s, int level, int name, const void *buf
     if (level == IPPROTO_TCP && inet_is_tcp(s))
         return tcp_option_set(s, name, buf, len);
     if (level == IPPROTO_IP || level == IPPROTO_IPV6)
-        return multicast_set(level, name);
+        return multicast_set(level, name, buf, len);
     return -ENOPROTOOPT;
 }
 
@@ -291,6 +338,10 @@ static int kept_check(const struct inet_sock *s, int i, int32_t *v)
     case OPT_TTL:
         if (*v == -1)
             *v = 64;
+        break;
+    case OPT_TIMESTAMPING: /* times of sending are not told */
+        if (*v > 0 && (*v & STAMP_SENT))
+            return -EOPNOTSUPP;
         break;
     case OPT_FASTOPEN:
         return *v < 0 ? -EINVAL : 0;
@@ -323,7 +374,26 @@ int inet_option_set(struct file *f, int level, int name, const void *buf, uint32
     else if (level != IPPROTO_IP)
         return -EINVAL;
     int r = kept_check(s, i, &v);
-    if (!r)
-        s->opt[i] = v;
-    return r;
+    if (r)
+        return r;
+    s->opt[i] = v;
+    if (i == OPT_TIMESTAMP || i == OPT_TIMESTAMPNS) /* one of the two */
+        s->opt[i == OPT_TIMESTAMP ? OPT_TIMESTAMPNS : OPT_TIMESTAMP] = 0;
+    s->wants_time =
+        inet_opt(s, OPT_TIMESTAMP) || inet_opt(s, OPT_TIMESTAMPNS) || inet_opt(s, OPT_TIMESTAMPING);
+    if ((i == OPT_IP_RECVERR || i == OPT_RECVERR6) && !v && !inet_is_tcp(s))
+        udp_errors_off(s);
+    return 0;
+}
+
+void inet_times_out(struct inet_sock *s, struct socket_msg *m, struct control_out *o, int64_t ns)
+{
+    int32_t kinds = inet_opt(s, OPT_TIMESTAMPING);
+    struct timespec ts[3] = {timespec_from_ns(ns)}; /* software's; others are of hardware */
+
+    if (inet_opt(s, OPT_TIMESTAMP) || inet_opt(s, OPT_TIMESTAMPNS))
+        control_append_time(o, m, inet_opt(s, OPT_TIMESTAMPNS), ns);
+    if ((kinds & SOF_TIMESTAMPING_SOFTWARE) && (kinds & SOF_TIMESTAMPING_RX_SOFTWARE) && ns &&
+        !control_append(o, SOL_SOCKET, SCM_TIMESTAMPING, ts, sizeof(ts)))
+        m->flags |= MSG_CTRUNC;
 }

@@ -93,8 +93,11 @@ static void tcp_finish(struct tcp_sock *s, const struct tcp_sock *from)
         port_detach(&g_tcp_ports, &s->i);
     if (there && s->listener)
         tcp_arrived(s);
-    if (there)
+    if (there) {
         tcp_wake(s);
+        async_notify(&s->i.wait, over ? POLL_HUP : POLL_IN);
+        async_notify(&s->i.wait, POLL_IN); /* and as data that has come */
+    }
 }
 
 void tcp_reset(struct tcp_sock *s, const struct tcp_sock *from)
@@ -111,6 +114,7 @@ void tcp_reset(struct tcp_sock *s, const struct tcp_sock *from)
         return;
     port_detach(&g_tcp_ports, &s->i);
     tcp_wake(s);
+    async_notify(&s->i.wait, POLL_ERR);
 }
 
 void tcp_fail(struct tcp_sock *s, int error)
@@ -122,6 +126,7 @@ void tcp_fail(struct tcp_sock *s, int error)
     spin_unlock(&s->i.lock);
     port_detach(&g_tcp_ports, &s->i);
     tcp_wake(s);
+    async_notify(&s->i.wait, POLL_ERR);
 }
 
 /* --- connect --- */
@@ -530,6 +535,7 @@ const struct file_ops tcp_ops = {
     .write = tcp_file_write,
     .readiness = tcp_readiness,
     .wait_queue = tcp_wait_queue,
+    .async = true,
     .ioctl = tcp_ioctl,
     .getattr = socket_file_getattr,
     .release = tcp_release,

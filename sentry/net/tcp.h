@@ -33,6 +33,7 @@ struct tcp_sock {
     _Atomic(bool) snd_shut; /* nothing more is sent */
     _Atomic(bool) fin;      /* the peer's FIN has come: reads end with 0, not with an error */
     _Atomic(bool) dead;     /* the file is closed */
+    _Atomic(bool) no_space; /* a send found none: SIGIO when there is some */
 
     /* What arrives: a ring that is replaced (larger) under both mutexes and the lock. */
     struct fmutex read_lock, write_lock; /* RANK_FILE; write_lock first when both */

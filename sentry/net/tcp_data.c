@@ -171,6 +171,7 @@ static ssize_t ring_put(struct tcp_sock *s, struct tcp_sock *to, struct uio *u, 
         }
         if (p != PUT_GO) {
             r = p == PUT_GONE ? -EPIPE : -EAGAIN;
+            s->no_space = p == PUT_FULL;
             break;
         }
         r = uio_copy_from_user(u, at, n);
@@ -222,6 +223,9 @@ ssize_t tcp_send_uio(struct tcp_sock *s, struct uio *u, int flags)
             tcp_arrived(to);
         wake_one(&to->i.wait,
                  flags & MSG_OOB ? POLLIN | POLLRDNORM | POLLPRI : POLLIN | POLLRDNORM);
+        if (unlikely(flags & MSG_OOB))
+            async_urgent(&to->i.wait);
+        async_notify(&to->i.wait, POLL_IN);
     }
     return r;
 }
@@ -364,7 +368,10 @@ ssize_t tcp_receive_uio(struct tcp_sock *s, struct uio *u, int flags, int *ret_f
     ssize_t r = too_little(s, u->left, flags) ? -EAGAIN : ring_get(s, u, flags, &room);
     fmutex_unlock(&s->read_lock);
     struct tcp_sock *peer = s->peer;
-    if (room && peer)
+    if (room && peer) {
         wake_one(&peer->i.wait, POLLOUT | POLLWRNORM);
+        if (unlikely(peer->no_space) && atomic_exchange(&peer->no_space, false))
+            async_notify(&peer->i.wait, POLL_OUT);
+    }
     return r;
 }

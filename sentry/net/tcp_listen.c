@@ -93,6 +93,7 @@ static void pending_add(struct tcp_sock *l, struct tcp_sock *child)
     spin_unlock(&l->i.lock);
     if (there) {
         wake_one(&l->i.wait, POLLIN | POLLRDNORM);
+        async_notify(&l->i.wait, POLL_IN);
         return;
     }
     tcp_end(child, true);
@@ -203,6 +204,7 @@ static int establish(struct tcp_sock *s, struct tcp_sock *l)
     }
     child_deliver(l, child);
     tcp_wake(s);
+    async_notify(&s->i.wait, POLL_OUT);
     return 0;
 }
 

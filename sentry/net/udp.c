@@ -9,7 +9,7 @@
  *
  * Locks: the port table's for lookups, the receiver's for its queue; recv_lock (RANK_FILE) orders
  * receivers, who copy out of the first datagram without the spin lock. Left out: broadcast and
- * multicast (ENETUNREACH), UDP_CORK, UDP_SEGMENT, error queues. */
+ * multicast (ENETUNREACH), UDP_CORK, UDP_SEGMENT. */
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <poll.h>
@@ -21,10 +21,7 @@
 #include <kernel/task.h>
 #include <net/net.h>
 
-#include "inet.h"
-
-#define UDP_PAYLOAD_MAX 65507u /* 65,535 without the headers */
-#define DATAGRAM_OVERHEAD 768u /* charged for each beside its bytes, as Linux' sk_buff */
+#include "udp.h"
 
 static _Atomic(uint64_t) g_queued_bytes;
 
@@ -33,40 +30,12 @@ uint64_t net_datagram_bytes(void)
     return atomic_load(&g_queued_bytes);
 }
 
-struct datagram {
-    struct list_head link;
-    struct inet_name from, to;
-    int32_t tos, ttl;
-    int64_t time_ns; /* CLOCK_REALTIME, when the receiver wants to know */
-    uint32_t size;
-    char data[];
-};
-
-struct udp_sock {
-    struct inet_sock i;
-    struct fmutex recv_lock;
-    /* Below i.lock: */
-    struct list_head queue;
-    uint32_t queued; /* bytes charged */
-    _Atomic(bool) rcv_shut, snd_shut, dead;
-};
-
-static struct udp_sock *file_udp(const struct file *f)
-{
-    return f->private_data;
-}
-
-static struct udp_sock *inet_udp(struct inet_sock *s)
-{
-    return container_of(s, struct udp_sock, i);
-}
-
 static void udp_free(struct inet_sock *s)
 {
     free(inet_udp(s));
 }
 
-static void datagram_free(struct datagram *d)
+void datagram_free(struct datagram *d)
 {
     atomic_fetch_sub(&g_queued_bytes, d->size + DATAGRAM_OVERHEAD);
     free(d);
@@ -128,8 +97,8 @@ static struct datagram *datagram_new(struct uio *u)
         atomic_fetch_sub(&g_queued_bytes, size + DATAGRAM_OVERHEAD);
         return ERR_PTR(-ENOBUFS);
     }
+    *d = (struct datagram){.size = size};
     list_init(&d->link);
-    d->size = size;
     ssize_t r = size ? uio_copy_from_user(u, d->data, size) : 0;
     if (r >= 0 && (uint32_t)r == size)
         return d;
@@ -140,19 +109,25 @@ static struct datagram *datagram_new(struct uio *u)
 /* Takes over @d: on the queue, or lost. */
 static void datagram_deliver(struct udp_sock *to, struct datagram *d)
 {
-    if (inet_opt(&to->i, OPT_TIMESTAMP) || inet_opt(&to->i, OPT_TIMESTAMPNS))
+    if (unlikely(to->i.wants_time))
         d->time_ns = clock_now_ns(CLOCK_REALTIME);
     spin_lock(&to->i.lock);
     bool room = !to->dead && to->queued <= to->i.recv_size;
+    if (!room)
+        to->drops++;
+    if (inet_opt(&to->i, OPT_RXQ_OVFL))
+        d->drops = to->drops;
     if (room) {
         to->queued += d->size + DATAGRAM_OVERHEAD;
         list_add_tail(&d->link, &to->queue);
     }
     spin_unlock(&to->i.lock);
-    if (room)
-        wake_one(&to->i.wait, POLLIN | POLLRDNORM);
-    else
+    if (!room) {
         datagram_free(d);
+        return;
+    }
+    wake_one(&to->i.wait, POLLIN | POLLRDNORM);
+    async_notify(&to->i.wait, POLL_IN);
 }
 
 /* Where to: the message's destination, or the peer. */
@@ -197,8 +172,13 @@ static ssize_t udp_send_msg(struct udp_sock *s, struct uio *u, const struct sock
         r = send_name(&s->i, m, &to);
     if (r)
         return r;
+    struct udp_with with = {0};
+    if (m)
+        memcpy(&with, m->family_data, sizeof(with));
     from = s->i.local;
-    if (ip_is_any(&from.ip))
+    if (with.has_source && ip_is_v4(&with.source) == ip_is_v4(&to.ip))
+        from.ip = with.source;
+    else if (ip_is_any(&from.ip))
         from.ip = inet_source(&to);
     struct datagram *d = datagram_new(u);
     if (IS_ERR(d))
@@ -206,21 +186,21 @@ static ssize_t udp_send_msg(struct udp_sock *s, struct uio *u, const struct sock
     bool v4 = ip_is_v4(&to.ip);
     d->from = from;
     d->to = to;
-    d->tos = inet_opt(&s->i, v4 ? OPT_TOS : OPT_TCLASS);
-    d->ttl = inet_opt(&s->i, v4 ? OPT_TTL : OPT_UNICAST_HOPS);
+    d->tos = with.has_tos ? with.tos : inet_opt(&s->i, v4 ? OPT_TOS : OPT_TCLASS);
+    d->ttl = with.has_ttl ? with.ttl : inet_opt(&s->i, v4 ? OPT_TTL : OPT_UNICAST_HOPS);
     if (d->ttl < 0)
         d->ttl = 64;
+    d->tos = MAX(d->tos, 0);
     ssize_t n = (ssize_t)d->size;
     struct inet_sock *receiver = port_find_receiver(&g_udp_ports, &to, &from);
     if (receiver) {
         datagram_deliver(inet_udp(receiver), d);
         inet_put(receiver);
     } else {
-        datagram_free(d);
-        if (refusal_reaches(s, &to)) {
-            s->i.error = ECONNREFUSED;
-            wake_all(&s->i.wait, POLLERR);
-        }
+        if (refusal_reaches(s, &to))
+            udp_refused(s, d);
+        else
+            datagram_free(d);
     }
     return n;
 }
@@ -238,37 +218,56 @@ static ssize_t udp_file_write(struct file *f, struct uio *u, int64_t *pos UNUSED
 
 /* --- receiving --- */
 
-/* What control_out needs of the datagram. */
-struct received {
-    struct in6_addr to;
-    int32_t tos, ttl;
-    int64_t time_ns;
-};
-_Static_assert(sizeof(struct received) <= sizeof(((struct socket_msg *)0)->family_data), "");
-
-/* Shut for reading, a call that would wait is told the end; another one nothing, as on Linux. */
-static struct datagram *first(struct udp_sock *s, bool wait, ssize_t *ret_why)
+/* The first one; with SO_PEEK_OFF the one that *offset lies in, and where. An error comes first. Shut
+ * for reading, a call that would wait is told the end; another one nothing, as on Linux. */
+static struct datagram *first(struct udp_sock *s, int flags, uint32_t *offset, ssize_t *ret_why)
 {
-    struct datagram *d = NULL;
+    struct datagram *d, *found = NULL;
 
     spin_lock(&s->i.lock);
     int err = atomic_exchange(&s->i.error, 0);
-    if (err)
-        *ret_why = -err;
-    else if (!list_empty(&s->queue))
-        d = list_first_entry(&s->queue, struct datagram, link);
-    else
-        *ret_why = s->rcv_shut && wait ? 0 : -EAGAIN;
+    *ret_why = err ? -err : s->rcv_shut && !(flags & MSG_DONTWAIT) ? 0 : -EAGAIN;
+    list_for_each_entry (d, &s->queue, link) {
+        if (err)
+            break;
+        if ((flags & MSG_PEEK) && *offset >= d->size && (d->size || *offset || d->peeked)) {
+            *offset -= d->size;
+            continue;
+        }
+        found = d;
+        break;
+    }
+    if (found && (flags & MSG_PEEK) && s->peek_offset >= 0)
+        found->peeked = true;
     spin_unlock(&s->i.lock);
-    return d;
+    return found;
 }
 
-static void describe(const struct udp_sock *s, const struct datagram *d, struct socket_msg *m)
+/* recv_lock held. */
+static ssize_t datagram_take(struct udp_sock *s, struct datagram *d, uint32_t offset, struct uio *u,
+                             struct socket_msg *m, int flags)
 {
-    struct received got = {.to = d->to.ip, .tos = d->tos, .ttl = d->ttl, .time_ns = d->time_ns};
+    size_t n = MIN((size_t)(d->size - offset), u->left);
+    ssize_t r = n ? uio_copy_to_user(u, d->data + offset, n) : 0;
 
-    m->name_len = inet_name_out(s->i.base.domain, &d->from, &m->name);
-    memcpy(m->family_data, &got, sizeof(got));
+    if (r >= 0) {
+        r = (ssize_t)(flags & MSG_TRUNC ? d->size : n);
+        if (m) {
+            m->flags |= n < d->size - offset ? MSG_TRUNC : 0;
+            udp_describe(s, d, m);
+        }
+        if (unlikely(s->peek_offset >= 0))
+            s->peek_offset = flags & MSG_PEEK ? s->peek_offset + (int32_t)n
+                                              : MAX(0, s->peek_offset - (int32_t)d->size);
+    }
+    if (!(flags & MSG_PEEK)) {
+        spin_lock(&s->i.lock);
+        list_del(&d->link);
+        s->queued -= d->size + DATAGRAM_OVERHEAD;
+        spin_unlock(&s->i.lock);
+        datagram_free(d);
+    }
+    return r;
 }
 
 static ssize_t udp_take(struct udp_sock *s, struct uio *u, struct socket_msg *m, int flags)
@@ -278,25 +277,12 @@ static ssize_t udp_take(struct udp_sock *s, struct uio *u, struct socket_msg *m,
     if (flags & MSG_OOB)
         return -EOPNOTSUPP;
     fmutex_lock(&s->recv_lock);
-    struct datagram *d = first(s, !(flags & MSG_DONTWAIT), &r);
-    if (d) {
-        size_t n = MIN((size_t)d->size, u->left);
-        r = n ? uio_copy_to_user(u, d->data, n) : 0;
-        if (r >= 0) {
-            r = (ssize_t)(flags & MSG_TRUNC ? d->size : n);
-            if (m) {
-                m->flags |= n < d->size ? MSG_TRUNC : 0;
-                describe(s, d, m);
-            }
-        }
-        if (!(flags & MSG_PEEK)) {
-            spin_lock(&s->i.lock);
-            list_del(&d->link);
-            s->queued -= d->size + DATAGRAM_OVERHEAD;
-            spin_unlock(&s->i.lock);
-            datagram_free(d);
-        }
-    }
+    uint32_t offset = (uint32_t)MAX(s->peek_offset, 0);
+    if (!(flags & MSG_PEEK))
+        offset = 0;
+    struct datagram *d = first(s, flags, &offset, &r);
+    if (d)
+        r = datagram_take(s, d, offset, u, m, flags);
     fmutex_unlock(&s->recv_lock);
     return r;
 }
@@ -310,78 +296,6 @@ static ssize_t udp_file_read(struct file *f, struct uio *u, int64_t *pos UNUSED,
                              unsigned flags UNUSED)
 {
     return udp_take(file_udp(f), u, NULL, f->flags & O_NONBLOCK ? MSG_DONTWAIT : 0);
-}
-
-static void put_control(struct control_out *o, struct socket_msg *m, int level, int type,
-                        const void *data, size_t len)
-{
-    if (!control_append(o, level, type, data, len))
-        m->flags |= MSG_CTRUNC;
-}
-
-static void control_out_v4(struct inet_sock *s, struct socket_msg *m, const struct received *got,
-                           struct control_out *o)
-{
-    if (inet_opt(s, OPT_IP_PKTINFO)) {
-        struct in_pktinfo info = {.ipi_ifindex = LO_INDEX};
-        info.ipi_addr.s_addr = info.ipi_spec_dst.s_addr = got->to.s6_addr32[3];
-        put_control(o, m, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
-    }
-    if (inet_opt(s, OPT_IP_RECVTTL))
-        put_control(o, m, IPPROTO_IP, IP_TTL, &got->ttl, sizeof(got->ttl));
-    if (inet_opt(s, OPT_IP_RECVTOS)) {
-        uint8_t tos = (uint8_t)got->tos;
-        put_control(o, m, IPPROTO_IP, IP_TOS, &tos, sizeof(tos));
-    }
-}
-
-static void control_out_v6(struct inet_sock *s, struct socket_msg *m, const struct received *got,
-                           struct control_out *o)
-{
-    if (inet_opt(s, OPT_RECVPKTINFO6)) {
-        struct in6_pktinfo info = {.ipi6_addr = got->to, .ipi6_ifindex = LO_INDEX};
-        put_control(o, m, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
-    }
-    if (ip_is_v4(&got->to))
-        return;
-    if (inet_opt(s, OPT_RECVHOPLIMIT))
-        put_control(o, m, IPPROTO_IPV6, IPV6_HOPLIMIT, &got->ttl, sizeof(got->ttl));
-    if (inet_opt(s, OPT_RECVTCLASS))
-        put_control(o, m, IPPROTO_IPV6, IPV6_TCLASS, &got->tos, sizeof(got->tos));
-}
-
-static void udp_control_out(struct file *f, struct socket_msg *m, struct control_out *o)
-{
-    struct inet_sock *s = file_inet(f);
-    struct received got;
-
-    memcpy(&got, m->family_data, sizeof(got));
-    if (!m->name_len)
-        return;
-    struct timespec ts = timespec_from_ns(got.time_ns);
-    if (got.time_ns && inet_opt(s, OPT_TIMESTAMPNS)) {
-        put_control(o, m, SOL_SOCKET, SCM_TIMESTAMPNS, &ts, sizeof(ts));
-    } else if (got.time_ns && inet_opt(s, OPT_TIMESTAMP)) {
-        ts.tv_nsec /= 1000; /* a timeval */
-        put_control(o, m, SOL_SOCKET, SCM_TIMESTAMP, &ts, sizeof(ts));
-    }
-    if (s->base.domain == AF_INET6)
-        control_out_v6(s, m, &got, o);
-    if (ip_is_v4(&got.to))
-        control_out_v4(s, m, &got, o);
-}
-
-/* A source address must be ours; TTL and TOS of one datagram are not carried. */
-static int udp_control_in(struct file *f UNUSED, struct socket_msg *m UNUSED, int level, int type,
-                          const void *data UNUSED, size_t len)
-{
-    if (level == SOL_SOCKET)
-        return -EINVAL;
-    if (level == IPPROTO_IP && type == IP_PKTINFO && len != sizeof(struct in_pktinfo))
-        return -EINVAL;
-    if (level == IPPROTO_IPV6 && type == IPV6_PKTINFO && len < sizeof(struct in6_pktinfo))
-        return -EINVAL;
-    return 0;
 }
 
 /* --- the rest --- */
@@ -407,6 +321,7 @@ static void udp_release(struct file *f)
     spin_lock(&s->i.lock);
     s->dead = true;
     list_splice_tail(&s->queue, &rest);
+    list_splice_tail(&s->errors, &rest);
     s->queued = 0;
     spin_unlock(&s->i.lock);
     while (!list_empty(&rest)) {
@@ -429,7 +344,7 @@ static uint32_t udp_readiness(struct file *f)
         ready |= POLLRDHUP;
     if (s->rcv_shut && s->snd_shut)
         ready |= POLLHUP;
-    if (s->i.error)
+    if (s->i.error || !list_empty(&s->errors))
         ready |= POLLERR;
     spin_unlock(&s->i.lock);
     return ready;
@@ -467,6 +382,7 @@ static const struct socket_ops udp_socket_ops = {
     .name = udp_name,
     .send = udp_send,
     .receive = udp_receive,
+    .receive_error = udp_receive_error,
     .control_in = udp_control_in,
     .control_out = udp_control_out,
     .shutdown = udp_shutdown,
@@ -483,6 +399,7 @@ static const struct file_ops udp_ops = {
     .write = udp_file_write,
     .readiness = udp_readiness,
     .wait_queue = udp_wait_queue,
+    .async = true,
     .ioctl = udp_ioctl,
     .getattr = socket_file_getattr,
     .release = udp_release,
@@ -497,6 +414,8 @@ struct file *udp_create(int domain, int protocol, int type)
     inet_init(&s->i, domain, SOCK_DGRAM, protocol, udp_free);
     fmutex_init(&s->recv_lock, RANK_FILE);
     list_init(&s->queue);
+    list_init(&s->errors);
+    s->peek_offset = -1;
     s->i.send_size = s->i.recv_size = UDP_RECV_SIZE;
     struct file *f = inet_file_new(&s->i, &udp_ops, type);
     if (IS_ERR(f))

@@ -25,6 +25,7 @@
 
 #include "private.h"
 
+#define CONSOLE "/dev/console" /* the caller's terminal */
 #define STATUS_FAILED 125
 #define STATUS_NOEXEC 126
 #define STATUS_NOTFOUND 127
@@ -76,6 +77,7 @@ int boot_prepare(const struct boot_config *cfg)
     g_vfs_hooks.fifo_open = fifo_open;
     g_vfs_hooks.file_gone = epoll_file_gone;
     devfs_tty_open = tty_controlling_open;
+    devfs_console_open = hostfile_console_open;
     devpts_hooks = (struct devpts_hooks){pty_master_open, pty_slave_open, pty_next, pty_node};
     procfs_session_tty = tty_of_session;
     g_kernel_hooks.session_ended = tty_session_ended;
@@ -107,6 +109,8 @@ static int open_stdio(struct task *t, const struct boot_config *cfg)
         if (IS_ERR(f))
             return PTR_ERR(f);
         struct file *old = NULL;
+        if (hostfile_is_tty(f) && path_lookup(t, AT_FDCWD, CONSOLE, 0, &f->path) == 0)
+            f->inode = inode_get(file_inode(f));
         int r = fd_install_at(t, i, f, 0, &old);
         if (r < 0)
             return r;

@@ -79,12 +79,13 @@ int boot_mount_root(const struct boot_config *cfg, struct path *ret)
 static struct superblock *superblock_of(const struct boot_config *cfg, const struct boot_mount *m)
 {
     if (m->kind == BOOT_TMPFS)
-        return tmpfs_new(m->size_bytes, TMPFS_MODE, cfg->uid, cfg->gid);
-    return p9fs_new(m->sock, &(struct p9fs_config){.aname = m->aname,
-                                                   .source = m->source,
-                                                   .uid = cfg->uid,
-                                                   .exclusive = m->exclusive,
-                                                   .read_only = m->read_only});
+        return tmpfs_new(m->size_bytes, m->mode ? m->mode : TMPFS_MODE, cfg->uid, cfg->gid);
+    struct superblock *sb = p9fs_new(m->sock, &(struct p9fs_config){.aname = m->aname,
+                                                                    .source = m->source,
+                                                                    .uid = cfg->uid,
+                                                                    .exclusive = m->exclusive,
+                                                                    .read_only = m->read_only});
+    return m->kind == BOOT_OVERLAY && !IS_ERR(sb) ? overlay_new(sb, 0) : sb;
 }
 
 /* Is what stands at @dir kept by the Sentry alone? */
@@ -135,7 +136,8 @@ static int mount_one(struct task *t, const struct boot_config *cfg, const struct
         superblock_put(sb);
         return r;
     }
-    return mount_at(t, m->target, file, sb, MS_NODEV | (m->read_only ? MS_RDONLY : 0));
+    return mount_at(t, m->target, file, sb,
+                    MS_NODEV | (m->read_only && m->kind != BOOT_OVERLAY ? MS_RDONLY : 0));
 }
 
 int boot_mount_given(struct task *t, const struct boot_config *cfg, const char **ret_name)

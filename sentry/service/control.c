@@ -149,6 +149,10 @@ static void answer_run(void *arg)
         case CONTROL_PS_JSON:
             ps_write(to, g_control.question == CONTROL_PS_JSON);
             break;
+        case CONTROL_STOPPED:
+            if (g_control.first->stopped && process_pgid(g_control.first) == hostfile_foreground())
+                (void)fputc('s', to);
+            break;
         }
         if (fclose(to))
             size = 0;
@@ -168,6 +172,14 @@ static void control_signal(int signo)
 {
     int32_t pgid = hostfile_foreground();
 
+    /* Nobody inside could continue the command's own group, so Ctrl-Z would be ignored as in an orphaned
+     * one; but the shell outside can. */
+    if (signo == SIGTSTP && pgid > 0 && pgid == process_pgid(g_control.first)) {
+        struct sigaction_abi a;
+        sighand_action(g_control.first->sighand, SIGTSTP, &a);
+        if (a.handler == (uint64_t)(uintptr_t)SIG_DFL)
+            signo = SIGSTOP;
+    }
     if (pgid <= 0 || signal_send_group(pgid, signo, NULL))
         signal_send_process(g_control.first, signo, NULL);
 }

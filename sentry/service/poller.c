@@ -14,6 +14,7 @@
  *
  * Host: futex [sentry] */
 #include <linux/futex.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -32,6 +33,9 @@
 #define QUIET_ROUNDS 64 /* empty looks until a lane is quiet */
 #define INBOX_BATCH 64  /* things out of the inbox before the lanes have their turn */
 #define QUIET_BATCH 2   /* quiet lanes looked at in a round */
+#define TRIM_IDLE_NS 500000000LL
+#define TRIM_NS 30000000000LL
+#define TRIM_BYTES (8u << 20)
 
 struct service g_service;
 static _Thread_local struct poller *tls_poller;
@@ -212,6 +216,24 @@ static void poller_sleep(struct poller *p, int64_t now, int64_t until_timer_ns)
         policy_slept(&p->policy, p->last_work_ns, called);
 }
 
+/* What guests made us take and give up again goes back to the host when this poller has been idle for a
+ * while, or now and then if that never comes: memory that is used again at once is better kept. Returns
+ * how long a sleep may last until it is time; INT64_MAX: no need. */
+static int64_t memory_trim(struct poller *p, int64_t now)
+{
+    int64_t due = MIN(p->worked_ns + TRIM_IDLE_NS, p->trimmed_ns + TRIM_NS);
+
+    if (!p->trim_owed)
+        return INT64_MAX;
+    if (now < due)
+        return due - now;
+    p->trim_owed = false;
+    p->trimmed_ns = now;
+    if (mallinfo2().fordblks > TRIM_BYTES)
+        (void)malloc_trim(0);
+    return INT64_MAX;
+}
+
 /* The clock, and what depends on it. */
 static void poller_look(struct poller *p)
 {
@@ -224,7 +246,8 @@ static void poller_look(struct poller *p)
     more |= p->last_work_ns == 0;
     /* Rounds without work take no time: somebody else had the CPU, or the host the virtual one. Who does
      * what a call waits for is no stranger. */
-    bool lost = passed > POLICY_GAP_NS && (place_lost_cpu(p) || !more) && !p->waited_for;
+    bool gap = passed > POLICY_GAP_NS && !more && !p->waited_for;
+    bool lost = place_lost_cpu(p, now) || gap;
     p->waited_for = poller_parked(p) > 0;
     if (policy_look(&p->policy, now, poller_active(p), more, lost))
         place_mode(p);
@@ -233,6 +256,8 @@ static void poller_look(struct poller *p)
         stats_batch(p);
     if (more) {
         p->last_work_ns = now;
+        p->worked_ns = now;
+        p->trim_owed = true;
         return;
     }
     int64_t spin = policy_spin_ns(&p->policy, now);
@@ -242,9 +267,10 @@ static void poller_look(struct poller *p)
         p->last_work_ns = 0;
         return;
     }
-    if (now - p->last_work_ns >= spin)
+    if (now - p->last_work_ns >= spin) {
+        next = MIN(next, memory_trim(p, now));
         poller_sleep(p, now, next == INT64_MAX ? -1 : next);
-    else
+    } else
         __builtin_ia32_pause();
 }
 

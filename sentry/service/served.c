@@ -151,7 +151,9 @@ void served_detach(struct task *t)
     p->listed -= s->where < SERVED_ON_REST;
     s->where = SERVED_ON_NONE;
     t->lane = NULL;
-    g_service.cfg.platform->thread_reply(t->thread, &(struct pf_reply){.kind = PF_REPLY_EXIT});
+    g_service.cfg.platform->thread_reply(
+        t->thread, &(struct pf_reply){.kind = PF_REPLY_EXIT, .posted = s->slot_open});
+    s->slot_open = false;
     g_service.cfg.platform->thread_destroy(t->thread);
     t->thread = NULL;
     if (!s->users) {
@@ -186,14 +188,13 @@ void served_kick(struct task *t)
 
 /* --- back to the guest --- */
 
-static void reply_event(struct served *s, struct pf_reply *r)
+/* What the thread is to do itself before it goes on. */
+static void reply_add_self(struct call *c, struct task *t, struct pf_reply *r)
 {
-    struct call *c = &s->task->call;
-
     if (c->set_fs || c->set_gs) {
         r->set_fs = c->set_fs;
         r->set_gs = c->set_gs;
-        r->base = c->set_fs ? s->task->fs_base : s->task->gs_base;
+        r->base = c->set_fs ? t->fs_base : t->gs_base;
         c->set_fs = c->set_gs = false;
     }
     if (c->self.op) {
@@ -202,6 +203,11 @@ static void reply_event(struct served *s, struct pf_reply *r)
         r->self_len = c->self.len;
         c->self = (struct mm_self){0};
     }
+}
+
+static void reply_event(struct served *s, struct pf_reply *r)
+{
+    reply_add_self(&s->task->call, s->task, r);
     if (unlikely(s->slot_rip || s->from_frame))
         patch_resume(s);
     s->event_open = false;
@@ -263,18 +269,45 @@ static void event_finish(struct served *s, bool in_call, uint32_t nr, sysret_t r
     reply_event(s, &reply);
 }
 
+/* One that the trap is to bring again. */
+static void slot_refuse(struct served *s)
+{
+    s->slot_open = false;
+    set_state(s, SERVED_GUEST);
+    if (slot_reply(&s->lane->call, &s->lane->guest.call_parked, CALL_SLOW, 0)) {
+        slot_wake(&s->lane->call);
+        served_woken(s);
+    }
+}
+
+/* The result, and what the thread does itself first. */
+static void slot_finish_self(struct served *s, sysret_t result)
+{
+    struct pf_reply r = {.posted = true, .val = (uint64_t)result};
+
+    reply_add_self(&s->task->call, s->task, &r);
+    g_service.cfg.platform->thread_reply(s->task->thread, &r);
+    if (unlikely(ring_load_relaxed(&s->lane->guest.call_parked)))
+        served_woken(s);
+}
+
 /* With a signal to handle the result is kept and the guest sent to its trap, where the frame can be
  * made: the call has ended, and the handler runs before the caller sees the result. */
 static void slot_finish(struct served *s, sysret_t result)
 {
-    bool slow = is_restart(result) || signal_work(s->task);
+    bool self = s->task->call.self.op || s->task->call.set_fs;
+    bool slow = is_restart(result) || signal_work(s->task) ||
+                unlikely(self && !g_service.cfg.platform->replies_posted);
 
     s->slot_kept = slow;
     s->slot_nr = s->task->call.nr;
     s->slot_result = result;
+    s->slot_open = false;
     set_state(s, SERVED_GUEST);
-    if (slot_reply(&s->lane->call, &s->lane->guest.call_parked, slow ? CALL_SLOW : CALL_DONE,
-                   (uint64_t)result)) {
+    if (unlikely(self && !slow))
+        slot_finish_self(s, result);
+    else if (slot_reply(&s->lane->call, &s->lane->guest.call_parked, slow ? CALL_SLOW : CALL_DONE,
+                        (uint64_t)result)) {
         slot_wake(&s->lane->call);
         served_woken(s);
     }
@@ -344,6 +377,12 @@ static void call_execute(struct served *s)
         event_finish(s, false, c->nr, 0);
         return;
     }
+    if (unlikely(r == SYS_BY_TRAP && !s->by_trap)) {
+        call_end(c, r);
+        atomic_store_explicit(&t->in_call, false, memory_order_relaxed);
+        slot_refuse(s);
+        return;
+    }
     call_finish(s, r);
 }
 
@@ -354,6 +393,7 @@ static void call_start(struct served *s, const uint64_t *args, uint32_t nr, uint
 
     set_state(s, SERVED_CALL);
     s->by_trap = how == CALL_BY_TRAP;
+    s->slot_open = !s->by_trap;
     if (unlikely(s->slot_kept)) {
         if (s->by_trap && nr == RING_CTL_NR && args[0] == RING_CTL_IDLE && !must_die(t)) {
             /* It waited for the slot; the trap that wants the kept result comes next. */
@@ -485,11 +525,10 @@ static void slot_take(struct served *s)
     uint32_t nr = slot_take_call(&s->lane->call, args);
     const struct sys_row *row = sys_row(nr);
 
-    if (unlikely(row->sq == SQ_NO && (row->run || nr == RING_CTL_NR))) {
-        if (slot_reply(&s->lane->call, &s->lane->guest.call_parked, CALL_SLOW, 0)) {
-            slot_wake(&s->lane->call);
-            served_woken(s);
-        }
+    if (unlikely(row->sq == SQ_NO && (row->run || nr == RING_CTL_NR)) ||
+        unlikely(row->sq == SQ_LAST &&
+                 (s->interrupt_sent || !g_service.cfg.platform->replies_posted))) {
+        slot_refuse(s);
         return;
     }
     call_start(s, args, nr, CALL_BY_SLOT);
@@ -500,6 +539,7 @@ void served_poll(struct served *s)
 {
     struct pf_event e;
 
+    policy_call(&s->poller->policy);
     s->users++;
     if (s->state == SERVED_GUEST) {
         if (ring_load_acquire(&s->lane->event.state) != SLOT_FREE) {

@@ -480,6 +480,9 @@ sysret_t ring_ctl(struct call *c)
     struct served *s = c->task->service;
     struct sq *q = s->sq;
 
+    if (!g_service.cfg.platform
+             ->post_addr) /* no code there that posts: plain calls for everybody */
+        return -ENOSYS;
     if (c->how != CALL_BY_TRAP)
         return -EINVAL;
     switch (c->args[0]) {

@@ -46,9 +46,9 @@ sysret_t sys_pipe2(struct call *c, uaddr_t fds, uint32_t flags)
 {
     struct file *r, *w;
 
-    if (flags & ~(uint32_t)(O_CLOEXEC | O_NONBLOCK))
+    if (flags & ~(uint32_t)(O_CLOEXEC | O_NONBLOCK | O_DIRECT))
         return -EINVAL;
-    int err = pipe_new(flags & O_NONBLOCK, &r, &w);
+    int err = pipe_new(flags & (O_NONBLOCK | O_DIRECT), &r, &w);
     return err ? err : install_pair(c->task, r, w, flags & O_CLOEXEC, fds);
 }
 

@@ -2,6 +2,7 @@
  * sys_file_fd.c - descriptors: close, dup, fcntl, flock, ioctl. */
 #include <linux/close_range.h>
 #include <linux/fs.h>
+#include <linux/sockios.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 
@@ -69,15 +70,19 @@ sysret_t sys_dup3(struct call *c, int32_t fd, int32_t to, uint32_t flags)
 
 /* --- fcntl --- */
 
-static sysret_t setfl(struct file *f, uint32_t arg)
+static sysret_t setfl(struct file *f, int fd, uint32_t arg)
 {
     uint32_t old = f->flags;
     struct inode *i = file_inode(f);
     if ((arg & ~old & O_NOATIME) && i && task_current() &&
         !inode_owner_or_capable(i, task_current()->cred))
         return -EPERM;
+    if ((arg & O_DIRECT) && !i && !file_is_pipe(f))
+        return -EINVAL;
     f->flags = (old & ~SETFL_MASK) | (arg & SETFL_MASK);
-    int r = f->ops->flags_changed ? f->ops->flags_changed(f, old) : 0;
+    int r = (old ^ arg) & O_ASYNC ? async_switch(f, fd, arg & O_ASYNC) : 0;
+    if (!r && f->ops->flags_changed)
+        r = f->ops->flags_changed(f, old);
     if (r < 0)
         f->flags = old;
     return r;
@@ -190,36 +195,6 @@ static sysret_t fcntl_lock(struct call *c, struct file *f, uint32_t cmd, uaddr_t
     return lock_range_conflict(file_inode(f), &l, NULL) ? call_wait_armed(c) : call_run_again(c);
 }
 
-static sysret_t fcntl_owner(struct task *t, struct file *f, uint32_t cmd, uint64_t arg)
-{
-    struct f_owner_ex ex;
-    switch (cmd) {
-    case F_SETOWN:
-        f->owner_pid = (int32_t)arg;
-        return 0;
-    case F_GETOWN:
-        return f->owner_pid;
-    case F_SETSIG:
-        if (arg > NSIGNALS)
-            return -EINVAL;
-        f->owner_sig = (int32_t)arg;
-        return 0;
-    case F_GETSIG:
-        return f->owner_sig;
-    case F_SETOWN_EX:
-        if (copy_in_obj(t->mm, &ex, UADDR(arg)) < 0)
-            return -EFAULT;
-        if (ex.type != F_OWNER_TID && ex.type != F_OWNER_PID && ex.type != F_OWNER_PGRP)
-            return -EINVAL;
-        f->owner_pid = ex.type == F_OWNER_PGRP ? -ex.pid : ex.pid;
-        return 0;
-    default: /* F_GETOWN_EX */
-        ex.type = f->owner_pid < 0 ? F_OWNER_PGRP : F_OWNER_PID;
-        ex.pid = f->owner_pid < 0 ? -f->owner_pid : f->owner_pid;
-        return copy_out_obj(t->mm, UADDR(arg), &ex);
-    }
-}
-
 /* Those allowed on O_PATH descriptors too; *ret_done false: not one of them. */
 static sysret_t fcntl_descriptor(struct task *t, struct file *f, int fd, uint32_t cmd, uint64_t arg,
                                  bool *ret_done)
@@ -257,7 +232,7 @@ sysret_t sys_fcntl(struct call *c, int32_t fd, uint32_t cmd, uint64_t arg)
         return -EBADF;
     switch (cmd) {
     case F_SETFL:
-        return setfl(f, (uint32_t)arg);
+        return setfl(f, fd, (uint32_t)arg);
     case F_GETLK:
     case F_SETLK:
     case F_SETLKW:
@@ -308,12 +283,15 @@ sysret_t sys_flock(struct call *c, int32_t fd, uint32_t op)
     return lock_flock_conflict(f, kind) ? call_wait_armed(c) : call_run_again(c);
 }
 
-static sysret_t ioctl_flag(struct task *t, struct file *f, uint32_t flag, uint64_t arg)
+static sysret_t ioctl_flag(struct task *t, struct file *f, int fd, uint32_t flag, uint64_t arg)
 {
     int32_t on;
     if (copy_in_obj(t->mm, &on, UADDR(arg)) < 0)
         return -EFAULT;
-    return setfl(f, on ? f->flags | flag : f->flags & ~flag);
+    uint32_t want = on ? flag : 0;
+    if (flag == O_ASYNC && (f->flags & O_ASYNC) != want && !f->ops->async)
+        return -ENOTTY;
+    return setfl(f, fd, on ? f->flags | flag : f->flags & ~flag);
 }
 
 static sysret_t ioctl_readable(struct task *t, struct file *f, uint64_t arg)
@@ -338,9 +316,16 @@ sysret_t sys_ioctl(struct call *c, int32_t fd, uint32_t cmd, uint64_t arg)
     case FIONCLEX:
         return fd_set_cloexec(t, fd, cmd == FIOCLEX);
     case FIONBIO:
-        return ioctl_flag(t, f, O_NONBLOCK, arg);
+        return ioctl_flag(t, f, fd, O_NONBLOCK, arg);
     case FIOASYNC:
-        return ioctl_flag(t, f, O_ASYNC, arg);
+        return ioctl_flag(t, f, fd, O_ASYNC, arg);
+    case FIOSETOWN:
+    case SIOCSPGRP:
+    case FIOGETOWN:
+    case SIOCGPGRP:
+        if (file_is_socket(f))
+            return ioctl_owner(t, f, cmd, arg);
+        break;
     case FIONREAD:
         if (i && S_ISREG(inode_type(i)))
             return ioctl_readable(t, f, arg);

@@ -31,7 +31,7 @@ sysret_t sys_shmat(struct call *c, int32_t id, uint64_t addr, int32_t flags)
 
 sysret_t sys_shmdt(struct call *c, uint64_t addr)
 {
-    return ipc_shmdt(c->task, addr, c->how == CALL_BY_TRAP ? &c->self : NULL);
+    return ipc_shmdt(c->task, addr, c->how == CALL_BY_SQ ? NULL : &c->self);
 }
 
 static sysret_t shm_limits(struct call *c, uaddr_t buf)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * sys_mm.c - system calls about memory: the ABI shell around mm/.
  *
- * A call that came by trap lets its thread unmap by itself (c->self): the reply says so. Others have
- * the mapper do it. */
+ * A call that its thread waits for lets it unmap by itself (c->self): the reply says so. For those of
+ * a queue the mapper does it. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -19,7 +19,7 @@
 
 static struct mm_self *self_of(struct call *c)
 {
-    return c->how == CALL_BY_TRAP ? &c->self : NULL;
+    return c->how == CALL_BY_SQ ? NULL : &c->self;
 }
 
 static sysret_t map_file(struct call *c, struct mm_map_args *a, int fd)

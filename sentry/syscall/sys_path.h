@@ -38,4 +38,13 @@ int path_from_guest(struct task *t, int dirfd, uaddr_t name, unsigned lookup, st
 /* Path of an open descriptor (O_PATH too unless @real); -EBADF. *ret_file may be NULL. */
 int path_from_fd(struct task *t, int fd, bool real, struct path *ret);
 
+/* --- sys_file_owner.c --- */
+
+/* O_ASYNC changes: the file's owner is told of events on @fd from now on, or no more. */
+int async_switch(struct file *f, int fd, bool on);
+/* F_SETOWN, F_GETOWN, F_SETSIG, F_GETSIG, F_SETOWN_EX, F_GETOWN_EX. */
+sysret_t fcntl_owner(struct task *t, struct file *f, uint32_t cmd, uint64_t arg);
+/* FIOSETOWN, SIOCSPGRP, FIOGETOWN, SIOCGPGRP. */
+sysret_t ioctl_owner(struct task *t, struct file *f, uint32_t cmd, uint64_t arg);
+
 #endif

@@ -20,6 +20,7 @@
 
 #include "sys_socket.h"
 
+#define CONTROL_FEW 512u   /* with less there is no allocation */
 #define CONTROL_MAX 20480u /* bytes of control data in one message, as net.core.optmem_max */
 
 /* --- sending --- */
@@ -216,8 +217,8 @@ static sysret_t receive_message(struct call *c, struct file *f, struct socket_ms
                file_socket(f)->type == SOCK_STREAM;
 
     if (flags & MSG_ERRQUEUE) {
-        m->file_count = 0;
-        return -EAGAIN;
+        const struct socket_ops *ops = f->ops->socket;
+        return ops->receive_error ? ops->receive_error(f, m, (int)flags) : -EAGAIN;
     }
     if (c->progress)
         uio_advance(m->data, c->progress);
@@ -287,11 +288,14 @@ static int control_encode(struct task *t, struct file *f, struct msghdr *h, stru
     bool wants_cred = ops->wants_cred && ops->wants_cred(f);
 
     h->msg_controllen = 0;
-    if (!wants_cred && !m->file_count && !ops->control_out)
+    if (!wants_cred && !m->file_count && (!ops->control_out || !o.size))
         return 0;
-    o.buf = calloc(1, o.size + 1);
-    if (!o.buf)
+    char few[CONTROL_FEW];
+    char *many autofree = o.size > sizeof(few) ? malloc(o.size) : NULL;
+    if (o.size > sizeof(few) && !many)
         return -ENOMEM;
+    o.buf = many ? many : few;
+    memset(o.buf, 0, o.size);
     if (ops->control_out)
         ops->control_out(f, m, &o);
     if (wants_cred && !control_append(&o, SOL_SOCKET, SCM_CREDENTIALS, &m->cred, sizeof(m->cred)))
@@ -300,7 +304,6 @@ static int control_encode(struct task *t, struct file *f, struct msghdr *h, stru
         control_put_files(t, &o, m, flags);
     int err = o.used ? copy_out(t->mm, UADDR((uintptr_t)h->msg_control), o.buf, o.used) : 0;
     h->msg_controllen = o.used;
-    free(o.buf);
     return err;
 }
 

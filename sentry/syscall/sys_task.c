@@ -108,6 +108,8 @@ static uint64_t fs_base_now(struct task *t)
 sysret_t sys_arch_prctl(struct call *c, int32_t code, uint64_t addr)
 {
     uint64_t base;
+    if (c->how == CALL_BY_SLOT && code != ARCH_SET_FS_CODE)
+        return SYS_BY_TRAP; /* the end of a posted call needs its GS base; FS base is in the frame */
     switch (code) {
     case ARCH_SET_FS_CODE:
         if (addr >= STUB_REGION)

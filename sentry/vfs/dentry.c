@@ -189,7 +189,13 @@ static void dentry_evict(void)
     }
 }
 
-struct dentry *dentry_add(struct dentry *parent, const char *name, size_t len, struct inode *inode)
+static uint64_t changes_now(const struct inode *dir)
+{
+    return atomic_load_explicit(dir->sb->changes, memory_order_acquire);
+}
+
+static struct dentry *add_seen(struct dentry *parent, const char *name, size_t len,
+                               struct inode *inode, uint64_t seen)
 {
     struct dentry *d = dentry_new(parent, name, len, inode);
     if (!d) {
@@ -197,10 +203,28 @@ struct dentry *dentry_add(struct dentry *parent, const char *name, size_t len, s
         return ERR_PTR(-ENOMEM);
     }
     d->used = true;
+    d->seen = seen;
     dentry_hash(d);
     if (lru_count > DENTRIES_MAX) /* a stale read only shifts the moment */
         dentry_evict();
     return d;
+}
+
+struct dentry *dentry_add(struct dentry *parent, const char *name, size_t len, struct inode *inode)
+{
+    return add_seen(parent, name, len, inode, changes_now(parent->inode));
+}
+
+bool dentry_current(struct dentry *d, const struct dentry *parent)
+{
+    struct inode *dir = parent->inode;
+    uint64_t now = changes_now(dir), seen = atomic_load_explicit(&d->seen, memory_order_relaxed);
+    if (likely(seen == now))
+        return true;
+    if (dir->ops->changed && dir->ops->changed(dir) > seen)
+        return false;
+    atomic_store_explicit(&d->seen, now, memory_order_relaxed);
+    return true;
 }
 
 /* Cached and known to be right: the dentry; otherwise NULL. */
@@ -208,9 +232,10 @@ static struct dentry *dentry_cached(struct dentry *parent, const char *name, siz
 {
     struct dentry *d = dentry_find(parent, name, len);
     struct inode *dir = parent->inode;
-    if (!d || dir->sb->exclusive || d->mounts)
+    if (!d || d->mounts || (dir->sb->exclusive && dentry_current(d, parent)))
         return d;
-    if (dir->ops->revalidate && dir->ops->revalidate(dir, name, len, d->inode))
+    if (!dir->sb->exclusive && dir->ops->revalidate &&
+        dir->ops->revalidate(dir, name, len, d->inode))
         return d;
     dentry_put(d);
     return NULL;
@@ -220,8 +245,9 @@ struct dentry *dentry_lookup_locked(struct dentry *parent, const char *name, siz
 {
     struct inode *dir = parent->inode;
     struct dentry *old = dentry_find(parent, name, len);
-    if (old && (dir->sb->exclusive || old->mounts))
+    if (old && (old->mounts || (dir->sb->exclusive && dentry_current(old, parent))))
         return old;
+    uint64_t seen = changes_now(dir); /* before the question: the answer may be older than now */
     struct inode *i = ERR_PTR(-ENOENT);
     if (!dir->dead && dir->ops->lookup)
         i = dir->ops->lookup(dir, name, len);
@@ -232,6 +258,7 @@ struct dentry *dentry_lookup_locked(struct dentry *parent, const char *name, siz
         return ERR_PTR(PTR_ERR(i));
     }
     if (old && old->inode == i) {
+        atomic_store_explicit(&old->seen, seen, memory_order_relaxed);
         inode_put(i);
         return old;
     }
@@ -239,7 +266,7 @@ struct dentry *dentry_lookup_locked(struct dentry *parent, const char *name, siz
         dentry_drop(old);
         dentry_put(old);
     }
-    return dentry_add(parent, name, len, i);
+    return add_seen(parent, name, len, i, seen);
 }
 
 struct dentry *dentry_lookup(struct dentry *parent, const char *name, size_t len)

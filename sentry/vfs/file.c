@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <base/err.h>
+#include <kernel/async.h>
 #include <kernel/ktime.h>
 #include <vfs/fdtable.h>
 
@@ -86,6 +88,7 @@ void file_put(struct file *f)
     if (g_vfs_hooks.file_gone)
         g_vfs_hooks.file_gone(f);
     locks_file_gone(f);
+    async_free(f->async);
     if (f->ops && f->ops->release)
         f->ops->release(f);
     inode_put(f->inode);
@@ -99,6 +102,21 @@ void file_put(struct file *f)
 struct inode *file_inode(const struct file *f)
 {
     return f->path.dentry ? f->path.dentry->inode : NULL;
+}
+
+struct async *file_async(struct file *f)
+{
+    struct async *a = atomic_load(&f->async);
+    struct wait_queue *q = f->ops->wait_queue ? f->ops->wait_queue(f) : NULL;
+    if (a || !q)
+        return a;
+    struct async *fresh = async_new(q, (can_read(f) ? POLLIN : 0u) | (can_write(f) ? POLLOUT : 0u));
+    if (!fresh)
+        return ERR_PTR(-ENOMEM);
+    if (atomic_compare_exchange_strong(&f->async, &a, fresh))
+        return fresh;
+    async_free(fresh);
+    return a;
 }
 
 uint32_t file_readiness(struct file *f)

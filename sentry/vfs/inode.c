@@ -18,6 +18,7 @@
 struct superblock *superblock_new(const char *type, uint32_t magic)
 {
     static _Atomic(uint64_t) next_dev = 0x20;
+    static const _Atomic(uint64_t) no_changes;
     struct superblock *sb = calloc(1, sizeof(*sb));
     if (!sb)
         return NULL;
@@ -25,6 +26,7 @@ struct superblock *superblock_new(const char *type, uint32_t magic)
     refcount_init(&sb->inodes);
     sb->type = type;
     sb->magic = magic;
+    sb->changes = &no_changes;
     sb->dev = next_dev++;
     fmutex_init(&sb->rename_lock, RANK_FS_RENAME);
     return sb;

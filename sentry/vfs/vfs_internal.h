@@ -28,6 +28,7 @@ struct dentry {
     bool deleted;             /* its name was removed */
     bool used;                /* looked up since the LRU hand passed */
     _Atomic(uint32_t) mounts; /* mounts on top of it */
+    _Atomic(uint64_t) seen;   /* superblock.changes when it was last known to be right */
     char short_name[32];
 };
 
@@ -39,6 +40,8 @@ void dentry_put(struct dentry *d); /* ignores NULL, ERR_PTR; may park */
 struct dentry *dentry_lookup(struct dentry *parent, const char *name, size_t len);
 struct dentry *dentry_lookup_locked(struct dentry *parent, const char *name, size_t len);
 struct dentry *dentry_find(struct dentry *parent, const char *name, size_t len);
+/* Has nobody outside changed @parent, of an exclusive superblock, since @d was looked up there? */
+bool dentry_current(struct dentry *d, const struct dentry *parent);
 /* A new entry into the cache; directory's lock held, no other entry of the name hashed. Takes the
  * inode's reference; gives a reference or ERR_PTR(-ENOMEM) (the inode is put then). */
 struct dentry *dentry_add(struct dentry *parent, const char *name, size_t len, struct inode *inode);

@@ -145,7 +145,7 @@ int walk_child(struct walk *w, const char *name, size_t len, struct path *ret)
     struct dentry *d;
     if (w->flags & LOOKUP_CACHED) {
         d = dentry_find(w->cur.dentry, name, len);
-        if (!d || !w->cur.dentry->inode->sb->exclusive) {
+        if (!d || !w->cur.dentry->inode->sb->exclusive || !dentry_current(d, w->cur.dentry)) {
             dentry_put(d);
             return -EAGAIN;
         }

@@ -53,18 +53,37 @@ foreach(what stub gofer sentry cli)
         $<TARGET_FILE:ringbox> ${what})
     set_tests_properties(hostile/kill-${what} PROPERTIES LABELS "${HOSTILE_LABELS}" TIMEOUT 600)
 endforeach()
+add_test(NAME hostile/memory-returns COMMAND ${CMAKE_CURRENT_LIST_DIR}/hostile_memory.sh
+    $<TARGET_FILE:ringbox> $<TARGET_FILE:guest_hostile>)
+set_tests_properties(hostile/memory-returns PROPERTIES LABELS full TIMEOUT 1000)
 add_test(NAME hostile/guest-fds COMMAND ${CMAKE_CURRENT_LIST_DIR}/guest_fds.sh $<TARGET_FILE:ringbox>)
 set_tests_properties(hostile/guest-fds PROPERTIES LABELS "guest;guest-hostile" SKIP_RETURN_CODE 77
     TIMEOUT 90)
 add_test(NAME e2e/unix_random COMMAND ${CMAKE_CURRENT_LIST_DIR}/transcript.sh $<TARGET_FILE:ringbox>
     $<TARGET_FILE:guest_unixrandom> 2000 1 2 3 5 8 13 21 34)
 set_tests_properties(e2e/unix_random PROPERTIES LABELS e2e TIMEOUT 300)
+add_test(NAME e2e/host_terminal COMMAND ${CMAKE_CURRENT_LIST_DIR}/host_terminal.sh $<TARGET_FILE:ringbox>)
+set_tests_properties(e2e/host_terminal PROPERTIES LABELS e2e SKIP_RETURN_CODE 77 TIMEOUT 300)
 add_test(NAME e2e/bad_input COMMAND ${CMAKE_CURRENT_LIST_DIR}/bad_input.sh $<TARGET_FILE:ringbox>)
 set_tests_properties(e2e/bad_input PROPERTIES LABELS e2e SKIP_RETURN_CODE 77 TIMEOUT 600)
+add_test(NAME e2e/mounts COMMAND ${CMAKE_CURRENT_LIST_DIR}/mounts.sh $<TARGET_FILE:ringbox>)
+set_tests_properties(e2e/mounts PROPERTIES LABELS e2e TIMEOUT 300)
+# Random file operations: some in every run, 1,200,000 in the full one.
+set(FS_KINDS overlay tmpfs bind bind-exclusive rw diod)
+add_test(NAME e2e/fsrandom COMMAND ${CMAKE_CURRENT_LIST_DIR}/fsrandom.sh $<TARGET_FILE:ringbox>
+    $<TARGET_FILE:guest_fsrandom> 3000 1 -- ${FS_KINDS})
+set_tests_properties(e2e/fsrandom PROPERTIES LABELS e2e TIMEOUT 300)
+add_test(NAME e2e/fsrandom-million COMMAND ${CMAKE_CURRENT_LIST_DIR}/fsrandom.sh $<TARGET_FILE:ringbox>
+    $<TARGET_FILE:guest_fsrandom> 50000 2 3 5 8 -- ${FS_KINDS})
+set_tests_properties(e2e/fsrandom-million PROPERTIES LABELS full TIMEOUT 3600)
+add_test(NAME e2e/view COMMAND ${CMAKE_CURRENT_LIST_DIR}/view.sh $<TARGET_FILE:ringbox>)
+set_tests_properties(e2e/view PROPERTIES LABELS e2e TIMEOUT 120)
 add_test(NAME e2e/cli COMMAND ${CMAKE_CURRENT_LIST_DIR}/cli.sh $<TARGET_FILE:ringbox> ${CMAKE_SOURCE_DIR})
 set_tests_properties(e2e/cli PROPERTIES LABELS e2e TIMEOUT 300)
 add_test(NAME e2e/control COMMAND ${CMAKE_CURRENT_LIST_DIR}/control.sh $<TARGET_FILE:ringbox>)
 set_tests_properties(e2e/control PROPERTIES LABELS e2e TIMEOUT 300)
+add_test(NAME e2e/host_changes COMMAND ${CMAKE_CURRENT_LIST_DIR}/host_changes.sh $<TARGET_FILE:ringbox>)
+set_tests_properties(e2e/host_changes PROPERTIES LABELS e2e TIMEOUT 120)
 
 # Traps of real programs over their whole life. Label of what is to hold and does not yet.
 add_test(NAME e2e/traps COMMAND ${CMAKE_CURRENT_LIST_DIR}/traps.py $<TARGET_FILE:ringbox>)

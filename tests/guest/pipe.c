@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 
@@ -301,7 +302,68 @@ static void fifos(void)
     CHECK(unlink(fifo_path) == 0);
 }
 
+/* O_DIRECT: a write is a packet, a page of the pipe; a read takes at most one and drops its rest. */
+static void packets(void)
+{
+    char buf[9000];
+    int p[2], n;
+
+    CHECK(pipe2(p, O_DIRECT | O_NONBLOCK) == 0);
+    CHECK((fcntl(p[1], F_GETFL) & O_DIRECT) && !(fcntl(p[0], F_GETFL) & O_DIRECT));
+    CHECK(write(p[1], "abc", 3) == 3 && write(p[1], "de", 2) == 2 && write(p[1], "", 0) == 0);
+    CHECK(ioctl(p[0], FIONREAD, &n) == 0);
+    CHECK_EQ(n, 5);
+    CHECK_EQ(read(p[0], buf, sizeof(buf)), 3);
+    CHECK_EQ(read(p[0], buf, 1), 1);
+    CHECK_EQ(buf[0], 'd');
+    CHECK_ERR(read(p[0], buf, 1), EAGAIN);
+    CHECK_EQ(write(p[1], buf, 5000), 5000); /* more than PIPE_BUF: two of them */
+    CHECK_EQ(read(p[0], buf, sizeof(buf)), 4096);
+    CHECK_EQ(read(p[0], buf, sizeof(buf)), 904);
+    for (n = 0; write(p[1], "x", 1) == 1; n++)
+        ;
+    CHECK_EQ(n, 16);
+    struct pollfd full = {.fd = p[1], .events = POLLOUT};
+    CHECK_EQ(poll(&full, 1, 0), 0);
+    CHECK_EQ(read(p[0], buf, sizeof(buf)), 1);
+    CHECK_EQ(poll(&full, 1, 0), 1);
+    CHECK_EQ(write(p[1], buf, 9000), 4096); /* what there is room for */
+    for (n = 0; read(p[0], buf, sizeof(buf)) > 0; n++)
+        ;
+    CHECK_EQ(n, 16);
+}
+
+/* Bytes and packets in one pipe; a change of its size. */
+static void packets_mixed(void)
+{
+    char buf[100];
+    int p[2];
+
+    CHECK(pipe2(p, O_NONBLOCK) == 0);
+    CHECK(fcntl(p[1], F_SETFL, O_DIRECT | O_NONBLOCK) == 0);
+    CHECK(write(p[1], "first", 5) == 5 && write(p[1], "second", 6) == 6);
+    CHECK(fcntl(p[1], F_SETFL, O_NONBLOCK) == 0);
+    CHECK(write(p[1], "123", 3) == 3);
+    CHECK(fcntl(p[1], F_SETFL, O_DIRECT | O_NONBLOCK) == 0);
+    CHECK(write(p[1], "joins", 5) == 5);
+    CHECK_EQ(read(p[0], buf, 2), 2);
+    CHECK(fcntl(p[1], F_SETPIPE_SZ, 131072) == 131072);
+    CHECK_EQ(read(p[0], buf, 100), 6);
+    CHECK_EQ(memcmp(buf, "second", 6), 0);
+    CHECK_EQ(read(p[0], buf, 2), 2);
+    CHECK_EQ(read(p[0], buf, 100), 6);
+    CHECK_EQ(memcmp(buf, "3joins", 6), 0);
+    CHECK(write(p[1], "last", 4) == 4);
+    CHECK_EQ(read(p[0], buf, 1), 1);
+    CHECK_ERR(read(p[0], buf, 1), EAGAIN);
+    int sv[2];
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, sv) == 0);
+    CHECK_ERR(fcntl(sv[0], F_SETFL, O_DIRECT), EINVAL);
+}
+
 static const struct guest_case cases[] = {
+    {"packets", packets},
+    {"packets_mixed", packets_mixed},
     {"bytes_go_through", bytes_go_through},
     {"wrong_ends", wrong_ends},
     {"flags", flags},

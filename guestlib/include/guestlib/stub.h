@@ -13,8 +13,10 @@
  * one instruction. arg0 = address of the operation where the list stopped, arg1 = last result. */
 #define STUB_NR_NOTIFY 1000
 /* A guest thread's "I may be used again", also at one instruction. What it is answered with is the
- * address of its lane, where the frame of its next life lies; anything else ends it. */
+ * address of its lane, where the frame of its next life lies; STUB_PARK_AGAIN: take the known state
+ * and say it once more; less ends it. */
 #define STUB_NR_PARK 1001
+#define STUB_PARK_AGAIN 1
 /* What a notification is answered with; anything else ends the process. */
 #define STUB_NOTIFY_GO 1
 
@@ -36,8 +38,9 @@
 #define GLOBALS_CPUS 64    /* affinity mask of guest threads, 1024 bits */
 #define GLOBALS_FPROG 192  /* struct sock_fprog of the guest filter */
 #define GLOBALS_FILTER 256
-#define GLOBALS_F_FSGSBASE 1 /* user code may use rdfsbase */
-#define GLOBALS_F_AFFINITY 2 /* new guest threads take GLOBALS_CPUS */
+#define STUB_PARK_FRAME (STUB_GLOBALS + 0xe00) /* frame of a thread between two lives */
+#define GLOBALS_F_FSGSBASE 1                   /* user code may use rdfsbase */
+#define GLOBALS_F_AFFINITY 2                   /* new guest threads take GLOBALS_CPUS */
 
 /* Posted calls (stub_call) are made by a jump to here; see stub.S for the registers. */
 #define STUB_CALL STUB_TEXT
@@ -72,16 +75,20 @@ extern const uint8_t stub_thread[];    /* new guest thread: rdx = frame, r9 = la
 extern const uint8_t stub_traced_list[],
     stub_traced_ip[]; /* a tracer's list: rbx = its first operation; where it stops */
 extern const uint8_t stub_traced_fault[],
-    stub_traced_fault_ip[]; /* its signal handler; behind the syscall instruction of that */
+    stub_traced_fault_ip[];         /* its signal handler; behind the syscall instruction of that */
+extern const uint8_t stub_park[];   /* end of a life */
+extern const uint8_t stub_parked[]; /* where STUB_PARK_FRAME leads */
 extern const uint8_t stub_park_ip[]; /* behind the parking syscall instruction */
 extern const uint8_t stub_call[], stub_call_posted[], stub_call_end[]; /* start, posted, copy end */
 extern const uint8_t stub_call_saved[],
-    stub_call_exit[];                                /* waiting part: from here on registers and
+    stub_call_exit[];                              /* waiting part: from here on registers and
                                                              flags are in PRIV_SAVE; its end */
-extern const uint8_t stub_local[], stub_local_end[]; /* calls answered in the guest */
-extern const uint8_t stub_local_done[];              /* in the first of them: rax is the result */
-extern const uint8_t stub_exit[];                    /* end this thread */
-extern const uint8_t stub_handler[];                 /* of every signal */
+extern const uint8_t stub_self[], stub_self_end[]; /* answers that are more than a result */
+extern const uint8_t stub_self_saved[], stub_self_done[]; /* registers in PRIV_SAVE; call made */
+extern const uint8_t stub_local[], stub_local_end[];      /* calls answered in the guest */
+extern const uint8_t stub_local_done[]; /* in the first of them: rax is the result */
+extern const uint8_t stub_exit[];       /* end this thread */
+extern const uint8_t stub_handler[];    /* of every signal */
 extern const uint8_t stub_restorer[];
 
 static inline uint64_t stub_addr(const uint8_t *entry)

@@ -73,6 +73,10 @@
 /* call slot reply, in slot.nr */
 #define CALL_DONE 0 /* arg[0] is the result */
 #define CALL_SLOW 1 /* not taken: make the call again by trap */
+#define CALL_SELF \
+    2 /* first execute syscall arg[1] with arguments arg[2..4]; arg[0] is the result */
+#define CALL_PARK 3 /* as EVENT_PARK */
+#define CALL_EXIT 4 /* as EVENT_EXIT */
 
 /* event slot reply, in slot.nr */
 #define EVENT_RET 0    /* rax = arg[0] */

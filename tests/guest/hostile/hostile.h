@@ -37,6 +37,8 @@ struct lane *own_lane(void);
 
 /* Run fn(arg) in a child; SIGKILL after ms. Returns its wait status, or -1 when there was none. */
 int in_child(void (*fn)(uint64_t arg), uint64_t arg, int ms);
+/* The same, and its status must be 0; says how long it took. */
+void run_well(void (*fn)(uint64_t arg), uint64_t arg, int ms);
 /* fn(0..n-1), each in a child, up to eight at a time. */
 void in_children(void (*fn)(uint64_t arg), uint64_t n, int ms);
 void sleep_ms(int ms);
@@ -44,6 +46,13 @@ int64_t now_ms(void);
 
 /* A thread of this process runs fn(arg) for ever. */
 void thread_start(void *(*fn)(void *arg), void *arg);
+
+/* sockets.c: somebody beside who uses sockets and must get on; ports chosen on 127.0.0.1; a byte */
+pid_t watch_start(void);
+void watch_end(pid_t pid);
+struct sockaddr_in;
+int inet_bound(int type, struct sockaddr_in *a);
+void exchange(const int sv[2]);
 
 /* calls.c */
 void case_calls(void);
@@ -79,5 +88,14 @@ void case_timers(void);
 void case_exec_storm(void);
 void case_tmpfs_full(void);
 void case_sockets(void);
+/* sockets.c */
+void case_socket_options(void);
+void case_socket_vectors(void);
+/* socketbombs.c */
+void case_socket_cycles(void);
+void case_socket_floods(void);
+void case_socket_ports(void);
+void case_socket_limit(void);
+void case_socket_memory(void);
 
 #endif

@@ -167,6 +167,7 @@ static void read_only_is_read_only(void **state)
     struct p9_rremove rm;
     struct p9_rsetattr sa;
     struct p9_rxattrcreate xc;
+    struct p9_rlock lk;
     for (uint32_t fid = 10; fid < 14; fid++)
         assert_int_equal(rpc(c, twalk, rwalk, &w, .fid = 1, .newfid = fid, .names = ONE("f")), 0);
     static const uint32_t flags[] = {O_WRONLY, O_RDWR, O_TRUNC, O_RDWR | O_TRUNC | O_APPEND};
@@ -185,6 +186,16 @@ static void read_only_is_read_only(void **state)
     assert_int_equal(rpc(c, tcreateat, rcreateat, &ca, .fid = 1, .newfid = 20, .name = STR("n"),
                          .flags = O_RDWR, .mode = 0644),
                      -EROFS);
+    assert_int_equal(rpc(c, tcreateat, rcreateat, &ca, .fid = 1, .newfid = 20, .name = STR(""),
+                         .flags = O_RDWR, .mode = 0644),
+                     -EROFS);
+    /* a lock would keep its users from a file that cannot be written */
+    assert_int_equal(
+        rpc(c, tlock, rlock, &lk, .fid = 10, .type = P9_LOCK_RDLCK, .client_id = STR("")),
+        -EOPNOTSUPP);
+    assert_int_equal(rpc(c, tlock, rlock, &lk, .fid = 10, .type = P9_LOCK_WRLCK,
+                         .flags = P9_LOCK_FLOCK, .client_id = STR("")),
+                     -EOPNOTSUPP);
     assert_int_equal(rpc(c, tmkdir, rmkdir, &md, .dfid = 1, .name = STR("n"), .mode = 0755),
                      -EROFS);
     assert_int_equal(rpc(c, tmknod, rmknod, &mk, .dfid = 1, .name = STR("n"), .mode = S_IFREG),

@@ -24,7 +24,7 @@
 static void serve(int sock, const char *dir, bool donate)
 {
     int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    struct gofer_export exports[] = {{.root_fd = fd, .aname = ""},
+    struct gofer_export exports[] = {{.root_fd = fd, .aname = "", .locks = true},
                                      {.root_fd = fd, .aname = "ro", .read_only = true}};
     struct gofer_config config = {.sock = sock,
                                   .exports = exports,

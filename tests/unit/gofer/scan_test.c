@@ -6,7 +6,9 @@
 
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -196,12 +198,77 @@ static void deep(void **state)
     assert_int_equal(client_stop(&g_client), 0);
 }
 
+/* Only names are wanted: attributes of directories alone. */
+static void bare(void **state)
+{
+    struct p9_rscan s;
+    struct p9_dirent d;
+    unsigned with = 0;
+    (void)state;
+    client_start(&g_client, P9_VERSION_RINGBOX, true);
+    dir_make("bare");
+    dir_make("bare/d");
+    file_make("bare/f");
+    assert_int_equal(
+        rpc(&g_client, tscan, rscan, &s, .fid = 1, .count = 60000, .bare = 1, .names = ONE("bare")),
+        0);
+    for (uint32_t at = 0; at < s.own;) {
+        int n = p9_decode_dirent((const uint8_t *)s.data.base + at, s.own - at, &d, true);
+        assert_true(n > 0 && d.attr.valid == (d.type == DT_DIR));
+        with += d.attr.valid;
+        at += (uint32_t)n;
+    }
+    assert_int_equal(with, 1);
+    assert_int_equal(client_stop(&g_client), 0);
+}
+
+static bool told_within(int ms)
+{
+    struct pollfd p = {.fd = g_client.sock, .events = POLLIN};
+    return poll(&p, 1, ms) == 1;
+}
+
+/* The next change of a directory that was told of is told, once; what is writable is not watched. */
+static void changed(void **state)
+{
+    struct p9_rscan s;
+    struct p9_rchanged told;
+    struct p9_rwalkattr walked;
+    (void)state;
+    client_start(&g_client, P9_VERSION_RINGBOX, true);
+    dir_make("watched");
+    (void)rpc(&g_client, tscan, rscan, &s, .fid = 0, .count = 60000, .names = ONE("watched"));
+    file_make("watched/1");
+    assert_false(told_within(400));
+    struct p9_names name = ONE("watched");
+    assert_int_equal(
+        rpc(&g_client, twalkattr, rwalkattr, &walked, .fid = 1, .newfid = P9_NOFID, .names = name),
+        0);
+    struct p9_attr dir = walked.attrs.attr[0];
+    for (unsigned round = 0; round < 2; round++) {
+        assert_int_equal(
+            rpc(&g_client, tscan, rscan, &s, .fid = 1, .count = 60000, .names = ONE("watched")), 0);
+        file_make(round ? "watched/2" : "watched/3");
+        file_make(round ? "watched/4" : "watched/5");
+        assert_true(told_within(5000));
+        assert_int_equal(client_receive(&g_client), 0);
+        assert_int_equal(p9_tag_of(g_client.buf), P9_NOTAG);
+        assert_int_equal(p9_decode_rchanged(g_client.buf, g_client.len, &told), 0);
+        assert_int_equal(told.path, dir.qid.path);
+        assert_int_equal(told.dev, dir.dev);
+        file_make(round ? "watched/6" : "watched/7");
+        assert_false(told_within(600)); /* nobody has looked since */
+    }
+    assert_int_equal(client_stop(&g_client), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(own_only),  cmocka_unit_test(beneath_and_siblings),
         cmocka_unit_test(continued), cmocka_unit_test(block_limit),
-        cmocka_unit_test(deep),
+        cmocka_unit_test(deep),      cmocka_unit_test(bare),
+        cmocka_unit_test(changed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -380,6 +381,78 @@ static void descriptor_pressure(void **state)
     assert_int_equal(client_stop(c), 0);
 }
 
+/* A file without a name: written by its descriptor, named later by Tlink. */
+static void unnamed(void **state)
+{
+    (void)state;
+    struct client *c = &g_client;
+    client_start(c, P9_VERSION_RINGBOX, true);
+    char path[256], text[8] = {0};
+    struct p9_rcreateat ca;
+    struct p9_rlink li;
+    struct p9_rclunk ck;
+    int r =
+        rpc(c, tcreateat, rcreateat, &ca, .fid = 0, .newfid = 3, .mode = 0640, .gid = UINT32_MAX);
+    if (r == -EOPNOTSUPP) {
+        assert_int_equal(client_stop(c), 0);
+        skip(); /* not on this file system */
+    }
+    assert_int_equal(r, 0);
+    assert_int_equal(ca.with_fd, 1);
+    assert_int_equal(ca.attr.nlink, 0);
+    assert_int_equal(ca.attr.mode, S_IFREG | 0640);
+    assert_int_equal(write(c->last_fd, "data", 4), 4);
+    close(c->last_fd);
+    c->last_fd = -1;
+    assert_int_equal(rpc(c, tlink, rlink, &li, .dfid = 0, .fid = 3, .name = STR("named")), 0);
+    assert_int_equal(rpc(c, tclunk, rclunk, &ck, .fid = 3), 0);
+    client_path(c, "named", path);
+    int fd = open(path, O_RDONLY);
+    assert_int_equal(read(fd, text, 8), 4);
+    close(fd);
+    assert_int_equal(client_stop(c), 0);
+}
+
+/* The lock of flock(2) is another than those of ranges. */
+static void flocks(void **state)
+{
+    (void)state;
+    struct client *c = &g_client;
+    client_start(c, P9_VERSION_RINGBOX, true);
+    char path[256];
+    struct p9_rwalk w;
+    struct p9_rlopen o;
+    struct p9_rlock l;
+    client_path(c, "f", path);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    assert_int_equal(rpc(c, twalk, rwalk, &w, .fid = 0, .newfid = 3, .names = ONE("f")), 0);
+    assert_int_equal(rpc(c, tlopen, rlopen, &o, .fid = 3, .flags = O_RDWR), 0);
+    assert_int_equal(flock(fd, LOCK_SH), 0);
+    static const struct {
+        uint32_t flags;
+        uint8_t type, status;
+    } tries[] = {{P9_LOCK_FLOCK, P9_LOCK_WRLCK, P9_LOCK_BLOCKED},
+                 {0, P9_LOCK_WRLCK, P9_LOCK_SUCCESS},
+                 {0, P9_LOCK_UNLCK, P9_LOCK_SUCCESS},
+                 {P9_LOCK_FLOCK, P9_LOCK_RDLCK, P9_LOCK_SUCCESS}};
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(rpc(c, tlock, rlock, &l, .fid = 3, .type = tries[i].type,
+                             .flags = tries[i].flags, .client_id = STR("")),
+                         0);
+        assert_int_equal(l.status, tries[i].status);
+    }
+    assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), -1);
+    assert_int_equal(
+        rpc(c, tlock, rlock, &l, .fid = 3, .type = 3, .flags = P9_LOCK_FLOCK, .client_id = STR("")),
+        -EINVAL);
+    assert_int_equal(rpc(c, tlock, rlock, &l, .fid = 3, .type = P9_LOCK_UNLCK,
+                         .flags = P9_LOCK_FLOCK, .client_id = STR("")),
+                     0);
+    assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+    close(fd);
+    assert_int_equal(client_stop(c), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -390,6 +463,8 @@ int main(void)
         cmocka_unit_test(write_and_names),
         cmocka_unit_test(xattrs),
         cmocka_unit_test(locks),
+        cmocka_unit_test(flocks),
+        cmocka_unit_test(unnamed),
         cmocka_unit_test(pipelining),
         cmocka_unit_test(descriptor_pressure),
     };

@@ -243,12 +243,12 @@ static void limits(void **state)
     struct p9_twalk w = {.names = {.count = P9_WALK_MAX + 1}};
     static uint8_t big[16384];
     assert_int_equal(p9_encode_twalk(big, sizeof big, &w), -EMSGSIZE);
-    struct p9_tscan s = {.names = {.count = P9_LIST_MAX}};
+    struct p9_tscan scan = {.names = {.count = P9_LIST_MAX}};
     for (unsigned i = 0; i < P9_LIST_MAX; i++)
-        s.names.name[i] = p9_str_from("n");
-    assert_true(p9_encode_tscan(big, sizeof big, &s) > 0);
-    s.names.count++;
-    assert_int_equal(p9_encode_tscan(big, sizeof big, &s), -EMSGSIZE);
+        scan.names.name[i] = p9_str_from("n");
+    assert_true(p9_encode_tscan(big, sizeof big, &scan) > 0);
+    scan.names.count++;
+    assert_int_equal(p9_encode_tscan(big, sizeof big, &scan), -EMSGSIZE);
     static const char *const bad[] = {"", ".", "..", "a/b", "/"};
     for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
         struct p9_str s = p9_str_from(bad[i]);

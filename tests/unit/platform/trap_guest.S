@@ -6,6 +6,7 @@
         .globl  guest_int80, guest_uretprobe, guest_vsyscall, guest_jump, guest_tls, guest_count
         .globl  guest_call, guest_ud2, guest_int3, guest_gp, guest_div, guest_lie
         .globl  guest_xmm, guest_posted, guest_sigreturn, guest_lost_gs, guest_function
+        .globl  guest_soil, guest_state, guest_dirty, guest_leave
 guest_start:
 guest_echo:                             /* call 500 for ever, rdi counts */
         mov     $500, %eax
@@ -107,5 +108,64 @@ guest_lost_gs:                          /* a posted call after GS was loaded */
 guest_function:                         /* call the function at rax */
         call    *%rax
         jmp     guest_done
+guest_soil:                             /* leave as much as can be left, then call 500 */
+        mov     $0x7b, %eax
+        mov     %eax, %ds
+        mov     %eax, %es
+        mov     %eax, %fs
+        mov     $0x5ec2e7, %eax
+        movq    %rax, %xmm0
+        movq    %rax, %xmm15
+        movq    %rax, %mm3
+        pushq   $0x1fa0                 /* MXCSR: denormals are zeros, flag of inexact results */
+        ldmxcsr (%rsp)
+        pushq   $0x07f                  /* x87: single precision */
+        fldcw   (%rsp)
+        pushfq
+        orq     $0x240400, (%rsp)       /* AC, ID, DF */
+        popfq
+        jmp     guest_echo
+guest_state:                            /* what a thread starts with, to (rdi); call 600 */
+        mov     %r15, 8(%rdi)
+        pushfq
+        pop     %r15
+        mov     %r15, (%rdi)
+        mov     %rax, 16(%rdi)
+        mov     %rbx, 24(%rdi)
+        mov     %rcx, 32(%rdi)
+        mov     %rdx, 40(%rdi)
+        mov     %rsi, 48(%rdi)
+        mov     %rbp, 56(%rdi)
+        mov     %r8, 64(%rdi)
+        mov     %r9, 72(%rdi)
+        mov     %r10, 80(%rdi)
+        mov     %r11, 88(%rdi)
+        mov     %r12, 96(%rdi)
+        mov     %r13, 104(%rdi)
+        mov     %r14, 112(%rdi)
+        mov     %ds, 120(%rdi)
+        mov     %es, 122(%rdi)
+        mov     %fs, 124(%rdi)
+        mov     %gs, 126(%rdi)
+        fxsave  128(%rdi)
+        jmp     guest_done
+guest_dirty:                            /* post event rsi with frame rdx in lane rdi; when that is
+                                           answered, rt_sigreturn from the frame at r8 by r9 */
+        mov     %rdx, 120(%rdi)
+        mov     %esi, 64(%rdi)
+1:      pause
+        cmpl    $0, 64(%rdi)
+        jne     1b
+        mov     %r8, %rsp
+        mov     $15, %eax
+        jmp     *%r9
+guest_leave:                            /* the same, and then exit by the syscall at r9 */
+        mov     %rdx, 120(%rdi)
+        mov     %esi, 64(%rdi)
+1:      pause
+        cmpl    $0, 64(%rdi)
+        jne     1b
+        mov     $60, %eax
+        jmp     *%r9
 guest_end:
         .section .note.GNU-stack, "", @progbits

@@ -4,11 +4,19 @@
 #define GOFER_GOFER_H
 
 #include <stdbool.h>
+#include <stdint.h>
+
+struct gofer_hidden {
+    uint64_t dev, ino;
+};
 
 struct gofer_export {
     int root_fd;       /* directory or regular file, O_PATH suffices; stays the caller's */
     const char *aname; /* name in Tattach; "" is the default */
     bool read_only;    /* nothing beneath can be changed through the server */
+    const struct gofer_hidden *hidden; /* directories beneath that can be looked at, not entered */
+    unsigned hidden_count;
+    bool locks; /* Tlock and Tgetlock: locks can keep others from their files */
 };
 
 struct gofer_config {

@@ -80,10 +80,11 @@ struct pf_event {
 enum pf_reply_kind {
     PF_REPLY_RET,    /* rax = val in the frame, go on behind the syscall */
     PF_REPLY_RESUME, /* go on with the registers as set by thread_set_regs (or untouched) */
-    PF_REPLY_EXIT,   /* end this host thread; the event slot answers no more */
+    PF_REPLY_EXIT,   /* end this host thread; its slots answer no more */
 };
 struct pf_reply {
     uint32_t kind;
+    bool posted; /* to the call slot, not to an event: no RESUME, no set_gs */
     uint64_t val;
     bool set_fs, set_gs; /* load base first: one of them at most */
     uint64_t base;
@@ -179,6 +180,8 @@ struct platform_ops {
      * address behind the site's own syscall instruction, where it goes on; preserves all but rax,
      * rcx, r11), the same in every address space. NULL member or 0: calls only trap. */
     uint64_t (*post_addr)(void);
+    /* thread_reply() answers posted calls too. Else such a call is answered with a result or SLOW only. */
+    bool replies_posted;
 
     /* Where the jump goes instead when the number is known to be @nr: code that answers from what the
      * lane's ident says (ring/abi.h), with the same registers. NULL member or 0: none for this call. */

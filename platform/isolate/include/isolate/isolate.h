@@ -51,6 +51,10 @@ int isolate_sentry(bool traces, const char **ret_what);
 #define ISOLATE_EXPORTS_MAX 64
 int isolate_gofer_allow(int dirfd, bool writable);
 
+/* Before that, for a file server that shows what everybody may see: root becomes an ordinary user, for
+ * good. 0, -errno. */
+int isolate_become_nobody(void);
+
 /**
  * isolate_gofer - last stage of the gofer: only the capabilities about files, Landlock where the
  * host has it (no execution, no devices; no change at all without @writable), seccomp list "gofer".

@@ -63,7 +63,7 @@ int birth_drop_privilege(void);
 void birth_forget_libc(void); /* rseq, robust list: this memory is about to go */
 int birth_map(uint64_t req_off);
 /* All signals to default, but @signals to @handler on the alternate stack. @mask: what is blocked from
- * now on; @in_handler: what is in the handler. */
+ * now on; @in_handler: what is in the handler; 0: nothing, not even the signal itself. */
 int birth_handlers(const int *signals, size_t n, uint64_t handler, uint64_t in_handler,
                    uint64_t mask);
 /* Operations, from @n on, that unmap all but the stub's pages and the vDSO. Return: their end. */

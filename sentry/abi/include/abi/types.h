@@ -41,6 +41,8 @@ typedef int64_t sysret_t;
     (-601) /* the task's registers are set (execve, rt_sigreturn) or it is gone \
                              */
 
+#define SYS_BY_TRAP (-602) /* nothing has changed: a posted call is to come again by trap */
+
 #define TASK_COMM_LEN 16
 
 /* What uname() and /proc tell: the version whose behaviour is followed. */

@@ -4,6 +4,7 @@
 #define FILES_FILES_H
 
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include <base/err.h>
 #include <files/socket_ops.h>
@@ -23,7 +24,7 @@ uint64_t pipes_bytes(void); /* what their buffers may come to hold */
 /* Buffers of all pipes together; beyond it new pipes hold PIPE_BUF bytes and none may grow. */
 #define PIPES_BYTES_MAX (64u << 20)
 
-/* @flags: O_NONBLOCK (O_CLOEXEC is the descriptor's). */
+/* @flags: O_NONBLOCK, O_DIRECT (O_CLOEXEC is the descriptor's). */
 int pipe_new(uint32_t flags, struct file **ret_read, struct file **ret_write);
 /**
  * fifo_open - open() of a fifo inode (vfs hook): sets f->ops and f->private_data.
@@ -152,12 +153,31 @@ int32_t pty_next(int32_t after);
  * -ENOENT. */
 int pty_node(int32_t index, const struct setattr *set, struct attr *ret);
 
+/* As /proc/net/unix and sock_diag show it. */
+struct unix_info {
+    uint64_t cookie, ino, peer_ino; /* ino 0: nobody has accepted it */
+    uint64_t file_ino, file_dev;    /* what it is bound to */
+    int type;
+    bool listening, connected;
+    uint8_t shutdown; /* 1 for receiving, 2 for sending */
+    uint32_t uid, references;
+    uint32_t receive, send; /* bytes queued, or of a listener: connections, backlog */
+    uint32_t name_len;      /* 0: none */
+    struct sockaddr_un name;
+};
+/* Up to @most sockets made after the one with cookie @after (0: all), oldest first. */
+unsigned unix_infos(uint64_t after, struct unix_info *ret, unsigned most);
+
 /* --- hostfile.c --- */
 
 /* A descriptor of the host (the CLI's stdin, stdout, stderr), taken over. Terminal ioctls are
  * passed on when it is a terminal. Never blocks: readiness by io_poll. @flags: access mode and
  * O_APPEND in case the host does not tell them. */
 struct file *hostfile_new(int fd, uint32_t flags);
+/* Is it a terminal of the host? Its place in the tree is /dev/console, which opens the first one taken
+ * over (-ENXIO: there is none). */
+bool hostfile_is_tty(const struct file *f);
+int hostfile_console_open(struct file *f);
 /* The first terminal taken over becomes the controlling one of session @sid. */
 void hostfile_tty_give(int32_t sid);
 /* Foreground process group of the host's terminal as the guest sees it, for signals that the CLI

@@ -56,6 +56,8 @@ struct control_out {
     char *buf;
     size_t size, used;
 };
+/* SO_TIMESTAMP or (@ns) SO_TIMESTAMPNS of a message that came at @time_ns, 0 now (CLOCK_REALTIME). */
+void control_append_time(struct control_out *o, struct socket_msg *m, bool ns, int64_t time_ns);
 /* One header with @len bytes of data; false: it does not fit (MSG_CTRUNC). */
 bool control_append(struct control_out *o, int level, int type, const void *data, size_t len);
 
@@ -81,6 +83,8 @@ struct socket_ops {
     sysret_t (*send_wait)(struct call *c, struct file *f, struct socket_msg *m);
     /* Bytes, 0 at the end, -EAGAIN, -errno. */
     ssize_t (*receive)(struct file *f, struct socket_msg *m, int flags);
+    /* MSG_ERRQUEUE: what came back. -EAGAIN, the default: nothing. */
+    ssize_t (*receive_error)(struct file *f, struct socket_msg *m, int flags);
     /* One control message of a send (not SCM_RIGHTS, SCM_CREDENTIALS); NULL: -EINVAL for
      * SOL_SOCKET, else ignored. */
     int (*control_in)(struct file *f, struct socket_msg *m, int level, int type, const void *data,

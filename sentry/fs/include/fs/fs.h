@@ -48,6 +48,8 @@ struct superblock *devfs_new(void);
 /* What opening /dev/tty gives: sets f->ops and f->private_data; -ENXIO without a terminal (also the
  * default). Set at boot by whoever has one. */
 extern int (*devfs_tty_open)(struct file *f);
+/* The same for /dev/console: the caller's terminal, whoever's it is inside. */
+extern int (*devfs_console_open)(struct file *f);
 /* /dev/pts, and what it asks those who have terminals: files/files.h has the same names. */
 struct superblock *devpts_new(void);
 extern struct devpts_hooks {

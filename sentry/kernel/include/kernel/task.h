@@ -220,6 +220,7 @@ int32_t process_setsid(struct process *p);
 bool process_group_orphaned(struct process *p);
 /* -ESRCH: none. */
 int32_t process_pgid_of(int32_t pid);
+bool pgroup_exists(int32_t pgid);
 int32_t process_sid_of(int32_t pid);
 int32_t process_ppid(struct process *p);
 

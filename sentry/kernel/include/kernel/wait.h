@@ -37,8 +37,10 @@ struct waiter;
 
 struct wait_queue {
     struct spin lock;                  /* RANK_WAITQ */
-    _Atomic(uint32_t) exclusive_count; /* of exclusive; changes under lock */
+    _Atomic(uint32_t) exclusive_count; /* of exclusive; changes under lock, as async_count */
     struct list_head waiters, exclusive;
+    _Atomic(uint32_t) async_count;
+    struct list_head asyncs; /* kernel/async.h */
 };
 
 /* fire() is called with the queue's lock held, any thread; it must only take inner locks. It tells
@@ -103,7 +105,7 @@ struct call {
     void *state;         /* handler's allocation across runs, released by state_free */
     void (*state_free)(void *);
     uint64_t user_data;  /* SQ */
-    struct mm_self self; /* trapped calls: what the thread does itself before it goes on */
+    struct mm_self self; /* not for CALL_BY_SQ: what the thread does itself before it goes on */
     bool set_fs, set_gs; /* load task->fs_base, gs_base on return */
 
     /* service's and wait.c's */

@@ -16,10 +16,17 @@ struct memfile;
 #define CONTROL_STATS_JSON 131
 #define CONTROL_PS_TEXT 132
 #define CONTROL_PS_JSON 133
+#define CONTROL_STOPPED \
+    134 /* a byte if the command is stopped in its terminal's foreground, else empty */
 
 /* What is mounted where, in order. A place that is not there is made if that changes nothing on the
  * host. */
-enum boot_mount_kind { BOOT_BIND, BOOT_TMPFS, BOOT_9P_SERVER };
+enum boot_mount_kind {
+    BOOT_BIND,
+    BOOT_OVERLAY /* the same under a layer in memory */,
+    BOOT_TMPFS,
+    BOOT_9P_SERVER
+};
 struct boot_mount {
     enum boot_mount_kind kind;
     int sock; /* 9P; -1 for a tmpfs */
@@ -28,6 +35,7 @@ struct boot_mount {
     bool read_only;
     bool exclusive; /* nobody else changes it: cached; else asked again, locks also at the server */
     uint64_t size_bytes; /* of a tmpfs; 0: no limit of its own */
+    uint32_t mode;       /* of a tmpfs; 0: as /tmp's */
 };
 
 /* Everything the Sentry was given; descriptors are taken over. */

@@ -82,9 +82,10 @@ enum sys_when { WHEN_NOW, WHEN_WAIT };
 enum sys_support { SUPPORT_NONE, SUPPORT_PARTIAL, SUPPORT_FULL };
 /* SQ_YES: needs no registers, may come through a submission queue or the call slot. SQ_SLOT: acts on
  * the caller's signals or identity, so it must be the caller's only call: by the slot, but no SQ.
+ * SQ_LAST: the same, and the thread may not come back: not while an interrupt is on its way to it.
  * SQ_NO: through an SQ it completes with -EINVAL; through the call slot it is answered SLOW and
  * comes again by trap. */
-enum sys_sq { SQ_NO, SQ_YES, SQ_SLOT };
+enum sys_sq { SQ_NO, SQ_YES, SQ_SLOT, SQ_LAST };
 
 struct sys_row {
     const char *name;

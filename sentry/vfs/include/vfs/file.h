@@ -16,6 +16,7 @@
 #include <kernel/wait.h>
 #include <mm/mm.h>
 
+struct async;
 struct file;
 struct task;
 struct inode;
@@ -53,6 +54,7 @@ struct file_ops {
     int (*flush)(struct file *f, struct task *t); /* each close() of a descriptor */
     void (*release)(struct file *f);              /* last reference; frees private */
     const struct socket_ops *socket;              /* NULL: no socket (files/socket_ops.h) */
+    bool async;                                   /* O_ASYNC sends signals */
     uint32_t wait_one; /* POLLIN, POLLOUT: of those who wait for it one is woken at a time */
     bool no_sigpipe;   /* -EPIPE of a write comes without the signal */
     /* How long a read or write may wait, ns; 0: without end, the default. */
@@ -75,11 +77,10 @@ struct file {
     struct fmutex pos_lock; /* RANK_FILE: read/write/seek/getdents on a shared position */
     int64_t pos;
     void *private_data;
-    uint64_t ino;             /* of anonymous files */
-    struct list_head epitems; /* files/epoll.c: watchers, under its lock */
-    struct cred *cred;        /* opener's */
-    int32_t owner_pid;        /* F_SETOWN */
-    int32_t owner_sig;
+    uint64_t ino;                  /* of anonymous files */
+    struct list_head epitems;      /* files/epoll.c: watchers, under its lock */
+    struct cred *cred;             /* opener's */
+    _Atomic(struct async *) async; /* F_SETOWN, O_ASYNC: kernel/async.h; NULL nobody asked */
 };
 #define FILE_LARGEFILE 0100000u /* O_LARGEFILE as F_GETFL shows it on x86-64 */
 
@@ -91,6 +92,9 @@ DEFINE_AUTO_PUT(file)
 uint64_t anon_ino_next(void);
 uint64_t file_count(void);
 #define FILES_MAX 100000u /* open files of a sandbox */
+
+/* The file's async, made if there is none; ERR_PTR(-ENOMEM), NULL when it has no wait queue. */
+struct async *file_async(struct file *f);
 
 uint32_t file_readiness(struct file *f);
 /* Wait inside a handler until one of @mask holds (arms, re-checks). SYS_PARK or an error; 0-cost

@@ -61,6 +61,9 @@ struct inode_ops {
      * not exclusive, without dir->lock. NULL: the vfs looks up again every time, and keeps its
      * entry when the same inode comes back. */
     bool (*revalidate)(struct inode *dir, const char *name, size_t len, struct inode *child);
+    /* What superblock.changes read when somebody outside last changed the directory. Never parks. NULL:
+     * nobody does. */
+    uint64_t (*changed)(struct inode *dir);
     /* Unnamed regular file, nlink 0 (O_TMPFILE). NULL: -EOPNOTSUPP */
     struct inode *(*tmpfile)(struct inode *dir, uint32_t mode, const struct cred *c);
     struct inode *(*create)(struct inode *dir, const char *name, size_t len, uint32_t mode,
@@ -157,8 +160,10 @@ struct superblock {
     struct refcount inodes; /* live inodes, and one for the users */
     const char *type;       /* "tmpfs", "9p", "overlay", "proc", ... */
     uint64_t dev;
-    bool exclusive; /* nobody outside the sandbox changes it */
+    bool exclusive; /* nobody outside the sandbox changes it, or it is told: */
     bool read_only;
+    const _Atomic(uint64_t)
+        *changes;   /* grows with each change told of; lives as long as the superblock */
     uint32_t magic; /* statfs f_type */
     char source[64];
     struct inode *root; /* reference */
