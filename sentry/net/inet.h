@@ -124,8 +124,8 @@ int port_connect(struct port_table *t, struct inet_sock *s, const struct inet_na
 /* An accepted socket: both names as given, beside the listener's. */
 void port_join(struct port_table *t, struct inet_sock *s, const struct inet_name *local,
                const struct inet_name *remote);
-/* The peer's name is gone, and with it an address or port that connect() chose. */
-void port_disconnect(struct port_table *t, struct inet_sock *s);
+/* The peer's name is gone, and with it an address or (@port) a port that the guest did not choose. */
+void port_disconnect(struct port_table *t, struct inet_sock *s, bool port);
 /* The connection has ended: a port the guest did not choose is free, although names still show it. */
 void port_detach(struct port_table *t, struct inet_sock *s);
 /* A port if there is none yet. -EAGAIN. */

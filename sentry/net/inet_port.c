@@ -180,7 +180,7 @@ void port_join(struct port_table *t, struct inet_sock *s, const struct inet_name
     spin_unlock(&t->lock);
 }
 
-void port_disconnect(struct port_table *t, struct inet_sock *s)
+void port_disconnect(struct port_table *t, struct inet_sock *s, bool port)
 {
     spin_lock(&t->lock);
     memset(&s->remote, 0, sizeof(s->remote));
@@ -189,7 +189,7 @@ void port_disconnect(struct port_table *t, struct inet_sock *s)
         if (s->base.domain == AF_INET)
             s->local.ip.s6_addr32[2] = htonl(0xffff);
     }
-    if (!s->port_fixed) {
+    if (port && !s->port_fixed) {
         list_del(&s->port_link);
         if (t == &g_udp_ports)
             s->local.port = 0;

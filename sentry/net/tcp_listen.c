@@ -293,7 +293,7 @@ int tcp_listen(struct file *f, int backlog)
         return r;
     spin_lock(&s->i.lock);
     s->state = TCP_ST_LISTEN;
-    s->rcv_shut = s->snd_shut = false;
+    s->rcv_shut = s->snd_shut = s->fin_sent = false;
     s->backlog = MIN((uint32_t)backlog, SOCKET_BACKLOG_MAX);
     spin_unlock(&s->i.lock);
     return 0;
