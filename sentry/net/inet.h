@@ -95,6 +95,7 @@ bool ip_is_any(const struct in6_addr *a); /* :: or mapped 0.0.0.0 */
 bool ip_equal(const struct in6_addr *a, const struct in6_addr *b);
 bool ip_is_local(const struct in6_addr *a); /* 127.0.0.0/8, ::1 */
 struct in6_addr ip_loopback(bool v4);
+struct in6_addr ip_any(int domain);
 /* An address for a socket of @domain. 0, -EINVAL (length), -EAFNOSUPPORT. @bind: AF_UNSPEC with
  * 0.0.0.0 passes as AF_INET, as Linux allows. */
 int inet_name_in(int domain, const struct sockaddr *addr, uint32_t len, bool bind,

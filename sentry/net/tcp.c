@@ -79,7 +79,7 @@ void tcp_wake(struct tcp_sock *s)
 
 /* --- what comes from the peer --- */
 
-static void tcp_finish(struct tcp_sock *s, const struct tcp_sock *from)
+void tcp_finish(struct tcp_sock *s, const struct tcp_sock *from)
 {
     spin_lock(&s->i.lock);
     bool there = s->peer == from && s->state == TCP_ST_CONNECTED;
@@ -348,8 +348,10 @@ static int tcp_shutdown(struct file *f, int how)
     bool finish = false;
 
     if (s->state == TCP_ST_LISTEN) {
-        if (how != SHUT_WR)
+        if (how != SHUT_WR) {
             tcp_listener_end(s);
+            s->rcv_shut = s->snd_shut = false;
+        }
         tcp_wake(s);
         return 0;
     }

@@ -99,6 +99,8 @@ extern const struct file_ops tcp_ops;
 /* tcp.c */
 struct tcp_sock *tcp_alloc(int domain, int protocol);
 void tcp_wake(struct tcp_sock *s); /* everything may have changed */
+/* The peer @from sends nothing more. */
+void tcp_finish(struct tcp_sock *s, const struct tcp_sock *from);
 /* The peer @from resets @s: ECONNRESET, or EPIPE after its FIN. */
 void tcp_reset(struct tcp_sock *s, const struct tcp_sock *from);
 void tcp_fail(struct tcp_sock *s, int error); /* a connect did not come about */
