@@ -85,6 +85,11 @@ void unix_bytes_give(size_t n)
     atomic_fetch_sub(&g_bytes, n);
 }
 
+uint64_t unix_bytes(void)
+{
+    return atomic_load(&g_bytes);
+}
+
 bool unix_bytes_short(void)
 {
     return atomic_load_explicit(&g_bytes, memory_order_relaxed) > UNIX_BYTES_MAX;
