@@ -65,6 +65,8 @@ const struct platform_ops *platform_at(unsigned i);
 const struct platform_ops *platform_named(const char *name);
 bool platform_traces(
     const struct platform_ops *pf); /* its guests by ptrace: see isolate_sentry() */
+/* Starts it in a process of its own: NULL, or why it does not work here. */
+const char *platform_probe(const struct platform_ops *pf);
 /* @name: NULL for the first that works. 0, or EXIT_FAILED after one line on stderr. */
 int platform_start(const char *name, struct memfile *mf, const char *cpus,
                    const struct platform_ops **ret);

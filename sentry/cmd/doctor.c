@@ -97,9 +97,9 @@ int cmd_doctor(int argc, char **argv)
     }
     bool any = false;
     for (unsigned i = 0; (pf = platform_at(i)); i++) {
-        const char *why = pf->unavailable();
+        const char *why = platform_probe(pf);
         snprintf(text, sizeof text, "platform %s", pf->name);
-        line(text, !why, why ? why : "works");
+        line(text, !why, why ? why : any ? "works" : "works, and is used");
         any |= !why;
     }
     line("platform kvm", false, "not built into this version");

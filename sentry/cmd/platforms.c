@@ -2,16 +2,23 @@
  * platforms.c - which platforms there are, and the choice between them.
  *
  * `auto` is trap where it works. Whether it does is known when it has been started: a host can have all
- * that it asks for and refuse the listener all the same (another one is above us). Then it is ptrace. */
+ * that it asks for and refuse the listener all the same (another one is above us). Then it is ptrace.
+ *
+ * Host: fork, waitpid [not confined] */
 #include <errno.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <base/compiler.h>
 #include <base/log.h>
+#include <host/memfile.h>
 #include <ptrace/ptrace.h>
 #include <trap/trap.h>
 
 #include "cmd.h"
+
+#define PROBE_MEMORY (64ULL << 20)
 
 const struct platform_ops *platform_at(unsigned i)
 {
@@ -33,6 +40,30 @@ const struct platform_ops *platform_named(const char *name)
 bool platform_traces(const struct platform_ops *pf)
 {
     return pf == ptrace_platform();
+}
+
+const char *platform_probe(const struct platform_ops *pf)
+{
+    const char *why = pf->unavailable();
+    int status;
+
+    if (why)
+        return why;
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct memfile *mf;
+        int r = memfile_create(PROBE_MEMORY, &mf);
+        if (!r)
+            r = pf->init(mf, NULL);
+        if (!r)
+            pf->fini();
+        _exit(-r);
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) != pid)
+        return "no process to try it in";
+    if (!WIFEXITED(status))
+        return "it dies at its start";
+    return WEXITSTATUS(status) ? strerror(WEXITSTATUS(status)) : NULL;
 }
 
 /* 0, or why not. */

@@ -196,14 +196,19 @@ timeout -k 2 200 "$rb" run --timeout 190 --memory 512M --pids 100 -- python3 - <
 nothing_left mutants
 
 # --- the host refuses ---
-# refuse NR[:ARG0]=ERRNO... -- COMMAND: a filter that makes calls fail
+# refuse NR[:ARG&BITS]=ERRNO... -- COMMAND: a filter that makes calls fail (those with these bits in an argument)
 cat >"$tmp/refuse.py" <<'INNER'
 import ctypes, os, struct, sys
 i = sys.argv.index('--')
-insn = [(0x20, 0, 0, 0)]
+insn = []
 for rule in sys.argv[1:i]:
     nr, err = rule.split('=')
-    insn += [(0x15, 0, 1, int(nr)), (0x06, 0, 0, 0x00050000 | int(err))]
+    nr, _, arg = nr.partition(':')
+    insn += [(0x20, 0, 0, 0), (0x15, 0, 4 if arg else 1, int(nr))]
+    if arg:
+        arg, bits = arg.split('&')
+        insn += [(0x20, 0, 0, 16 + 8 * int(arg)), (0x54, 0, 0, int(bits)), (0x15, 0, 1, int(bits))]
+    insn += [(0x06, 0, 0, 0x00050000 | int(err))]
 insn.append((0x06, 0, 0, 0x7fff0000))
 code = b''.join(struct.pack('HBBI', *x) for x in insn)
 buf = ctypes.create_string_buffer(code)
@@ -221,6 +226,15 @@ expect 125 '^ringbox: .*root' $(refuse) 430=1 -- "$rb" run -- /bin/true # fsopen
 expect 125 '^ringbox: .*(isolate|namespace)' $(refuse) 272=1 -- "$rb" run -- /bin/true # unshare
 timeout 20 $(refuse) 317=22 -- "$rb" run -- /bin/true >"$tmp/out" 2>"$tmp/err" # seccomp
 { [ $? = 125 ] && grep -q '^ringbox: .*seccomp' "$tmp/err"; } || bad "no seccomp: $(cat "$tmp/err")"
+# no listener for notifications (another one is above us): ptrace, unless trap was asked for
+expect 0 - $(refuse) '317:1&8=16' -- "$rb" run -- /bin/true
+expect 125 '^ringbox: platform trap cannot work' $(refuse) '317:1&8=16' -- "$rb" run --platform trap -- /bin/true
+expect 0 - $(refuse) 101=1 -- "$rb" run -- /bin/true # ptrace
+expect 125 '^ringbox: platform ptrace cannot work here: tracing' $(refuse) 101=1 -- "$rb" run --platform ptrace -- /bin/true
+expect 125 '^ringbox: no platform' $(refuse) '317:1&8=16' 101=1 -- "$rb" run -- /bin/true
+$(refuse) '317:1&8=16' -- "$rb" doctor >"$tmp/out"
+{ [ $? = 0 ] && grep -q '^platform trap .*missing.*busy' "$tmp/out" && grep -q '^platform ptrace .*ok' "$tmp/out"; } ||
+    bad "doctor without a listener: $(grep platform "$tmp/out")"
 expect 125 '^ringbox: ' prlimit --nofile=8:8 "$rb" run -- /bin/true
 # no processes; in a pid namespace of its own, where a stray kill() finds nobody
 expect 125 "^ringbox: " unshare --user --map-root-user --pid --fork $(refuse) 56=11 57=11 58=11 435=11 -- "$rb" run -- /bin/true

@@ -144,7 +144,9 @@ static void odd_calls(void **state)
 
     t = thread_start(&w, guest_vsyscall, (struct pf_regs){0});
     assert_true(event_wait(t, &e));
-    if (e.kind == PF_EVENT_SYSCALL) { /* else the host has no vsyscall page */
+    if (e.kind == PF_EVENT_SYSCALL && e.nr == 600 && !pf->post_addr) {
+        print_message("the host answers calls through the vsyscall page itself\n");
+    } else if (e.kind == PF_EVENT_SYSCALL) { /* else the host has no vsyscall page */
         assert_int_equal(e.nr, SYS_time);
         pf->thread_get_regs(t, &r);
         assert_in_range(r.rip, CODE, CODE + 0x1000);
@@ -356,8 +358,9 @@ static void call_answer(struct pf_thread *t, uint32_t how, uint64_t val)
 
 static void posted_calls(void **state)
 {
+    NEEDS_POSTS();
     struct world w = world_new();
-    struct ring_poller_word *word = &trap_poller_words()[5];
+    struct ring_poller_word *word = &pf->poller_words()[5];
     struct pf_regs regs = {.rdi = 0, .rsi = 0x51, .rdx = 0x52, .r10 = 0x53, .r8 = 0x54, .r9 = 0x55};
     struct pf_thread *t = thread_start(&w, guest_posted, regs);
     struct timespec ts = {3, 0};
@@ -407,6 +410,7 @@ static void posted_calls(void **state)
 
 static void lost_base(void **state)
 {
+    NEEDS_POSTS();
     struct world w = world_new();
     struct pf_thread *t = thread_start(&w, guest_lost_gs, (struct pf_regs){.rdi = 9});
     struct lane_slot c;
@@ -433,7 +437,7 @@ static void vdso(void **state)
     struct timespec before, after, *ts = (struct timespec *)(void *)w.data;
     (void)state;
 
-    if (fn && trap_vdso_addr()) {
+    if (fn && pf->vdso_addr()) {
         clock_gettime(CLOCK_MONOTONIC, &before);
         struct pf_thread *t = thread_start(
             &w, guest_function,

@@ -126,6 +126,7 @@ static void liar(void **state)
 /* Parking is asked for; who comes unasked is killed, and nobody else. */
 static void unasked(void **state)
 {
+    NEEDS_POSTS();
     struct world w = world_new(), v = world_new();
     struct pf_thread *u = thread_start(&v, guest_echo, (struct pf_regs){0});
     (void)state;
@@ -193,7 +194,8 @@ static void descriptors(void **state)
         uint64_t key = 1 + n / 2;
         int slot = pf->fd_donate(w.as, fd, key);
         assert_true(slot > PF_FD_MEMFILE);
-        assert_false(pf->fd_known(w.as, key)); /* in use */
+        if (pf->post_addr)                         /* else one descriptor serves all */
+            assert_false(pf->fd_known(w.as, key)); /* in use */
         struct pf_memop op = {
             .op = PF_MAP, .prot = PROT_READ, .fd = slot, .addr = 0xa00000, .len = 0x1000};
         assert_int_equal(pf->as_run(w.as, &op, 1, NULL), 0);

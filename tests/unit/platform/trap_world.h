@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * trap_world.h - address spaces and threads for the live tests of the trap platform. */
+ * trap_world.h - address spaces and threads for the live tests of the platforms. */
 #ifndef TRAP_WORLD_H
 #define TRAP_WORLD_H
 
@@ -27,7 +27,13 @@
 #include <guestlib/stub.h>
 #include <host/memfile.h>
 #include <ring/slot.h>
+#ifdef WORLD_PTRACE
+#include <ptrace/ptrace.h>
+#define world_platform ptrace_platform
+#else
 #include <trap/trap.h>
+#define world_platform trap_platform
+#endif
 
 extern const uint8_t guest_start[], guest_end[], guest_echo[], guest_load[], guest_store[],
     guest_spin[], guest_int80[], guest_uretprobe[], guest_vsyscall[], guest_jump[], guest_tls[],
@@ -42,6 +48,13 @@ extern const uint8_t guest_start[], guest_end[], guest_echo[], guest_load[], gue
 static const struct platform_ops *pf;
 static struct memfile *mf;
 static uint64_t code_off;
+
+/* About guest code that posts to its lane; a tracer needs none. */
+#define NEEDS_POSTS()       \
+    do {                    \
+        if (!pf->post_addr) \
+            skip();         \
+    } while (0)
 
 struct world {
     struct pf_as *as;
@@ -152,7 +165,7 @@ static inline int setup(void **state)
 {
     (void)state;
     hash_init();
-    pf = trap_platform();
+    pf = world_platform();
     if (pf->unavailable()) {
         print_message("skipped: %s\n", pf->unavailable());
         exit(77);
