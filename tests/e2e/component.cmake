@@ -4,6 +4,8 @@ file(GLOB E2E_CASES CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/cases/*.sh)
 # What sanitized builds have time for, and what every run checks with --no-patch; --full checks all.
 set(E2E_SANITIZED bash_pipeline busybox signals_exit python_basic)
 set(E2E_UNPATCHED bash_pipeline python_basic python_mp gcc_build git_flow perl_basic sqlite_cli)
+# What every run checks in a directory of the host that is written through; --full checks all.
+set(E2E_THROUGH gcc_build git_flow make_project sqlite_cli python_files)
 foreach(case ${E2E_CASES})
     get_filename_component(name ${case} NAME_WE)
     add_test(NAME e2e/${name} COMMAND ${CMAKE_CURRENT_LIST_DIR}/compare $<TARGET_FILE:ringbox> ${case})
@@ -18,6 +20,14 @@ foreach(case ${E2E_CASES})
     endif()
     add_test(NAME e2e-nopatch/${name}
         COMMAND ${CMAKE_CURRENT_LIST_DIR}/compare $<TARGET_FILE:ringbox> ${case} --no-patch)
+    add_test(NAME e2e-through/${name}
+        COMMAND ${CMAKE_CURRENT_LIST_DIR}/compare $<TARGET_FILE:ringbox> ${case} --through)
+    if(name IN_LIST E2E_THROUGH)
+        set(label e2e)
+    else()
+        set(label full)
+    endif()
+    set_tests_properties(e2e-through/${name} PROPERTIES LABELS ${label} SKIP_RETURN_CODE 77 TIMEOUT 600)
     if(name IN_LIST E2E_UNPATCHED)
         set(label e2e)
     else()
