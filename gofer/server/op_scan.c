@@ -96,15 +96,13 @@ static int block_put(struct scan *s, int fd, uint64_t *next)
     }
 }
 
-static int dir_beneath(int dirfd, const struct p9_str *name)
+static int dir_beneath(int dirfd, const char *name)
 {
-    char text[P9_NAME_MAX + 1];
     struct open_how how = {
         .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW,
         .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
     };
-    node_name_copy(name, text);
-    return (int)syscall(SYS_openat2, dirfd, text, &how, sizeof how);
+    return (int)syscall(SYS_openat2, dirfd, name, &how, sizeof how);
 }
 
 static bool dir_hidden(const struct gofer_export *e, int fd)
@@ -119,32 +117,42 @@ static void scan_push(struct scan *s, int fd, uint32_t from)
         (struct scan_dir){.fd = fd, .at = from, .end = s->used, .block = s->blocks++};
 }
 
-/* Before it is read. */
-static void scan_watch(struct scan *s, int fd)
+/* Before it is read. Where another directory took the name since, its parent tells of that. */
+static void scan_watch(struct scan *s, int dirfd, const char *name, int fd,
+                       const struct p9_attr *known)
 {
+    struct p9_attr a;
     struct statx st;
-    if (s->c->watches.fd >= 0 && statx(fd, "", AT_EMPTY_PATH, STATX_INO, &st) == 0)
-        (void)watch_fd(s->c, s->node->export, fd, makedev(st.stx_dev_major, st.stx_dev_minor),
-                       st.stx_ino);
+    if (s->c->watches.fd < 0)
+        return;
+    if (!known) {
+        if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &st) < 0)
+            return;
+        attr_from_statx(s->c, s->node, &st, &a);
+        known = &a;
+    }
+    (void)watch_dir(s->c, s->node->export, dirfd, name, known->qid.path, known->dev);
 }
 
-/* The listing of directory @name in @dirfd, if it can be had. false: no more room, nothing was added. */
-static bool child_put(struct scan *s, int dirfd, const struct p9_str *name, uint32_t block,
-                      uint32_t entry)
+/* The listing of directory @name in @dirfd, @known from its parent's or NULL, if it can be had. false: no more room, nothing was added. */
+static bool child_put(struct scan *s, int dirfd, const struct p9_str *name,
+                      const struct p9_attr *known, uint32_t block, uint32_t entry)
 {
+    char text[P9_NAME_MAX + 1];
     struct p9_scan_block b = {.block = block, .entry = entry};
     uint32_t start = s->used;
     uint64_t next = 0;
     if (s->room - start < P9_SCAN_BLOCK_BYTES || s->blocks == P9_SCAN_BLOCKS_MAX)
         return false;
-    int fd = dir_beneath(dirfd, name);
+    node_name_copy(name, text);
+    int fd = dir_beneath(dirfd, text);
     if (fd < 0)
         return true;
     if (dir_hidden(s->node->export, fd)) {
         close(fd);
         return true;
     }
-    scan_watch(s, fd);
+    scan_watch(s, dirfd, text, fd, known);
     s->used += P9_SCAN_BLOCK_BYTES;
     int r = block_put(s, fd, &next);
     if (r < 0) {
@@ -179,7 +187,7 @@ static bool scan_beneath(struct scan *s)
         d->at += (uint32_t)n;
         uint32_t entry = d->entry++;
         if (e.attr.valid && S_ISDIR(e.attr.mode))
-            more = child_put(s, d->fd, &e.name, d->block, entry);
+            more = child_put(s, d->fd, &e.name, &e.attr, d->block, entry);
     }
     while (s->depth)
         close(s->stack[--s->depth].fd);
@@ -212,7 +220,7 @@ static void scan_ahead(struct scan *s, struct node *dir, const struct p9_list *n
     bool more = scan_beneath(s);
     for (uint32_t i = 1; more && dirfd >= 0 && i < names->count; i++)
         if (p9_name_ok(&names->name[i]))
-            more = child_put(s, dirfd, &names->name[i], P9_SCAN_NAMED, i) && scan_beneath(s);
+            more = child_put(s, dirfd, &names->name[i], NULL, P9_SCAN_NAMED, i) && scan_beneath(s);
 }
 
 OP(tscan)

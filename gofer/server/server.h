@@ -84,7 +84,7 @@ struct conn {
     uint32_t open_fds, open_fds_max; /* opened fids and pinned nodes */
     uint32_t xattr_fids;
     uint64_t *root_dev; /* per export */
-    int proc_fd;        /* /proc/self/fd, or -1; the working directory too */
+    int proc_fd;        /* /proc/self/fd, or -1 */
     struct watches watches;
 
     uint8_t *in, *out;
@@ -124,9 +124,11 @@ void conn_nodes_fini(struct conn *c);
 /* watch.c */
 void watch_init(struct conn *c); /* before confinement */
 void watch_fini(struct conn *c);
-/* Tell the client of the next change in a directory of @e, before something of it is read. Its number, or 0:
- * it is not watched. */
-int watch_fd(struct conn *c, const struct gofer_export *e, int fd, uint64_t dev, uint64_t ino);
+/* Tell the client of the next change in a directory of @e that it knows as @path, @dev: @name in @at, or the
+ * descriptor of that number with @at proc_fd. Before something of it is read. Its number, or 0: it is not
+ * watched. */
+int watch_dir(struct conn *c, const struct gofer_export *e, int at, const char *name, uint64_t path,
+              uint64_t dev);
 void watch_node(struct conn *c, struct node *n, int fd); /* the same, if it is not yet */
 /* Until there is a request, or the socket fails; meanwhile tells of changes. 0, -errno. */
 int watch_wait(struct conn *c);

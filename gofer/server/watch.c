@@ -11,8 +11,8 @@
  * there is no /proc or no inotify. Writable exports are not watched: most changes would be the client's.
  *
  * Who may lie: the client names directories; it can watch no more than it can list.
- * Host: inotify_add_watch, read, poll, close [gofer]
- * Host: inotify_init1, open, fchdir [before confinement]
+ * Host: inotify_add_watch, fchdir, read, poll, close [gofer]
+ * Host: inotify_init1, open [before confinement]
  */
 #include "server.h"
 
@@ -71,11 +71,6 @@ void watch_init(struct conn *c)
         return;
     w->buckets = calloc(WATCH_BUCKETS, sizeof(struct watch *));
     w->fd = w->buckets ? inotify_init1(IN_NONBLOCK | IN_CLOEXEC) : -1;
-    /* inotify_add_watch takes a path alone: the number of a descriptor, from there. */
-    if (w->fd >= 0 && fchdir(c->proc_fd) < 0) {
-        close(w->fd);
-        w->fd = -1;
-    }
 }
 
 void watch_fini(struct conn *c)
@@ -93,15 +88,16 @@ void watch_fini(struct conn *c)
     *w = (struct watches){.fd = -1};
 }
 
-int watch_fd(struct conn *c, const struct gofer_export *e, int fd, uint64_t dev, uint64_t ino)
+int watch_dir(struct conn *c, const struct gofer_export *e, int at, const char *name, uint64_t path,
+              uint64_t dev)
 {
     struct watches *ws = &c->watches;
-    char name[FD_PATH_MAX];
-    if (ws->fd < 0 || !c->ringbox || !e->read_only || ws->count >= ws->max)
+    uint32_t how = IN_ONESHOT | IN_ONLYDIR | IN_EXCL_UNLINK;
+    if (ws->fd < 0 || !c->ringbox || !e->read_only || ws->count >= ws->max || fchdir(at) < 0)
         return 0;
-    fd_name(fd, name);
-    int wd =
-        inotify_add_watch(ws->fd, name, WATCH_EVENTS | IN_ONESHOT | IN_ONLYDIR | IN_EXCL_UNLINK);
+    if (at != c->proc_fd)
+        how |= IN_DONT_FOLLOW;
+    int wd = inotify_add_watch(ws->fd, name, WATCH_EVENTS | how);
     if (wd <= 0)
         return 0;
     struct watch *w = watch_find(c, wd);
@@ -115,19 +111,20 @@ int watch_fd(struct conn *c, const struct gofer_export *e, int fd, uint64_t dev,
         *b = w;
         ws->count++;
     }
-    w->path = qid_path(c, e, dev, ino);
+    w->path = path;
     w->dev = dev;
     return wd;
 }
 
 void watch_node(struct conn *c, struct node *n, int fd)
 {
-    if (n->wd > 0) {
-        const struct watch *w = watch_find(c, n->wd);
-        if (w && w->dev == n->dev && w->path == qid_path(c, n->export, n->dev, n->ino))
-            return;
-    }
-    n->wd = watch_fd(c, n->export, fd, n->dev, n->ino);
+    uint64_t path = qid_path(c, n->export, n->dev, n->ino);
+    const struct watch *w = c->watches.fd >= 0 ? watch_find(c, n->wd) : NULL;
+    char name[FD_PATH_MAX];
+    if (w && w->dev == n->dev && w->path == path)
+        return;
+    fd_name(fd, name);
+    n->wd = watch_dir(c, n->export, c->proc_fd, name, path, n->dev);
 }
 
 /* --- events --- */

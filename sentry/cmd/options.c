@@ -323,8 +323,7 @@ static int set_mount(struct run_options *o, const char *v)
 static const struct option_row rows[] = {
     {"platform", "auto|trap|ptrace", set_platform, "how system calls are caught"},
     {"name", "ID", set_name, "name for ringbox kill, ps, stats (default: the process id)"},
-    {"rootfs", "DIR", set_rootfs,
-     "directory that becomes /, as it is (default: / as everybody sees it)"},
+    {"rootfs", "DIR", set_rootfs, "directory that becomes / (default: what everybody sees of /)"},
     {"rw", "[shared|exclusive]", set_rw, "changes of / go to the host (default: to memory)"},
     {"bind", "SRC:DST[:ro|rw]", set_bind, "the host's SRC at DST (default: read-only)"},
     {"tmpfs", "DST[:size=SIZE]", set_tmpfs, "an empty directory in memory at DST"},

@@ -84,6 +84,11 @@ void unix_bytes_give(size_t n)
     atomic_fetch_sub(&g_bytes, n);
 }
 
+uint64_t unix_bytes(void)
+{
+    return atomic_load(&g_bytes);
+}
+
 bool unix_bytes_short(void)
 {
     return atomic_load_explicit(&g_bytes, memory_order_relaxed) > UNIX_BYTES_MAX;
@@ -238,7 +243,7 @@ static struct wait_queue *sock_wait_queue(struct file *f)
 }
 
 /* Bytes to read: all of a connection, the next datagram's. */
-static int32_t bytes_queued_locked(const struct sock *s)
+int32_t sock_bytes_queued_locked(const struct sock *s)
 {
     struct unix_message *b;
     uint64_t bytes = s->tail - s->head;
@@ -261,7 +266,7 @@ static sysret_t sock_ioctl(struct file *f, struct task *t, uint32_t cmd, uint64_
     spin_lock(&s->lock);
     bool listening = s->listening;
     if (cmd == FIONREAD)
-        bytes = bytes_queued_locked(s);
+        bytes = sock_bytes_queued_locked(s);
     spin_unlock(&s->lock);
     if (cmd == FIONREAD && listening)
         return -EINVAL;
@@ -300,6 +305,7 @@ static int unix_shutdown(struct file *f, int how)
 void sock_put(struct sock *s)
 {
     if (s && refcount_put(&s->ref)) {
+        unix_list_remove(s);
         free(s);
         socket_leave();
     }
@@ -315,6 +321,7 @@ static bool messages_unread_locked(const struct sock *s)
 
 void sock_end(struct sock *s)
 {
+    unix_list_remove(s);
     sock_name_end(s);
     spin_lock(&s->lock);
     s->dead = true;
@@ -391,8 +398,6 @@ static const struct file_ops message_file_ops = {
 
 struct sock *sock_alloc(int type)
 {
-    static _Atomic(uint64_t) next_cookie = 1;
-
     if (!socket_enter())
         return NULL;
     struct sock *s = calloc(1, sizeof(*s));
@@ -407,7 +412,6 @@ struct sock *sock_alloc(int type)
     s->recv_size = SOCKET_BUFFER_DEFAULT;
     s->low_water = 1;
     s->peek_offset = -1;
-    s->cookie = atomic_fetch_add(&next_cookie, 1);
     s->peer_cred = (struct ucred){.pid = 0, .uid = (uid_t)-1, .gid = (gid_t)-1};
     fmutex_init(&s->recv_lock, RANK_FILE);
     fmutex_init(&s->send_lock, RANK_FILE);
@@ -420,6 +424,8 @@ struct sock *sock_alloc(int type)
     list_init(&s->pending);
     wait_queue_init(&s->wait);
     wait_queue_init(&s->room_wait);
+    list_init(&s->all_link);
+    unix_list_add(s);
     return s;
 }
 
@@ -445,6 +451,7 @@ struct file *sock_file_new(struct sock *s, int type)
     }
     spin_lock(&s->lock);
     s->file = f;
+    s->ino = f->ino;
     spin_unlock(&s->lock);
     return f;
 }

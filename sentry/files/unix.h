@@ -94,6 +94,9 @@ struct sock {
     uint32_t backlog, pending_count;
     struct list_head pending; /* connected, not accepted (in their name_link); lock */
     uint64_t cookie;
+    _Atomic(uint64_t) ino;       /* its file's; 0 before accept */
+    struct list_head all_link;   /* unix_list.c */
+    uint64_t file_ino, file_dev; /* of path; written once, before name_len */
 };
 
 /* Messages a datagram socket queues from those that are not its peer, less one, as
@@ -182,6 +185,13 @@ void unix_fds_give(struct unix_fds *fds, struct socket_msg *m, bool peek);
 void unix_fds_free(struct unix_fds *fds); /* those that were in a queue: not any more */
 /* A socket was closed: find those that nobody can reach any more. */
 void unix_fds_collect(void);
+
+int32_t sock_bytes_queued_locked(const struct sock *s); /* unix.c: what there is to read */
+
+/* --- unix_list.c --- */
+
+void unix_list_add(struct sock *s);    /* gives it its cookie */
+void unix_list_remove(struct sock *s); /* if it is there */
 
 /* --- unix_name.c, unix_option.c --- */
 

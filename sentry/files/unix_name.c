@@ -78,9 +78,12 @@ static struct sock *name_find_locked(const struct inode *i, const struct sockadd
 static int name_take(struct sock *s, const struct path *p, const struct sockaddr_un *name,
                      uint32_t len)
 {
-    const struct inode *i = p ? path_inode(p) : NULL;
+    struct inode *i = p ? path_inode(p) : NULL;
+    struct attr at = {0};
     int r = 0;
 
+    if (i)
+        inode_attr(i, &at);
     spin_lock(&g_names_lock);
     if (s->name_len) {
         r = -EINVAL;
@@ -88,6 +91,8 @@ static int name_take(struct sock *s, const struct path *p, const struct sockaddr
         r = -EADDRINUSE;
     } else {
         s->name = *name;
+        s->file_ino = at.ino;
+        s->file_dev = at.dev;
         if (p) {
             path_get(p);
             s->path = *p;

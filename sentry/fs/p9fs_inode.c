@@ -24,13 +24,23 @@ static struct list_head *bucket_of(struct p9fs *fs, uint64_t path, uint64_t dev)
     return &fs->hash[hash_u64(path ^ hash_u64(dev)) % P9_HASH_BUCKETS];
 }
 
+/* Of what is gone the number may be another's by now, unless the server still holds the file. */
+static bool removed(const struct p9_inode *pi)
+{
+    struct attr a;
+    if (!S_ISDIR(inode_type(pi->vfs)) && p9_conn_ringbox(pi->fs->conn))
+        return false;
+    inode_attr(pi->vfs, &a);
+    return a.nlink == 0;
+}
+
 /* Reference to the live inode of this identity, or NULL. */
 static struct inode *find_locked(struct p9fs *fs, const struct p9_attr *a)
 {
     struct p9_inode *pi;
     list_for_each_entry (pi, bucket_of(fs, a->qid.path, a->dev), hash_link)
         if (pi->path == a->qid.path && pi->dev == a->dev) {
-            if (inode_type(pi->vfs) != (a->mode & S_IFMT))
+            if (inode_type(pi->vfs) != (a->mode & S_IFMT) || removed(pi))
                 continue; /* the number was used again for something else */
             if (refcount_get_unless_zero(&pi->vfs->ref))
                 return pi->vfs;

@@ -275,6 +275,8 @@ static int fault_locked(struct mm *mm, uint64_t addr, uint32_t access, struct fa
     if (s && !(write && s->cow) && s->hprot == seg_wanted_prot(v, s))
         return fault_repair(mm, v, s, addr, fi);
     mm->minflt++;
+    if (mm->sparse)
+        mm_hot_touched(mm, v);
     bool copied = s && write && s->cow && s->kind == SEG_MEM;
     int r = seg_ensure(mm, v, addr, write, true, &s, fi);
     if (r < 0)

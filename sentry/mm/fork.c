@@ -17,11 +17,13 @@
 #define POPULATE_BUDGET (1ULL << 20)
 #define HOT_BUDGET (1ULL << 20)
 #define HOT_WHOLE (128ULL << 10) /* VMAs this small are copied as a whole */
+#define HOT_FORKS 4u             /* children that get everything before one tells what it touches */
 #define HOT_GAP (64ULL << 10)    /* hot pages so near each other are copied together */
 
 struct fork_state {
     struct mm *parent, *child;
     bool map_files; /* even if the child needs descriptors for them */
+    bool sparse;    /* map what siblings of the child have touched */
     bool copy_hot;  /* nobody but the caller can write to the parent's memory */
     uint64_t populate_left;
     uint64_t hot_left; /* bytes that may still be copied ahead */
@@ -30,6 +32,96 @@ struct fork_state {
         uint64_t start, end;
     } block[HOT_PAGES];
 };
+
+/* --- hot pages --- */
+
+struct mm_hot *mm_hot_get(struct mm *mm)
+{
+    if (!mm->hot) {
+        mm->hot = calloc(1, sizeof *mm->hot);
+        if (!mm->hot)
+            return NULL;
+        refcount_init(&mm->hot->ref);
+        spin_init(&mm->hot->lock, RANK_LEAF);
+    }
+    refcount_get(&mm->hot->ref);
+    return mm->hot;
+}
+
+void mm_hot_put(struct mm_hot *h)
+{
+    if (h && refcount_put(&h->ref))
+        free(h);
+}
+
+void mm_hot_note(struct mm *mm, uint64_t addr)
+{
+    uint64_t page = align_down(addr, PAGE_SIZE);
+    struct mm_hot *h = mm->hot;
+    bool known = false;
+    if (!h) /* never forked: written after something else */
+        return;
+    spin_lock(&h->lock);
+    for (unsigned i = 0; i < HOT_PAGES && !known; i++)
+        known = h->page[i] == page;
+    if (!known)
+        h->page[h->next++ % HOT_PAGES] = page;
+    spin_unlock(&h->lock);
+}
+
+static bool hot_has_vma_locked(const struct mm_hot *h, const struct vma *v)
+{
+    for (unsigned i = 0; i < h->vma_count; i++)
+        if (h->vma[i] == v->r.start)
+            return true;
+    return h->vma_count == HOT_VMAS;
+}
+
+void mm_hot_touched(struct mm *mm, const struct vma *v)
+{
+    struct mm_hot *h = mm->hot;
+    if (!h)
+        return;
+    spin_lock(&h->lock);
+    if (!hot_has_vma_locked(h, v))
+        h->vma[h->vma_count++] = v->r.start;
+    spin_unlock(&h->lock);
+}
+
+static bool hot_has_vma(struct mm_hot *h, const struct vma *v)
+{
+    spin_lock(&h->lock);
+    bool has = hot_has_vma_locked(h, v);
+    spin_unlock(&h->lock);
+    return has;
+}
+
+/* Has one exec forked so often that it is worth knowing what its children touch? */
+static bool hot_forks_often(struct mm_hot *h)
+{
+    if (!h)
+        return false;
+    spin_lock(&h->lock);
+    bool often = h->forks == HOT_FORKS;
+    h->forks += !often;
+    spin_unlock(&h->lock);
+    return often;
+}
+
+/* qsort() asks the host for the size of its memory. */
+static unsigned hot_sorted(struct mm_hot *h, uint64_t page[HOT_PAGES])
+{
+    unsigned n = 0;
+    spin_lock(&h->lock);
+    for (unsigned i = 0; i < HOT_PAGES && h->page[i]; i++, n++) {
+        unsigned at = n;
+        for (; at && page[at - 1] > h->page[i]; at--)
+            page[at] = page[at - 1];
+        page[at] = h->page[i];
+    }
+    spin_unlock(&h->lock);
+    return n;
+}
 
 static int fork_private(struct fork_state *f, struct seg *s, struct seg *c)
 {
@@ -68,64 +160,14 @@ static int fork_seg(struct fork_state *f, struct vma *v, struct vma *cv, struct 
     seg_insert(f->child, c);
     int prot = seg_wanted_prot(cv, c);
     if (s->hprot <= 0 || prot == 0 ||
-        (c->kind == SEG_FD && !f->map_files && !file_fd_known(cv->file)))
+        (c->kind == SEG_FD && !f->map_files && !file_fd_known(cv->file)) ||
+        (f->sparse && !hot_has_vma(f->child->hot, v)))
         return 0;
     uint64_t len = c->r.end - c->r.start;
     bool populate = c->kind != SEG_FD && len <= POPULATE_SEG && len <= f->populate_left;
     if (populate)
         f->populate_left -= len;
     return map_range(f->child, cv, c->r.start, c->r.end, false, populate);
-}
-
-/* --- hot pages --- */
-
-struct mm_hot *mm_hot_get(struct mm *mm)
-{
-    if (!mm->hot) {
-        mm->hot = calloc(1, sizeof *mm->hot);
-        if (!mm->hot)
-            return NULL;
-        refcount_init(&mm->hot->ref);
-        spin_init(&mm->hot->lock, RANK_LEAF);
-    }
-    refcount_get(&mm->hot->ref);
-    return mm->hot;
-}
-
-void mm_hot_put(struct mm_hot *h)
-{
-    if (h && refcount_put(&h->ref))
-        free(h);
-}
-
-void mm_hot_note(struct mm *mm, uint64_t addr)
-{
-    uint64_t page = align_down(addr, PAGE_SIZE);
-    struct mm_hot *h = mm->hot;
-    bool known = false;
-    if (!h) /* never forked: written after something else */
-        return;
-    spin_lock(&h->lock);
-    for (unsigned i = 0; i < HOT_PAGES && !known; i++)
-        known = h->page[i] == page;
-    if (!known)
-        h->page[h->next++ % HOT_PAGES] = page;
-    spin_unlock(&h->lock);
-}
-
-/* qsort() asks the host for the size of its memory. */
-static unsigned hot_sorted(struct mm_hot *h, uint64_t page[HOT_PAGES])
-{
-    unsigned n = 0;
-    spin_lock(&h->lock);
-    for (unsigned i = 0; i < HOT_PAGES && h->page[i]; i++, n++) {
-        unsigned at = n;
-        for (; at && page[at - 1] > h->page[i]; at--)
-            page[at] = page[at - 1];
-        page[at] = h->page[i];
-    }
-    spin_unlock(&h->lock);
-    return n;
 }
 
 /* Pages near each other are one block: an operation costs as much as a few pages. */
@@ -293,6 +335,7 @@ struct mm *mm_fork(struct mm *parent)
                            .hot_left = HOT_BUDGET};
     fork_fields(child, parent);
     hot_blocks(&f);
+    f.sparse = child->sparse = hot_forks_often(child->hot);
     if (f.block_count) /* what is touched is copied; the rest is there by the host's faults */
         f.populate_left = 0;
     for (struct vma *v = vma_of(rtree_first(&parent->vmas)); v && r == 0; v = vma_next(v))

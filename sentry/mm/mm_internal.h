@@ -45,6 +45,7 @@
 #define MM_VMAS_MAX 65530u   /* as Linux' default max_map_count; tests at limit and limit + 1 */
 #define MM_VSIZE_MAX (128ULL << 40) /* bytes of VMAs of one address space: TSan needs 120 TiB */
 #define HOT_PAGES 128u
+#define HOT_VMAS 64u
 #define HOT_RUN_MAX (32ULL << 10) /* longer runs of writes are no hot pages */
 #define NO_OFF UINT64_MAX
 
@@ -172,6 +173,7 @@ struct mm {
     uint64_t rss_cached, rss_file_cached;
     bool lock_future;
     bool counted;      /* mm_set_counted */
+    bool sparse;       /* forked with no more mapped than its siblings touched */
     uint32_t barriers; /* registered membarrier commands */
     struct mm_limits limits;
     struct mm_layout layout;
@@ -188,10 +190,14 @@ struct mm_hot {
     struct spin lock; /* RANK_LEAF; below it the rest */
     unsigned next;
     uint64_t page[HOT_PAGES]; /* 0: none */
+    unsigned forks;           /* HOT_FORKS at most */
+    unsigned vma_count;       /* HOT_VMAS: there were more, all count as touched */
+    uint64_t vma[HOT_VMAS];   /* starts of VMAs that children touched which had not got them */
 };
 struct mm_hot *mm_hot_get(struct mm *mm); /* a reference; NULL: no memory */
 void mm_hot_put(struct mm_hot *h);
 void mm_hot_note(struct mm *mm, uint64_t addr);
+void mm_hot_touched(struct mm *mm, const struct vma *v); /* by a child with only what is known */
 
 /* The executable, shared by the address spaces forked from one exec. */
 struct mm_exe_ref {

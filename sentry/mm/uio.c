@@ -9,10 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <base/fiber.h>
+
 #include "mm_internal.h"
 
 #define UIO_MAX_BYTES ((size_t)INT_MAX & ~(size_t)4095)
 #define UIO_MAX_SEGMENTS 1024u
+#define UIO_TURN ((size_t)256 << 10) /* bytes until others on the poller have their turn */
 
 static void uio_clear(struct uio *u, struct mm *mm)
 {
@@ -113,6 +116,17 @@ void uio_rewind(struct uio *u)
     u->seg_done = 0;
 }
 
+/* Two gigabytes in one call are no reason to keep others waiting. */
+static void uio_turn(struct uio *u, size_t moved)
+{
+    u->since_turn += moved;
+    if (likely(u->since_turn < UIO_TURN))
+        return;
+    u->since_turn = 0;
+    if (u->left)
+        fiber_yield();
+}
+
 /* @buf NULL with @to_user: zeros. */
 static ssize_t uio_move(struct uio *u, uint8_t *buf, size_t n, bool to_user)
 {
@@ -120,7 +134,7 @@ static ssize_t uio_move(struct uio *u, uint8_t *buf, size_t n, bool to_user)
     n = MIN(n, u->left);
     while (total < n) {
         struct iovec *v = &u->iov[u->index];
-        size_t want = MIN(n - total, v->iov_len - u->seg_done);
+        size_t want = MIN(MIN(n - total, v->iov_len - u->seg_done), UIO_TURN);
         if (want == 0) {
             u->index++;
             u->seg_done = 0;
@@ -143,6 +157,8 @@ static ssize_t uio_move(struct uio *u, uint8_t *buf, size_t n, bool to_user)
         total += (size_t)got;
         if ((size_t)got < want)
             break;
+        if (u->mm)
+            uio_turn(u, (size_t)got);
     }
     return (ssize_t)total;
 }

@@ -140,6 +140,10 @@ struct inet_sock *port_find_receiver(struct port_table *t, const struct inet_nam
                                      const struct inet_name *from);
 /* Calls fn for each bound socket, table locked: fn must not take long. */
 void port_each(struct port_table *t, void (*fn)(struct inet_sock *s, void *arg), void *arg);
+#define PORT_BUCKETS 1024u
+/* Sockets of one bucket behind the first @skip, until fn says false. False then. */
+bool port_bucket_each(struct port_table *t, uint32_t bucket, uint32_t skip,
+                      bool (*fn)(struct inet_sock *s, void *arg), void *arg);
 
 /* --- inet_opt.c --- */
 
@@ -162,6 +166,7 @@ struct file *inet_file_new(struct inet_sock *s, const struct file_ops *ops, int 
 struct file *tcp_create(int domain, int protocol, int type);
 struct file *udp_create(int domain, int protocol, int type);
 bool tcp_is_listening(const struct inet_sock *s);
+uint8_t tcp_shutdown_bits(const struct inet_sock *s); /* 1 for receiving, 2 for sending */
 void tcp_buffers_changed(struct inet_sock *s);
 /* Shows one line's worth of state for /proc/net: state number, bytes queued. */
 void tcp_show(struct inet_sock *s, unsigned *ret_state, uint32_t *ret_tx, uint32_t *ret_rx);

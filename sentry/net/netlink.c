@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * netlink.c - AF_NETLINK sockets of NETLINK_ROUTE.
+ * netlink.c - AF_NETLINK sockets of NETLINK_ROUTE and NETLINK_SOCK_DIAG.
  *
  * A send is a list of requests, answered at once into the sender's own queue (route.c says what);
- * a receive takes one message. Groups can be joined and nothing ever comes from them: interfaces do
+ * a receive takes one message. Lists of sockets are long: a dump of them (diag.c) makes the next piece
+ * when its reader has taken the last one. Groups can be joined and nothing ever comes from them: interfaces do
  * not change.
  *
  * Guests choose every byte of a request and how many answers pile up: NETLINK_REQUEST_MAX,
@@ -37,6 +38,8 @@ struct nl_sock {
     _Atomic(uint32_t) options; /* SOL_NETLINK, bit by number: kept */
     _Atomic(bool) pass_cred;
     struct wait_queue wait;
+    struct fmutex dump_lock; /* RANK_FILE */
+    struct nl_dump dump;     /* dump_lock; on is also read without */
 };
 
 static struct spin g_lock = SPIN_INIT(RANK_NET);
@@ -126,6 +129,50 @@ static void put_error(struct nl_out *o, const struct nlmsghdr *h, int err)
     nl_end(o);
 }
 
+static int dump_begin(struct nl_sock *s, const struct nlmsghdr *h, const void *body, size_t len)
+{
+    struct nl_dump d = {.seq = h->nlmsg_seq};
+    int r = diag_request(&d, h, body, len);
+
+    if (r)
+        return r;
+    fmutex_lock(&s->dump_lock);
+    if (s->dump.on)
+        r = -EBUSY;
+    else
+        s->dump = d;
+    fmutex_unlock(&s->dump_lock);
+    if (!r)
+        wake_all(&s->wait, POLLIN | POLLRDNORM);
+    return r;
+}
+
+/* The next piece of the dump, when there is nothing else to read. */
+static void dump_step(struct nl_sock *s)
+{
+    char *buf autofree = malloc(NETLINK_ANSWER_MAX);
+    struct nl_out o = {.buf = buf, .portid = s->portid, .flags = NLM_F_MULTI};
+
+    if (!buf)
+        return;
+    fmutex_lock(&s->dump_lock);
+    spin_lock(&s->lock);
+    bool empty = list_empty(&s->queue);
+    spin_unlock(&s->lock);
+    if (s->dump.on && empty) {
+        o.seq = s->dump.seq;
+        bool all = diag_more(&s->dump, &o);
+        queue_add(s, &o);
+        if (all) {
+            nl_begin(&o, NLMSG_DONE, &s->dump.error, sizeof(s->dump.error));
+            nl_end(&o);
+            queue_add(s, &o);
+            s->dump.on = false;
+        }
+    }
+    fmutex_unlock(&s->dump_lock);
+}
+
 static void request_answer(struct nl_sock *s, struct nl_out *o, const struct nlmsghdr *h,
                            const void *body, size_t len)
 {
@@ -136,7 +183,10 @@ static void request_answer(struct nl_sock *s, struct nl_out *o, const struct nlm
     o->flags = 0;
     o->used = 0;
     o->failed = false;
-    int err = route_answer(o, h, body, len, &dump);
+    bool diag = s->base.protocol == NETLINK_SOCK_DIAG;
+    int err = diag ? dump_begin(s, h, body, len) : route_answer(o, h, body, len, &dump);
+    if (diag && !err)
+        return;
     if (err) {
         o->used = 0;
         put_error(o, h, err);
@@ -330,6 +380,8 @@ static ssize_t nl_take(struct nl_sock *s, struct uio *u, struct socket_msg *msg,
 
     if (flags & MSG_OOB)
         return -EOPNOTSUPP;
+    if (unlikely(s->dump.on))
+        dump_step(s);
     struct nl_message *m = message_take(s, &err);
     if (!m)
         return err;
@@ -463,7 +515,7 @@ static uint32_t nl_readiness(struct file *f)
     uint32_t ready = POLLOUT | POLLWRNORM | POLLWRBAND;
 
     spin_lock(&s->lock);
-    if (!list_empty(&s->queue))
+    if (!list_empty(&s->queue) || s->dump.on)
         ready |= POLLIN | POLLRDNORM;
     if (s->overrun)
         ready |= POLLERR;
@@ -524,7 +576,7 @@ static struct file *nl_create(int domain UNUSED, int type, int protocol)
 
     if (kind != SOCK_RAW && kind != SOCK_DGRAM)
         return ERR_PTR(-ESOCKTNOSUPPORT);
-    if (protocol != NETLINK_ROUTE)
+    if (protocol != NETLINK_ROUTE && protocol != NETLINK_SOCK_DIAG)
         return ERR_PTR(-EPROTONOSUPPORT);
     struct nl_sock *s = calloc(1, sizeof(*s));
     if (!s)
@@ -533,6 +585,7 @@ static struct file *nl_create(int domain UNUSED, int type, int protocol)
     s->base.type = kind;
     s->base.protocol = protocol;
     spin_init(&s->lock, RANK_OBJECT);
+    fmutex_init(&s->dump_lock, RANK_FILE);
     list_init(&s->queue);
     list_init(&s->bound_link);
     wait_queue_init(&s->wait);

@@ -3,6 +3,7 @@
  *
  * Everything is constant, so a dump fits in one message. Nothing can be changed: -EPERM. Guests
  * give the request; it was copied and its lengths are checked before use. No locks. */
+#include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <net/if.h>
@@ -18,6 +19,7 @@
 #define LOWER_UP 0x10000u /* linux/if.h and net/if.h exclude each other */
 #define TABLE_MAIN 254
 #define ROUTE_LOCAL 0x80000000u /* RTCF_LOCAL */
+#define TABLE_DEFAULT 253
 #define TABLE_LOCAL 255
 
 static void attr_u32(struct nl_out *o, uint16_t type, uint32_t v)
@@ -113,6 +115,8 @@ static void put_route(struct nl_out *o, const struct route *r, uint32_t flags)
     else
         attr_u32(o, RTA_PRIORITY, 0);
     attr_u32(o, RTA_OIF, LO_INDEX);
+    if (r->family == AF_INET6)
+        attr_u8(o, RTA_PREF, 0);
     if (flags) {
         struct rta_cacheinfo none = {0};
         attr_u32(o, RTA_UID, task_current() ? task_current()->cred->uid : 0);
@@ -203,6 +207,35 @@ static int route_get(struct nl_out *o, const void *body, size_t len, uint8_t fam
     return 0;
 }
 
+/* Which tables are asked, in which order. */
+static int rule_get(struct nl_out *o, uint8_t family, bool dump)
+{
+    static const struct {
+        uint32_t priority;
+        uint8_t table;
+        bool v6;
+    } rules[] = {{0, TABLE_LOCAL, true}, {32766, TABLE_MAIN, true}, {32767, TABLE_DEFAULT, false}};
+
+    if (!dump)
+        return -EOPNOTSUPP;
+    for (unsigned v6 = 0; v6 < 2; v6++) {
+        for (size_t i = 0; i < ARRAY_SIZE(rules); i++) {
+            struct fib_rule_hdr h = {.family = v6 ? AF_INET6 : AF_INET, .table = rules[i].table};
+            if ((family && family != h.family) || (v6 && !rules[i].v6))
+                continue;
+            h.action = FR_ACT_TO_TBL;
+            nl_begin(o, RTM_NEWRULE, &h, sizeof(h));
+            attr_u32(o, FRA_TABLE, h.table);
+            attr_u32(o, FRA_SUPPRESS_PREFIXLEN, UINT32_MAX);
+            attr_u8(o, FRA_PROTOCOL, RTPROT_KERNEL);
+            if (rules[i].priority)
+                attr_u32(o, FRA_PRIORITY, rules[i].priority);
+            nl_end(o);
+        }
+    }
+    return 0;
+}
+
 int route_answer(struct nl_out *o, const struct nlmsghdr *h, const void *body, size_t len,
                  bool *ret_dump)
 {
@@ -224,6 +257,8 @@ int route_answer(struct nl_out *o, const struct nlmsghdr *h, const void *body, s
         return address_get(o, family, dump);
     case RTM_GETROUTE:
         return route_get(o, body, len, family, dump);
+    case RTM_GETRULE:
+        return rule_get(o, family, dump);
     case RTM_GETNEIGH:
     case RTM_GETQDISC:
         return dump ? 0 : -EOPNOTSUPP; /* lo has none */

@@ -28,6 +28,13 @@ unsigned tcp_state_number(struct tcp_sock *s)
     }
 }
 
+uint8_t tcp_shutdown_bits(const struct inet_sock *i)
+{
+    const struct tcp_sock *s = container_of(i, const struct tcp_sock, i);
+
+    return (uint8_t)((s->rcv_shut ? 1 : 0) | (s->snd_shut ? 2 : 0));
+}
+
 static void info_fill(struct tcp_sock *s, struct tcp_info *i)
 {
     struct tcp_sock *peer = s->peer;

@@ -19,10 +19,16 @@
 
 #include <kernel/ktime.h>
 #include <kernel/task.h>
+#include <net/net.h>
 
 #include "udp.h"
 
 static _Atomic(uint64_t) g_queued_bytes;
+
+uint64_t net_datagram_bytes(void)
+{
+    return atomic_load(&g_queued_bytes);
+}
 
 static void udp_free(struct inet_sock *s)
 {

@@ -16,15 +16,16 @@
  * has been seen awake. What is still parked after REKICK_NS is woken again, later and later.
  * Empty list, no timer.
  *
- * Host: sched_setaffinity, getrusage [sentry]
- * Host: sched_yield, sched_getaffinity, sched_getattr, sched_setattr [before confinement] */
+ * Host: sched_setaffinity, preadv2 [sentry]
+ * Host: open, sched_yield, sched_getaffinity, sched_getattr, sched_setattr [before confinement] */
+#include <fcntl.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
-#include <base/count.h>
 #include <base/log.h>
 #include <ring/slot.h>
 
@@ -43,6 +44,7 @@
 #define REKICK_MAX_NS 1280000000
 
 static cpu_set_t g_cpus; /* that this process was given */
+static int g_schedstat;  /* of the thread that becomes the first poller; -1: the host has none */
 
 /* linux/sched/types.h does not go together with sched.h. */
 struct attributes {
@@ -96,6 +98,7 @@ void place_init(void)
 {
     g_service.spins = looks_measure(pause_once, PAUSES);
     g_service.yields = looks_measure(yield_once, YIELDS);
+    g_schedstat = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
     if (sched_getaffinity(0, sizeof g_cpus, &g_cpus))
         g_service.cfg.roam = false;
     ask_for_short_slices();
@@ -177,19 +180,29 @@ void served_place(struct served *s)
         g_service.cfg.platform->thread_place(s->task->thread);
 }
 
-/* Was this thread switched out for another since it was last asked? Not for mappers and file servers, which
- * run on their caller's CPU and interrupt it once for each list or message. */
-bool place_lost_cpu(struct poller *p)
+/* Asked once a window: did others have this poller's CPU for a good part of the time since, that it was
+ * awake and could have run? What it blocks for, such as a mapper, does not count: the host knows. Only of
+ * the first poller's thread; others notice by gaps alone. */
+bool place_lost_cpu(struct poller *p, int64_t now)
 {
-    struct rusage r;
+    char text[96];
+    struct iovec v = {.iov_base = text, .iov_len = sizeof text - 1};
+    struct lost *last = &p->lost;
 
-    if (getrusage(RUSAGE_THREAD, &r))
+    if (p->index || g_schedstat < 0 || now - last->asked_ns < POLICY_WINDOW_NS)
         return false;
-    uint64_t lists = count_get(COUNT_mapper_lists) + count_get(COUNT_p9_messages),
-             out = (uint64_t)r.ru_nivcsw;
-    bool lost = out - p->switched_out > lists - p->lists_seen;
-    p->switched_out = out;
-    p->lists_seen = lists;
+    ssize_t n = preadv2(g_schedstat, &v, 1, 0, 0);
+    if (n <= 0)
+        return false;
+    text[n] = 0;
+    const char *second = strchr(text, ' '); /* time run, time it waited for a CPU, times it ran */
+    struct lost t = {.asked_ns = now,
+                     .asleep_ns = (int64_t)tally_get(&p->stats->asleep_ns),
+                     .delay_ns = second ? strtoll(second, NULL, 10) : 0};
+    int64_t awake = now - last->asked_ns - (t.asleep_ns - last->asleep_ns);
+    int64_t others = t.delay_ns - last->delay_ns;
+    bool lost = last->asked_ns && others > POLICY_GAP_NS && others > awake / 8;
+    *last = t;
     return lost;
 }
 

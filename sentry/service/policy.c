@@ -14,8 +14,8 @@
  *   contended  more guest threads run than there are CPUs beside the pollers' (for a while), or the
  *              poller lost its CPU to others while it spun (then for a time that doubles while it
  *              happens again)
- *   sparse     most calls of the last window found the poller asleep; until POLICY_QUICK calls on end
- *              would have met it awake
+ *   sparse     most calls of the last window found the poller asleep, or would have if it had spun;
+ *              until POLICY_QUICK calls on end would have met it awake
  *   dense      in the last window the poller lay idle for less time than handing over would cost
  *   mode       SPIN when contended ? dense : not sparse, and there is a CPU for guests besides
  *
@@ -84,13 +84,12 @@ static void window_judge(struct policy *p, int64_t now)
     if (length < POLICY_WINDOW_NS)
         return;
     p->dense = p->window_gaps < (int64_t)p->window_calls * worth || p->window_idle < length / 16;
-    if (p->mode == POLICY_SPIN)
-        p->sparse = 2 * p->window_sleeps > p->window_calls;
-    else if (p->window_idle < length / 16) /* it is not even asleep between them */
+    p->sparse = (p->mode == POLICY_SPIN ? 2 : 3) * p->window_missed > p->window_calls;
+    if (p->window_idle < length / 16) /* it is not even asleep between them */
         p->sparse = false;
     p->window = now;
     p->window_idle = p->window_gaps = 0;
-    p->window_calls = p->window_sleeps = 0;
+    p->window_calls = p->window_missed = 0;
 }
 
 bool policy_look(struct policy *p, int64_t now, unsigned active, bool work, bool lost)
@@ -102,7 +101,6 @@ bool policy_look(struct policy *p, int64_t now, unsigned active, bool work, bool
         p->window += now - p->looked; /* as if it had not been */
     else if (!work)
         idle_account(p, now - p->looked, p->mode == POLICY_SPIN);
-    p->window_calls += work && p->mode == POLICY_SPIN;
     p->looked = now;
     p->active = active;
     window_judge(p, now);
@@ -131,9 +129,9 @@ void policy_slept(struct policy *p, int64_t now, bool called)
     idle_account(p, passed, p->mode == POLICY_SPIN);
     if (!called)
         return;
-    p->window_calls += p->mode == POLICY_HANDOVER;
-    p->window_sleeps++;
-    p->quick = passed < POLICY_SPIN_NS ? p->quick + 1 : 0;
+    bool quick = p->mode == POLICY_HANDOVER && passed < POLICY_SPIN_NS;
+    p->window_missed += !quick;
+    p->quick = quick ? p->quick + 1 : 0;
 }
 
 int64_t policy_deadline(const struct policy *p, int64_t now, unsigned active)

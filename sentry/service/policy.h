@@ -34,15 +34,20 @@ struct policy {
     int64_t window;              /* start of what follows */
     int64_t window_idle;         /* ns without work, awake or asleep */
     int64_t window_gaps;         /* the same, of a sleep at most POLICY_IDLE_MAX */
-    /* looks that found work; handed over: sleeps, each of which a call ended */
     uint32_t window_calls;
-    uint32_t window_sleeps;
-    uint32_t quick;   /* handed over: calls on end that spinning would have met */
-    uint64_t changes; /* of mode */
+    uint32_t window_missed; /* sleeps that spinning does not or would not spare */
+    uint32_t quick;         /* handed over: calls on end that spinning would have met */
+    uint64_t changes;       /* of mode */
 };
 
 /* @cpus: that this sandbox may use; @pollers: that would spin on them. */
 void policy_init(struct policy *p, unsigned cpus, unsigned pollers, int64_t now);
+
+/* A guest thread's message has been taken. */
+static inline void policy_call(struct policy *p)
+{
+    p->window_calls++;
+}
 
 /**
  * policy_look - to be called at every look at the clock, awake.

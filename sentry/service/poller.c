@@ -246,7 +246,8 @@ static void poller_look(struct poller *p)
     more |= p->last_work_ns == 0;
     /* Rounds without work take no time: somebody else had the CPU, or the host the virtual one. Who does
      * what a call waits for is no stranger. */
-    bool lost = passed > POLICY_GAP_NS && (place_lost_cpu(p) || !more) && !p->waited_for;
+    bool gap = passed > POLICY_GAP_NS && !more && !p->waited_for;
+    bool lost = place_lost_cpu(p, now) || gap;
     p->waited_for = poller_parked(p) > 0;
     if (policy_look(&p->policy, now, poller_active(p), more, lost))
         place_mode(p);

@@ -145,10 +145,12 @@ struct poller {
     uint64_t taken;       /* --stats: calls since the clock was last looked at */
     uint64_t rounds;
     struct policy policy;
-    uint32_t spins;        /* of guest threads, for the mode */
-    uint32_t placing;      /* changes with the mode */
-    uint64_t switched_out; /* times this thread lost its CPU to others, as last asked */
-    uint64_t lists_seen;   /* lists that mappers had executed, and messages to servers, then */
+    uint32_t spins;   /* of guest threads, for the mode */
+    uint32_t placing; /* changes with the mode */
+    struct lost {     /* as last asked: */
+        int64_t asked_ns, asleep_ns;
+        int64_t delay_ns; /* that its thread waited for a CPU */
+    } lost;
     bool waited_for; /* calls waited in the middle of something at the last look at the clock */
     struct follow {  /* handing over: where the callers are */
         int home;    /* the CPU this poller keeps to; -1: any */
@@ -190,7 +192,7 @@ void place_init(void);
 void place_poller_init(struct poller *p);
 void place_pin(struct poller *p);
 void place_mode(struct poller *p); /* the policy has changed its mind */
-bool place_lost_cpu(struct poller *p);
+bool place_lost_cpu(struct poller *p, int64_t now);
 void served_place(struct served *s); /* CPUs and spins of a task that runs again */
 void served_wait_begins(struct served *s);
 void served_wait_ends(struct served *s);

@@ -539,6 +539,7 @@ void served_poll(struct served *s)
 {
     struct pf_event e;
 
+    policy_call(&s->poller->policy);
     s->users++;
     if (s->state == SERVED_GUEST) {
         if (ring_load_acquire(&s->lane->event.state) != SLOT_FREE) {

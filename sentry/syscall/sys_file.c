@@ -263,6 +263,20 @@ sysret_t sys_sendfile(struct call *c, int32_t out_fd, int32_t in_fd, uaddr_t off
     return c->progress ? (sysret_t)c->progress : n;
 }
 
+/* What is copied ends where the source ends now; within one file it may not overlap. */
+static int copy_bounds(struct file *in, struct file *out, struct move *m)
+{
+    uint64_t from = (uint64_t)(m->in_pos < 0 ? in->pos : m->in_pos);
+    uint64_t to = (uint64_t)(m->out_pos < 0 ? out->pos : m->out_pos);
+    struct attr attr;
+    int r = inode_getattr(file_inode(in), &attr);
+    if (r < 0)
+        return r;
+    m->left = from >= attr.size ? 0 : MIN(m->left, attr.size - from);
+    bool same = file_inode(in) == file_inode(out);
+    return same && from < to + m->left && to < from + m->left ? -EINVAL : 0;
+}
+
 sysret_t sys_copy_file_range(struct call *c, int32_t in_fd, uaddr_t off_in, int32_t out_fd,
                              uaddr_t off_out, size_t len, uint32_t flags)
 {
@@ -278,7 +292,8 @@ sysret_t sys_copy_file_range(struct call *c, int32_t in_fd, uaddr_t off_in, int3
         return -EISDIR;
     if (!a || !b || !S_ISREG(inode_type(a)) || !S_ISREG(inode_type(b)))
         return -EINVAL;
-    if (out->flags & O_APPEND)
+    if ((in->flags & O_ACCMODE) == O_WRONLY || (out->flags & O_ACCMODE) == O_RDONLY ||
+        out->flags & O_APPEND)
         return -EBADF;
     struct move m = {.in = in, .out = out, .left = MIN(len, (size_t)INT_MAX)};
     int r = pos_copy_in(t, off_in, &m.in_pos);
@@ -286,11 +301,9 @@ sysret_t sys_copy_file_range(struct call *c, int32_t in_fd, uaddr_t off_in, int3
         r = pos_copy_in(t, off_out, &m.out_pos);
     if (r < 0)
         return r;
-    if (a == b) {
-        int64_t from = m.in_pos < 0 ? in->pos : m.in_pos, to = m.out_pos < 0 ? out->pos : m.out_pos;
-        if (from < to + (int64_t)m.left && to < from + (int64_t)m.left)
-            return -EINVAL;
-    }
+    r = copy_bounds(in, out, &m);
+    if (r < 0 || m.left == 0)
+        return r;
     ssize_t n = move_all(t, &m);
     if (n > 0 && m.in_pos >= 0 && copy_out_obj(t->mm, off_in, &m.in_pos) < 0)
         return -EFAULT;

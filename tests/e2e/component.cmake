@@ -112,3 +112,5 @@ add_test(NAME e2e/traps COMMAND ${CMAKE_CURRENT_LIST_DIR}/traps.py $<TARGET_FILE
 set_tests_properties(e2e/traps PROPERTIES LABELS wanted TIMEOUT 1200)
 add_test(NAME e2e/waiting COMMAND ${CMAKE_CURRENT_LIST_DIR}/waiting.sh $<TARGET_FILE:ringbox> $<TARGET_FILE:bench_wait>)
 set_tests_properties(e2e/waiting PROPERTIES LABELS e2e TIMEOUT 200 RUN_SERIAL ON)
+add_test(NAME e2e/soak COMMAND ${CMAKE_CURRENT_LIST_DIR}/soak.py $<TARGET_FILE:ringbox> 20)
+set_tests_properties(e2e/soak PROPERTIES LABELS full SKIP_RETURN_CODE 77 TIMEOUT 300)

@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #undef WAIT_ANY /* kernel/task.h has its own */
 
+#include <vfs/locks.h>
+
 #include "fixture.h"
 
 static const struct p9fs_config lone = {.aname = "", .exclusive = true, .read_only = true};
@@ -54,6 +56,20 @@ static void exercise(struct superblock *sb)
         (void)inode_getattr(i, &a);
         struct setattr set = {.valid = ATTR_MODE, .mode = 0600};
         (void)inode_setattr(i, &set, g_cred);
+        struct lock_range lock = {.type = F_WRLCK, .end = INT64_MAX}, seen = lock;
+        (void)i->ops->listxattr(i, buf, sizeof buf);
+        fmutex_lock(&i->lock);
+        (void)i->ops->lock(i, &lock, false);
+        (void)i->ops->lock_test(i, &seen);
+        lock.type = F_UNLCK;
+        (void)i->ops->lock(i, &lock, true);
+        fmutex_unlock(&i->lock);
+        if (root->ops == &p9_dir_ops) {
+            struct inode *t = root->ops->tmpfile(root, S_IFREG | 0600, g_cred);
+            inode_put(t);
+            (void)root->ops->rename(root, "f", 1, i, root, "g", 1, NULL, 0);
+            (void)root->ops->unlink(root, "g", 1, i);
+        }
     }
     inode_put(i);
     inode_put(l);
@@ -269,6 +285,107 @@ static int64_t unknown_version(uint8_t *msg, size_t len, size_t cap, uint64_t se
     return p9_type_of(msg) == P9_rversion ? p9_encode_rversion(msg, cap, &v) : (int64_t)len;
 }
 
+/* --- what a server of plain 9P can lie about --- */
+
+static int64_t plain_farther(uint8_t *msg, size_t len, size_t cap, uint64_t seed)
+{
+    struct p9_rwalk w;
+    (void)seed;
+    if (p9_type_of(msg) != P9_rwalk || p9_decode_rwalk(msg, len, &w) < 0 || w.qids.count != 1)
+        return (int64_t)len;
+    w.qids.qid[w.qids.count++] = w.qids.qid[0];
+    return p9_encode_rwalk(msg, cap, &w);
+}
+
+static int64_t plain_nowhere(uint8_t *msg, size_t len, size_t cap, uint64_t seed)
+{
+    struct p9_rwalk w = {.tag = p9_tag_of(msg)};
+    (void)seed;
+    return p9_type_of(msg) == P9_rwalk ? p9_encode_rwalk(msg, cap, &w) : (int64_t)len;
+}
+
+static int64_t plain_kind(uint8_t *msg, size_t len, size_t cap, uint64_t seed)
+{
+    struct p9_rgetattr g;
+    if (p9_type_of(msg) != P9_rgetattr || p9_decode_rgetattr(msg, len, &g) < 0)
+        return (int64_t)len;
+    static const uint32_t modes[] = {0, S_IFREG | S_IFDIR | S_IFLNK, 0xffffffff, 0170000};
+    g.mode = modes[(seed >> 33) % 4];
+    return p9_encode_rgetattr(msg, cap, &g);
+}
+
+static int64_t plain_size(uint8_t *msg, size_t len, size_t cap, uint64_t seed)
+{
+    struct p9_rgetattr g;
+    (void)seed;
+    if (p9_type_of(msg) != P9_rgetattr || p9_decode_rgetattr(msg, len, &g) < 0)
+        return (int64_t)len;
+    g.size = 1ull << 63;
+    return p9_encode_rgetattr(msg, cap, &g);
+}
+
+static int64_t plain_lock_range(uint8_t *msg, size_t len, size_t cap, uint64_t seed)
+{
+    struct p9_rgetlock g = {.tag = p9_tag_of(msg), .client_id = p9_str_from("x")};
+    (void)len;
+    if (p9_type_of(msg) != P9_rgetlock)
+        return (int64_t)len;
+    unsigned which = (unsigned)(seed >> 33) % 3;
+    g.type = which == 0 ? 9 : P9_LOCK_WRLCK;
+    g.start = which == 1 ? 1ull << 63 : 10;
+    g.length = which == 2 ? (uint64_t)INT64_MAX : 1;
+    return p9_encode_rgetlock(msg, cap, &g);
+}
+
+static int64_t plain_attribute(uint8_t *msg, size_t len, size_t cap, uint64_t seed)
+{
+    struct p9_rxattrwalk x = {.tag = p9_tag_of(msg), .size = seed >> 33 & 1 ? UINT64_MAX : 65537};
+    return p9_type_of(msg) == P9_rxattrwalk ? p9_encode_rxattrwalk(msg, cap, &x) : (int64_t)len;
+}
+
+static int64_t plain_no_target(uint8_t *msg, size_t len, size_t cap, uint64_t seed)
+{
+    struct p9_rreadlink l = {.tag = p9_tag_of(msg)};
+    (void)seed;
+    return p9_type_of(msg) == P9_rreadlink ? p9_encode_rreadlink(msg, cap, &l) : (int64_t)len;
+}
+
+/* Counts of data beyond the message, in every kind that has one. */
+static int64_t plain_count(uint8_t *msg, size_t len, size_t cap, uint64_t seed)
+{
+    uint8_t type = p9_type_of(msg);
+    (void)cap, (void)seed;
+    if (type == P9_rread || type == P9_rreaddir)
+        msg[10] = 0x40;
+    return (int64_t)len;
+}
+
+/* No error of these may come of what the server says it cannot do. */
+static int64_t plain_cannot(uint8_t *msg, size_t len, size_t cap, uint64_t seed)
+{
+    static const uint8_t types[] = {P9_runlinkat, P9_rrenameat,  P9_rlock,
+                                    P9_rgetlock,  P9_rxattrwalk, P9_rfsync,
+                                    P9_rsetattr,  P9_rstatfs,    P9_rremove};
+    struct p9_rlerror e = {.tag = p9_tag_of(msg), .ecode = EOPNOTSUPP};
+    for (unsigned i = 0; i < ARRAY_SIZE(types); i++)
+        if (p9_type_of(msg) == types[i] && (seed >> (33 + i)) % 2)
+            return p9_encode_rlerror(msg, cap, &e);
+    return (int64_t)len;
+}
+
+static void plain_lies(void **state)
+{
+    (void)state;
+    static relay_fn *const lies[] = {plain_farther,   plain_nowhere,    plain_kind,
+                                     plain_size,      plain_lock_range, plain_attribute,
+                                     plain_no_target, plain_count};
+    for (unsigned i = 0; i < ARRAY_SIZE(lies); i++)
+        for (uint64_t seed = 0; seed < 4; seed++)
+            session(relay_plain, lies[i], seed, false, 0, true);
+    for (uint64_t seed = 0; seed < 10; seed++)
+        session(relay_plain, plain_cannot, seed, false, 0, false);
+}
+
 static void chosen_lies(void **state)
 {
     (void)state;
@@ -348,6 +465,7 @@ int main(void)
         cmocka_unit_test(gone_at_once),    cmocka_unit_test(silence),
         cmocka_unit_test(chosen_lies),     cmocka_unit_test(stray_descriptors),
         cmocka_unit_test(dies_in_between), cmocka_unit_test(random_lies),
+        cmocka_unit_test(plain_lies),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     cred_put(g_cred);

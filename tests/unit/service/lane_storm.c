@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * lane_storm.c - mutated lane entries for the Sentry's real dispatcher.
  *
- *   lane_storm [--entries N] [--seed S] [--min COUNT]
+ *   lane_storm [--entries N] [--seed S] [--min COUNT] [--jobs GENERATIONS AT A TIME]
  *
  * Each generation is a process of its own with a fresh sandbox (fakebox.h), whose guests post what a
  * hostile program could: calls of every row of the table with arguments that are nearly right, by call
@@ -38,7 +38,8 @@
 #define WAITS_SIGNAL 300     /* visits without an answer until it gets a signal */
 #define WAITS_KILL 700
 #define WAITS_LOST 3000000 /* a killed process has not gone: failure */
-#define STILL_MAX 600      /* looks, 100 ms each, at a generation that does not go on */
+#define STILL_MAX 12000    /* looks, 5 ms each, at a generation that does not go on */
+#define JOBS_MAX 16u
 #define MEMORY (192ULL << 20)
 #define MEMORY_HIGH (150ULL << 20)
 
@@ -49,11 +50,13 @@ enum way { BY_SLOT, BY_EVENT, BY_QUEUE, WAYS };
 
 /* Shared by the generations. */
 struct totals {
-    uint64_t posted, spawned, spawn_failed, signals, violations, full;
-    uint64_t counts[SYS_NR_MAX][WAYS];
-    uint64_t succeeded[SYS_NR_MAX]; /* by slot */
+    _Atomic(uint64_t) posted, spawned, spawn_failed, signals, violations, full;
+    _Atomic(uint64_t) counts[SYS_NR_MAX][WAYS];
+    _Atomic(uint64_t) succeeded[SYS_NR_MAX]; /* by slot */
+    _Atomic(uint64_t) progress[JOBS_MAX];    /* entries of the generation in that place */
 };
 static struct totals *g_totals;
+static unsigned g_place;
 static uint64_t g_seed, g_target, g_posted;
 static bool g_scribble, g_full;
 
@@ -63,6 +66,7 @@ static void count(uint32_t nr, enum way way)
 {
     g_posted++;
     g_totals->posted++;
+    g_totals->progress[g_place] = g_posted;
     if (nr < SYS_NR_MAX)
         g_totals->counts[nr][way]++;
 }
@@ -421,36 +425,24 @@ static void aborted(int signo)
     _exit(134);
 }
 
-/* Wait status; killed with SIGABRT when nothing is posted any more. */
-static int generation_wait(pid_t pid)
-{
-    uint64_t last = 0;
-    unsigned still = 0;
-    int status;
+struct generation {
+    pid_t pid; /* 0: none */
+    uint64_t seed, entries, last;
+    unsigned still;
+};
+static struct generation g_running[JOBS_MAX];
 
-    for (;;) {
-        pid_t r = waitpid(pid, &status, WNOHANG);
-        if (r)
-            return r == pid ? status : -1;
-        usleep(still ? 100000 : 2000);
-        still = g_totals->posted == last ? still + 1 : 0;
-        last = g_totals->posted;
-        if (still == STILL_MAX)
-            kill(pid, SIGABRT); /* says what it does */
-        else if (still > STILL_MAX * 2)
-            kill(pid, SIGKILL);
-    }
-}
-
-static int generation(uint64_t seed, uint64_t entries)
+static void generation_start(unsigned place, uint64_t seed, uint64_t entries)
 {
     fflush(NULL);
+    g_totals->progress[place] = 0;
     pid_t pid = fork();
 
     if (pid == 0) {
         g_seed = seed;
         chance_seed(seed);
         g_target = entries;
+        g_place = place;
         signal(SIGABRT, aborted);
         g_scribble = seed % 2;
         program_make();
@@ -462,7 +454,33 @@ static int generation(uint64_t seed, uint64_t entries)
                 drive);
         _exit(0);
     }
-    return pid < 0 ? -1 : generation_wait(pid);
+    if (pid < 0)
+        abort();
+    g_running[place] = (struct generation){.pid = pid, .seed = seed, .entries = entries};
+}
+
+/* Has it ended? Then 1 if it failed. One that posts nothing any more is killed with SIGABRT. */
+static unsigned generation_look(unsigned place)
+{
+    struct generation *g = &g_running[place];
+    uint64_t now = g_totals->progress[place];
+    int status = 0;
+
+    if (!g->pid)
+        return 0;
+    if (waitpid(g->pid, &status, WNOHANG) == g->pid) {
+        g->pid = 0;
+        if (status)
+            printf("seed %llu: wait status 0x%x\n", (unsigned long long)g->seed, (unsigned)status);
+        return status != 0;
+    }
+    g->still = g->last == now ? g->still + 1 : 0;
+    g->last = now;
+    if (g->still == STILL_MAX)
+        kill(g->pid, SIGABRT); /* says what it does */
+    else if (g->still > STILL_MAX * 2)
+        kill(g->pid, SIGKILL);
+    return 0;
 }
 
 static int64_t now_ms(void)
@@ -513,27 +531,40 @@ int main(int argc, char **argv)
     static const struct option options[] = {{"entries", required_argument, NULL, 'n'},
                                             {"seed", required_argument, NULL, 's'},
                                             {"min", required_argument, NULL, 'm'},
+                                            {"jobs", required_argument, NULL, 'j'},
                                             {0}};
-    uint64_t entries = 300000, seed = 1, min = 20;
+    uint64_t entries = 300000, seed = 1, min = 20, jobs = 1;
     int64_t start = now_ms(), told = start;
     unsigned failed = 0;
 
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (o == '?')
             return 2;
-        *(o == 'n' ? &entries : o == 's' ? &seed : &min) = strtoull(optarg, NULL, 0);
+        *(o == 'n'   ? &entries
+          : o == 's' ? &seed
+          : o == 'j' ? &jobs
+                     : &min) = strtoull(optarg, NULL, 0);
     }
+    jobs = MIN(MAX(jobs, 1), JOBS_MAX);
     g_totals =
         mmap(NULL, sizeof *g_totals, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (g_totals == MAP_FAILED)
         return 1;
-    for (; g_totals->posted < entries; seed++) {
-        int status = generation(seed, MIN(GENERATION, entries - g_totals->posted));
-        if (status) {
-            printf("seed %llu: wait status 0x%x\n", (unsigned long long)seed, (unsigned)status);
-            if (++failed >= 10)
-                break;
+    for (uint64_t given = 0, running = 1; given < entries || running; usleep(5000)) {
+        running = 0;
+        for (unsigned i = 0; i < jobs; i++) {
+            bool runs = g_running[i].pid;
+            failed += generation_look(i);
+            if (runs && !g_running[i].pid) /* one that ended early */
+                given -= g_running[i].entries - MIN(g_totals->progress[i], g_running[i].entries);
+            if (!g_running[i].pid && given < entries && failed < 10) {
+                generation_start(i, seed++, MIN(GENERATION, entries - given));
+                given += MIN(GENERATION, entries - given);
+            }
+            running += g_running[i].pid != 0;
         }
+        if (failed >= 10)
+            given = entries;
         if (now_ms() - told > 60000) {
             told = now_ms();
             (void)report(told - start, 0);

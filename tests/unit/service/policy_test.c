@@ -18,6 +18,7 @@ struct sim {
     int64_t now, last_work, slept_ns;
     unsigned active;
     int64_t call_every; /* ns between an answer and the next call; 0: no calls */
+    unsigned burst;     /* and so many more, which find the poller awake */
     int64_t lose_after; /* spinning for so long costs the CPU for 4 ms; 0: never */
     int64_t spun;
     bool woken; /* by a call */
@@ -57,6 +58,8 @@ static void sim_run(struct sim *s, int64_t ns)
         s->spun = lost ? 0 : s->spun + LOOK_NS;
         bool work = s->woken || (s->call_every && s->now - s->last_work >= s->call_every);
         s->woken = false;
+        for (unsigned i = 0; work && i < 1 + s->burst; i++)
+            policy_call(&s->p);
         policy_look(&s->p, s->now, s->active, work, lost);
         if (work)
             s->last_work = s->now;
@@ -107,6 +110,25 @@ static void one_caller_on_two_cpus_keeps_its_poller(void **state)
     sim_run(&s, 20 * MS);
     assert_int_equal(s.p.mode, POLICY_HANDOVER);
     assert_int_equal(policy_deadline(&s.p, s.now, s.active), INT64_MAX); /* idle is not woken */
+}
+
+/* An interpreter: some calls on end, then it computes. The poller sleeps once a burst, not once a call. */
+static void bursts_are_spun_for(void **state)
+{
+    struct sim s = sim_new(2, 1, 1);
+
+    (void)state;
+    s.call_every = 200000;
+    s.burst = 9;
+    sim_run(&s, 1000 * MS);
+    assert_int_equal(s.p.mode, POLICY_SPIN);
+    assert_int_equal(s.p.changes, 0);
+    s.burst = 0;
+    sim_run(&s, 100 * MS);
+    assert_int_equal(s.p.mode, POLICY_HANDOVER);
+    s.burst = 9; /* handed over, too, it is seen what spinning would spare */
+    sim_run(&s, 100 * MS);
+    assert_int_equal(s.p.mode, POLICY_SPIN);
 }
 
 static void computing_threads_get_all_cpus(void **state)
@@ -198,6 +220,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_cpu_never_spins),
         cmocka_unit_test(one_caller_on_two_cpus_keeps_its_poller),
+        cmocka_unit_test(bursts_are_spun_for),
         cmocka_unit_test(computing_threads_get_all_cpus),
         cmocka_unit_test(dense_calls_are_worth_a_cpu),
         cmocka_unit_test(a_short_crowd_is_none),

@@ -4,6 +4,7 @@
 #define FILES_FILES_H
 
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include <base/err.h>
 #include <files/socket_ops.h>
@@ -17,6 +18,7 @@ struct epoll_event;
 
 /* --- pipe.c --- */
 
+uint64_t pipes_bytes(void); /* what their buffers may come to hold */
 #define PIPE_SIZE_DEFAULT 65536u
 #define PIPE_SIZE_MAX (1u << 20)
 /* Buffers of all pipes together; beyond it new pipes hold PIPE_BUF bytes and none may grow. */
@@ -103,6 +105,10 @@ int inotify_unwatch(struct file *f, int32_t wd); /* -EINVAL */
 struct file *signalfd_new(uint64_t mask, uint32_t flags);
 int signalfd_change(struct file *f, uint64_t mask); /* -EINVAL when @f is none */
 
+/* --- unix.c --- */
+
+uint64_t unix_bytes(void); /* what queues on AF_UNIX sockets, as charged */
+
 /* --- epoll.c --- */
 
 #define EPOLL_NEST_MAX 5        /* epolls inside epolls */
@@ -115,6 +121,7 @@ int epoll_control(struct file *ep, int op, int fd, struct file *target,
 /* Take up to @max ready events; never waits. -EINVAL when @ep is none. */
 int epoll_collect(struct file *ep, struct epoll_event *ret, int max);
 bool file_is_epoll(const struct file *f);
+uint32_t epoll_items(void); /* watched descriptors of all epolls */
 /* Called by file_put's last reference: leave all epolls. */
 void epoll_file_gone(struct file *f);
 /* The @n-th watched descriptor, for /proc/PID/fdinfo; false at the end. */
@@ -145,6 +152,21 @@ int32_t pty_next(int32_t after);
 /* Owner, mode, number and times of a slave's node, after @set (or NULL) has changed the first two.
  * -ENOENT. */
 int pty_node(int32_t index, const struct setattr *set, struct attr *ret);
+
+/* As /proc/net/unix and sock_diag show it. */
+struct unix_info {
+    uint64_t cookie, ino, peer_ino; /* ino 0: nobody has accepted it */
+    uint64_t file_ino, file_dev;    /* what it is bound to */
+    int type;
+    bool listening, connected;
+    uint8_t shutdown; /* 1 for receiving, 2 for sending */
+    uint32_t uid, references;
+    uint32_t receive, send; /* bytes queued, or of a listener: connections, backlog */
+    uint32_t name_len;      /* 0: none */
+    struct sockaddr_un name;
+};
+/* Up to @most sockets made after the one with cookie @after (0: all), oldest first. */
+unsigned unix_infos(uint64_t after, struct unix_info *ret, unsigned most);
 
 /* --- hostfile.c --- */
 

@@ -209,6 +209,7 @@ struct uio {
     unsigned count, index;               /* segments, current */
     size_t seg_done;                     /* bytes done in the current segment */
     size_t left;                         /* bytes still to do */
+    size_t since_turn;                   /* bytes since others had their turn */
     struct fwindow *windows[UIO_INLINE]; /* mm's: pinned by uio_pin */
     unsigned pinned_windows;
     bool pinned;
@@ -222,7 +223,7 @@ int uio_init_iovec(struct uio *u, struct mm *mm, uaddr_t iov, uint64_t count);
 void uio_init_kernel(struct uio *u, void *base, size_t len);
 void uio_fini(struct uio *u);
 /* Move bytes and advance. Returns bytes moved (> 0), less than n only at the end of the uio or at a
- * fault; -EFAULT when nothing could be moved. uio_to: into the caller's memory; uio_from: out of
+ * fault; -EFAULT when nothing could be moved. Of much they let others have their turns. uio_to: into the caller's memory; uio_from: out of
  * it. */
 ssize_t uio_copy_to_user(struct uio *u, const void *src, size_t n);
 ssize_t uio_copy_from_user(struct uio *u, void *dst, size_t n);

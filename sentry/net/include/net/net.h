@@ -8,10 +8,12 @@
 
 /* At boot: makes the families known (files/socket_ops.h). */
 void net_init(void);
-/* The lines of /proc/net/@name (tcp, tcp6, udp, udp6) without the heading, allocated. -ENOMEM. */
+/* The text of /proc/net/@name (tcp, udp, raw, each also with 6, unix, sockstat, sockstat6, snmp),
+ * allocated. -ENOMEM. */
 int proc_net_show(const char *name, char **ret_text, size_t *ret_len);
 
 /* Memory of all TCP rings: at most NET_BUFFER_BYTES_MAX, and the smallest ring for each socket. */
 uint64_t net_ring_bytes(void);
+uint64_t net_datagram_bytes(void); /* of all datagrams that queue; the same limit */
 
 #endif
