@@ -10,6 +10,8 @@ endfunction()
 set(CROWDED patchrace patchsig storm pthread process exec clone futex signal jobs pipe mm)
 # Those that also run on one CPU, and beside busy loops, in every run; all do in the full one.
 set(LOADED futex pipe pthread process signal ring)
+# Those that run on the other platform in every run.
+set(TRACED signal sigframe sigstack jobs futex pthread process exec mm mmshare clone pipe proc file unix)
 function(add_loaded_test test kind program)
     add_test(NAME ${test} COMMAND ${CMAKE_SOURCE_DIR}/tests/guest/loaded ${kind} $<TARGET_FILE:ringbox> run ${ARGN}
         -- $<TARGET_FILE:${program}>)
@@ -35,8 +37,13 @@ function(add_guest_test name)
         add_inside_test(guest-patch/${name} guest_${name} --patch=1 --sentry-cores 2)
         add_inside_test(guest-nopatch/${name} guest_${name} --no-patch)
         set_property(TEST guest-patch/${name} guest-nopatch/${name} PROPERTY LABELS guest)
-        # The other platform gives the same results.
+        # The other platform gives the same results: some in every run, all in the full one.
         add_inside_test(guest-ptrace/${name} guest_${name} --platform ptrace)
+        add_inside_test(guest-ptrace-2/${name} guest_${name} --platform ptrace --sentry-cores 2 --io epoll)
+        set_tests_properties(guest-ptrace/${name} guest-ptrace-2/${name} PROPERTIES LABELS full TIMEOUT 300)
+        if(name IN_LIST TRACED)
+            set_property(TEST guest-ptrace/${name} PROPERTY LABELS guest)
+        endif()
         add_loaded_test(guest-one/${name} one guest_${name})
         add_loaded_test(guest-one-nopatch/${name} one guest_${name} --no-patch)
         add_loaded_test(guest-cpuset/${name} cpuset guest_${name})
