@@ -202,8 +202,7 @@ stub_call_saved:
         jmp     *%gs:PRIV_SAVE
 stub_call_exit:
 
-/* The answer is more than a result. rcx = what it is less CALL_SLOW. No flags where the thread goes
- * on as the guest. */
+/* The answer is more than a result. rcx = what it is less CALL_SLOW. */
 stub_self:
         lea     -(CALL_SELF - CALL_SLOW)(%rcx), %rcx
         jrcxz   1f
@@ -315,39 +314,7 @@ stub_list:
 2:      add     $STUB_OP_SIZE, %rbx
         jmp     stub_list
 
-/* The same for a thread that is driven by a tracer, which sets rbx and lets it go: a list, then stop
- * with rbx = operation where it ended, r12 = last result. The child of a clone never gets here: its
- * tracer has it before its first instruction. */
-stub_traced_list:
-        mov     (%rbx), %rax
-        cmp     $STUB_OP_END, %rax
-        je      3f
-        mov     8(%rbx), %rdi
-        mov     16(%rbx), %rsi
-        mov     24(%rbx), %rdx
-        mov     32(%rbx), %r10
-        mov     40(%rbx), %r8
-        mov     48(%rbx), %r9
-        mov     56(%rbx), %r13
-        syscall
-        mov     %rax, %r12
-        cmp     $STUB_CTL_LAX, %r13
-        je      2f
-        cmp     $-4095, %rax
-        jae     3f
-2:      add     $STUB_OP_SIZE, %rbx
-        jmp     stub_traced_list
-3:      int3
-stub_traced_ip:
-        ud2
-
-/* Where a traced guest thread takes a signal whose frame its tracer wants to read: a call by number -1,
- * which it sees and nobody makes. */
-stub_traced_fault:
-        mov     $-1, %eax
-        syscall
-stub_traced_fault_ip:
-        ud2
+#include "traced.S"
 
 /* First steps of a new address space: its own request pages instead of the template's. */
 stub_fork:
@@ -395,20 +362,15 @@ stub_thread:
         test    %rax, %rax
         jnz     stub_die
         mov     %r14, %rsp
-        mov     $NR_RT_SIGRETURN, %eax
-        syscall
-        ud2
+        jmp     stub_restorer
 
-/* A guest thread between two lives. It takes a state that is known from a frame no guest can write:
- * all signals blocked, no alternate stack, no flags. The notification tells the Sentry that it is
- * here and nowhere else; nothing it brings along is used. It is sent here again when its memory has
- * been taken away, so that it cannot have come by another way than through the frame; then the
- * answer is the lane of its next life. */
+/* A guest thread between two lives. It takes a known state from a frame no guest can write: signals
+ * blocked, no alternate stack. The notification tells the Sentry that it is here and nowhere else.
+ * It is sent here again when its memory has been taken away, so that it cannot have come by another
+ * way than through the frame; then the answer is the lane of its next life. */
 stub_park:
         movabs  $STUB_PARK_FRAME, %rsp
-        mov     $NR_RT_SIGRETURN, %eax
-        syscall
-        ud2
+        jmp     stub_restorer
 stub_parked:
         mov     $STUB_NR_PARK, %eax
         syscall
@@ -433,9 +395,7 @@ stub_park_ip:
         pushq   $2
         popfq                           /* ID, which rt_sigreturn leaves as it is */
         lea     STUB_START_FRAME(%r13), %rsp
-        mov     $NR_RT_SIGRETURN, %eax
-        syscall
-        ud2
+        jmp     stub_restorer
 
 stub_die:
         mov     $NR_EXIT_GROUP, %eax

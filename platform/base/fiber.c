@@ -59,13 +59,22 @@ struct fiber_sched {
     void (*loop_fn)(void *arg);
     void (*kick)(void *arg);
     void *arg;
-    struct fiber_stats stats;
+    struct { /* written by the thread only */
+        _Atomic(uint64_t) parks, spawned;
+        _Atomic(uint32_t) stacks, stacks_in_use;
+    } stats;
     struct fiber *all[1024]; /* for sched_free; beyond: leaked to the end of the process */
 
     _Alignas(CACHE_LINE) struct spin inbox_lock;
     struct list_head inbox, work_inbox; /* GUARDED_BY(inbox_lock) */
     _Atomic(bool) inbox_full;           /* hint, set under the lock */
 };
+
+/* A counter with one writer. */
+#define TICK(counter, n)                                                                \
+    atomic_store_explicit(&(counter),                                                   \
+                          atomic_load_explicit(&(counter), memory_order_relaxed) + (n), \
+                          memory_order_relaxed)
 
 static _Thread_local struct fiber_sched *tls_sched;
 static _Thread_local struct fiber tls_thread_fiber;
@@ -195,9 +204,10 @@ static struct fiber *fiber_new(struct fiber_sched *s)
 #ifdef HAVE_TSAN
     f->tsan = __tsan_create_fiber(0);
 #endif
-    if (s->stats.stacks < ARRAY_SIZE(s->all))
-        s->all[s->stats.stacks] = f;
-    s->stats.stacks++;
+    uint32_t n = atomic_load_explicit(&s->stats.stacks, memory_order_relaxed);
+    if (n < ARRAY_SIZE(s->all))
+        s->all[n] = f;
+    TICK(s->stats.stacks, 1);
     return f;
 }
 
@@ -215,7 +225,7 @@ static struct fiber *loop_take(struct fiber_sched *s)
         f = fiber_new(s);
         BUG_ON(!f);
     }
-    s->stats.stacks_in_use++;
+    TICK(s->stats.stacks_in_use, 1);
     return f;
 }
 
@@ -232,7 +242,7 @@ static void thread_park(struct fiber *f)
 
 static void leave(struct fiber_sched *s, struct fiber *self)
 {
-    s->stats.parks++;
+    TICK(s->stats.parks, 1);
     if (self == s->loop)
         s->loop = loop_take(s);
     switch_to(s->loop);
@@ -352,7 +362,7 @@ unsigned fiber_run_ready(void)
     while (!list_empty(&s->work)) {
         struct work *w = list_first_entry(&s->work, struct work, link);
         list_del(&w->link);
-        s->stats.spawned++;
+        TICK(s->stats.spawned, 1);
         ran++;
         w->fn(w->arg);
         free(w);
@@ -369,7 +379,7 @@ bool fiber_loop_check(void)
 
     if (likely(self == s->loop))
         return false;
-    s->stats.stacks_in_use--;
+    TICK(s->stats.stacks_in_use, -1U);
     list_add(&self->link, &s->free);
     if (++s->free_count > STACKS_KEPT_WARM) {
         uintptr_t here = align_down((uintptr_t)__builtin_frame_address(0), PAGE_SIZE);
@@ -419,7 +429,8 @@ void fiber_sched_free(struct fiber_sched *s)
 {
     if (!s)
         return;
-    for (uint32_t i = 0; i < MIN(s->stats.stacks, (uint32_t)ARRAY_SIZE(s->all)); i++) {
+    for (uint32_t i = 0; i < MIN(atomic_load(&s->stats.stacks), (uint32_t)ARRAY_SIZE(s->all));
+         i++) {
         struct fiber *f = s->all[i];
 #ifdef HAVE_TSAN
         __tsan_destroy_fiber(f->tsan);
@@ -432,5 +443,8 @@ void fiber_sched_free(struct fiber_sched *s)
 
 void fiber_stats_get(const struct fiber_sched *s, struct fiber_stats *ret)
 {
-    *ret = s->stats;
+    ret->parks = atomic_load_explicit(&s->stats.parks, memory_order_relaxed);
+    ret->spawned = atomic_load_explicit(&s->stats.spawned, memory_order_relaxed);
+    ret->stacks = atomic_load_explicit(&s->stats.stacks, memory_order_relaxed);
+    ret->stacks_in_use = atomic_load_explicit(&s->stats.stacks_in_use, memory_order_relaxed);
 }

@@ -131,6 +131,7 @@ struct tracer {
     struct pf_as *template;
     uint32_t xstate_size; /* of NT_X86_XSTATE here */
     uint64_t cs, ss;      /* user code's */
+    bool wall;            /* guest threads install the filter at GLOBALS_FPROG */
     unsigned open_events; /* posted and not answered */
     unsigned running;     /* guest threads that run */
 };

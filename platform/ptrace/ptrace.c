@@ -2,11 +2,15 @@
  * ptrace.c - the ptrace platform: start, end, and the table of operations. See README.md.
  *
  * Host: close [sentry]
- * Host: fork, ptrace, waitpid, kill [before confinement] */
+ * Host: fork, ptrace, seccomp, waitpid, kill [before confinement] */
 #include <ptrace/ptrace.h>
 
 #include <errno.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ptrace.h>
@@ -65,6 +69,52 @@ static const char *ptrace_unavailable(void)
     return probe() ? NULL : "tracing is refused";
 }
 
+/* --- the wall behind the tracer --- */
+
+#define DATA(field) offsetof(struct seccomp_data, field)
+#define HI(x) ((uint32_t)((uint64_t)(x) >> 32))
+#define LO(x) ((uint32_t)(uint64_t)(x))
+
+/* Under PTRACE_SYSEMU no call of a guest thread gets as far as a filter. Should one ever run otherwise,
+ * it may end itself and nothing else. The vsyscall page's time, gettimeofday and getcpu are calls that
+ * the host answers without stopping for a tracer. */
+static const struct sock_filter wall[] = {
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, DATA(arch)),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, 9),
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, DATA(instruction_pointer) + 4),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, UINT32_MAX, 6, 0),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, HI(STUB_TEXT), 0, 6),
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, DATA(instruction_pointer)),
+    BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, LO(STUB_TEXT), 0, 4),
+    BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, LO(STUB_TEXT + STUB_TEXT_SIZE), 3, 0),
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, DATA(nr)),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit, 0, 1),
+    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+};
+static_assert(GLOBALS_FILTER + sizeof wall <= STUB_RO_BYTES - (STUB_GLOBALS - STUB_RO), "globals");
+
+/* Where new threads find it. A host without seccomp gives no second wall. */
+static void wall_write(void)
+{
+    const struct sock_fprog prog = {ARRAY_SIZE(wall), (void *)(STUB_GLOBALS + GLOBALS_FILTER)};
+    uint32_t action = SECCOMP_RET_KILL_PROCESS;
+
+    memcpy(stubs_globals() + GLOBALS_FPROG, &prog, sizeof prog);
+    memcpy(stubs_globals() + GLOBALS_FILTER, wall, sizeof wall);
+    g_tracer.wall = syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
+}
+
+static int ptrace_print_filters(void)
+{
+    printf("guest threads, platform ptrace (no call gets that far):\n"
+           "  %-18s from stub text: allowed\n"
+           "  %-18s vsyscall page: allowed, the host answers them itself\n"
+           "  %-18s everything else\n",
+           "exit", "time and the like", "kill");
+    return 4;
+}
+
 struct start_request {
     struct request r;
     int result;
@@ -105,8 +155,10 @@ static int ptrace_init(struct memfile *mf, const char *guest_cpus)
     struct start_request q = {.r.run = start_run};
     int r = stubs_init(mf, guest_cpus);
 
-    if (!r)
+    if (!r) {
+        wall_write();
         r = fds_open();
+    }
     if (!r)
         r = tracer_start();
     if (!r) {
@@ -141,11 +193,6 @@ static void ptrace_threads_roam(bool roam)
 {
     stubs_roam(roam);
     tracer_roam(roam);
-}
-
-static int ptrace_print_filters(void)
-{
-    return 0;
 }
 
 const struct platform_ops *ptrace_platform(void)

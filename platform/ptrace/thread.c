@@ -2,8 +2,8 @@
  * thread.c - guest threads: a lane, a host thread, its end.
  *
  * The mapper maps the lane and clones; the host stops the child before its first instruction. It then
- * executes one list, which takes its descriptors away, gives it an alternate stack and its CPUs, and is
- * never continued again but by SYSEMU, so that no call it makes reaches the host. A thread that ends
+ * executes one list, which takes its descriptors away, gives it an alternate stack, its CPUs and a filter
+ * that lets it end itself and no more, and is never continued again but by SYSEMU, so that no call it makes reaches the host. A thread that ends
  * stays stopped where it is, for another life, or executes its own end.
  *
  * struct pf_thread is the life, struct tracee the host thread. The owner gives a life back with
@@ -12,6 +12,7 @@
  * Host: sched_setaffinity [sentry]
  */
 #include <errno.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,6 +123,11 @@ static int host_prepare(struct tracee *t)
     if (g_stubs.pin)
         op[n++] = (struct stub_op){
             SYS_sched_setaffinity, {0, 128, STUB_GLOBALS + GLOBALS_CPUS}, STUB_CTL_LAX};
+    if (g_tracer.wall)
+        op[n++] = (struct stub_op){
+            SYS_seccomp,
+            {SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, STUB_GLOBALS + GLOBALS_FPROG},
+            STUB_CTL_STRICT};
     return tracee_list(t, n, &done, &val);
 }
 

@@ -289,6 +289,14 @@ int epoll_control(struct file *file, int op, int fd, struct file *target,
     return -EINVAL;
 }
 
+uint32_t epoll_items(void)
+{
+    spin_lock(&g_watch);
+    uint32_t n = g_item_count;
+    spin_unlock(&g_watch);
+    return n;
+}
+
 void epoll_file_gone(struct file *f)
 {
     if (list_empty(&f->epitems)) /* nobody else has a reference with which to add one */

@@ -35,6 +35,11 @@
 
 static _Atomic(uint64_t) g_pipes_bytes; /* capacity of all pipes */
 
+uint64_t pipes_bytes(void)
+{
+    return atomic_load(&g_pipes_bytes);
+}
+
 struct pipe *pipe_alloc(void)
 {
     struct pipe *p = calloc(1, sizeof(*p));

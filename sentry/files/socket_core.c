@@ -28,6 +28,11 @@ bool socket_enter(void)
     return false;
 }
 
+uint32_t sockets_count(void)
+{
+    return atomic_load(&g_sockets);
+}
+
 void socket_leave(void)
 {
     atomic_fetch_sub(&g_sockets, 1);

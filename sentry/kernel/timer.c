@@ -105,6 +105,14 @@ static void heap_down(struct timer_base *b, uint32_t i, struct timer *t)
     heap_set(b, i, t);
 }
 
+uint32_t timer_count(struct timer_base *b)
+{
+    spin_lock(&b->lock);
+    uint32_t n = b->count;
+    spin_unlock(&b->lock);
+    return n;
+}
+
 static int heap_insert(struct timer_base *b, struct timer *t)
 {
     if (b->count == b->room) {

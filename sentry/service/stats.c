@@ -13,12 +13,18 @@
  *
  * Host: write [sentry] */
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <base/count.h>
+#include <base/fiber.h>
+#include <files/files.h>
+#include <host/memfile.h>
+#include <kernel/timer.h>
+#include <net/net.h>
 #include <patch/patch.h>
 
 #include "private.h"
@@ -338,6 +344,39 @@ static void pollers_write(FILE *to, bool json)
         fprintf(to, "],");
 }
 
+/* What there is at this moment: equal before and after something means that it left nothing. */
+static void now_write(FILE *to, bool json)
+{
+    uint64_t timers = 0, stacks = 0;
+    const char *last = "";
+    struct mallinfo2 heap = mallinfo2();
+
+    for (unsigned i = 0; i < g_service.cfg.pollers; i++) {
+        struct fiber_stats f;
+        fiber_stats_get(g_service.pollers[i].sched, &f);
+        stacks += f.stacks_in_use;
+        timers += timer_count(g_service.pollers[i].timers);
+    }
+    const struct {
+        const char *name, *text;
+        uint64_t value;
+    } now[] = {
+        {"open_files", "open files", file_count()},
+        {"sockets", "sockets", sockets_count()},
+        {"epoll_items", "descriptors watched by epolls", epoll_items()},
+        {"timers", "timers armed", timers},
+        {"fibers", "stacks in use: one for each poller and each call in the middle", stacks},
+        {"pipe_bytes", "bytes that pipes may hold", pipes_bytes()},
+        {"unix_bytes", "bytes charged for what queues on AF_UNIX sockets", unix_bytes()},
+        {"tcp_bytes", "bytes of TCP buffers", net_ring_bytes()},
+        {"udp_bytes", "bytes charged for datagrams", net_datagram_bytes()},
+        {"memory_bytes", "bytes of the memory file", memfile_used(g_service.cfg.memfile)},
+        {"heap_bytes", "bytes the Sentry has allocated", heap.uordblks + heap.hblkhd},
+    };
+    for (unsigned i = 0; i < sizeof now / sizeof now[0]; i++)
+        counter_write(to, json, &last, "now", now[i].name, now[i].text, now[i].value);
+}
+
 void service_stats_write(FILE *to, bool json)
 {
     uint64_t running[LANE_LOCAL_COUNT];
@@ -350,6 +389,7 @@ void service_stats_write(FILE *to, bool json)
     counters_write(to, json);
     if (g_service.cfg.stats)
         batches_write(to, json);
+    now_write(to, json);
     pollers_write(to, json);
     if (json)
         fprintf(to, "\"tasks\":%u}\n", kernel_task_count());

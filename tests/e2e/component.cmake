@@ -4,6 +4,10 @@ file(GLOB E2E_CASES CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/cases/*.sh)
 # What sanitized builds have time for, and what every run checks with --no-patch; --full checks all.
 set(E2E_SANITIZED bash_pipeline busybox signals_exit python_basic)
 set(E2E_UNPATCHED bash_pipeline python_basic python_mp gcc_build git_flow perl_basic sqlite_cli)
+# What every run checks in a directory of the host that is written through; --full checks all.
+set(E2E_THROUGH gcc_build git_flow make_project sqlite_cli python_files)
+# On the other platform in every run; --full runs all of them.
+set(E2E_TRACED bash_pipeline signals_exit python_basic gcc_build)
 foreach(case ${E2E_CASES})
     get_filename_component(name ${case} NAME_WE)
     add_test(NAME e2e/${name} COMMAND ${CMAKE_CURRENT_LIST_DIR}/compare $<TARGET_FILE:ringbox> ${case})
@@ -16,8 +20,22 @@ foreach(case ${E2E_CASES})
     if(RINGBOX_SANITIZE AND name IN_LIST E2E_SANITIZED)
         set_property(TEST e2e/${name} PROPERTY LABELS e2e sanitized)
     endif()
+    add_test(NAME e2e-ptrace/${name}
+        COMMAND ${CMAKE_CURRENT_LIST_DIR}/compare $<TARGET_FILE:ringbox> ${case} --platform ptrace)
+    set_tests_properties(e2e-ptrace/${name} PROPERTIES LABELS full SKIP_RETURN_CODE 77 TIMEOUT 900)
+    if(name IN_LIST E2E_TRACED)
+        set_property(TEST e2e-ptrace/${name} PROPERTY LABELS e2e)
+    endif()
     add_test(NAME e2e-nopatch/${name}
         COMMAND ${CMAKE_CURRENT_LIST_DIR}/compare $<TARGET_FILE:ringbox> ${case} --no-patch)
+    add_test(NAME e2e-through/${name}
+        COMMAND ${CMAKE_CURRENT_LIST_DIR}/compare $<TARGET_FILE:ringbox> ${case} --through)
+    if(name IN_LIST E2E_THROUGH)
+        set(label e2e)
+    else()
+        set(label full)
+    endif()
+    set_tests_properties(e2e-through/${name} PROPERTIES LABELS ${label} SKIP_RETURN_CODE 77 TIMEOUT 600)
     if(name IN_LIST E2E_UNPATCHED)
         set(label e2e)
     else()
@@ -40,6 +58,16 @@ foreach(line ${HOSTILE_LINES})
         $<TARGET_FILE:ringbox> $<TARGET_FILE:guest_hostile> ${case})
     set_tests_properties(hostile/${case} PROPERTIES LABELS "${HOSTILE_LABELS}"
         SKIP_RETURN_CODE 77 TIMEOUT 300)
+    if(case MATCHES "^socket-(limit|ports)$") # these take long
+        set_tests_properties(hostile/${case} PROPERTIES LABELS full)
+    # On the other platform: what is about host threads in every run, all in the full one.
+    add_test(NAME hostile-ptrace/${case} COMMAND ${CMAKE_CURRENT_LIST_DIR}/hostile.sh
+        $<TARGET_FILE:ringbox> $<TARGET_FILE:guest_hostile> ${case})
+    set_tests_properties(hostile-ptrace/${case} PROPERTIES LABELS full
+        SKIP_RETURN_CODE 77 TIMEOUT 300 ENVIRONMENT "HOSTILE_OPTIONS=--platform ptrace")
+    if(case MATCHES "^(abis|lane-random|stub-write|stub-unmap|mask-spin|kill-others)$")
+        set_property(TEST hostile-ptrace/${case} PROPERTY LABELS "${HOSTILE_LABELS}")
+    endif()
     # What lies to lanes and changed call sites, with sites changed at once.
     if(case MATCHES "^(patch|lane|stub)-|^slot$")
         add_test(NAME hostile-patch/${case} COMMAND ${CMAKE_CURRENT_LIST_DIR}/hostile.sh
@@ -52,13 +80,19 @@ foreach(what stub gofer sentry cli)
     add_test(NAME hostile/kill-${what} COMMAND ${CMAKE_CURRENT_LIST_DIR}/hostile_kill.sh
         $<TARGET_FILE:ringbox> ${what})
     set_tests_properties(hostile/kill-${what} PROPERTIES LABELS "${HOSTILE_LABELS}" TIMEOUT 600)
+    add_test(NAME hostile-ptrace/kill-${what} COMMAND ${CMAKE_CURRENT_LIST_DIR}/hostile_kill.sh
+        $<TARGET_FILE:ringbox> ${what} 5)
+    set_tests_properties(hostile-ptrace/kill-${what} PROPERTIES LABELS "${HOSTILE_LABELS}" TIMEOUT 600
+        ENVIRONMENT "HOSTILE_OPTIONS=--platform ptrace")
 endforeach()
 add_test(NAME hostile/memory-returns COMMAND ${CMAKE_CURRENT_LIST_DIR}/hostile_memory.sh
     $<TARGET_FILE:ringbox> $<TARGET_FILE:guest_hostile>)
 set_tests_properties(hostile/memory-returns PROPERTIES LABELS full TIMEOUT 1000)
-add_test(NAME hostile/guest-fds COMMAND ${CMAKE_CURRENT_LIST_DIR}/guest_fds.sh $<TARGET_FILE:ringbox>)
-set_tests_properties(hostile/guest-fds PROPERTIES LABELS "guest;guest-hostile" SKIP_RETURN_CODE 77
-    TIMEOUT 90)
+foreach(platform trap ptrace)
+    add_test(NAME hostile/guest-fds-${platform} COMMAND ${CMAKE_CURRENT_LIST_DIR}/guest_fds.sh $<TARGET_FILE:ringbox> ${platform})
+    set_tests_properties(hostile/guest-fds-${platform} PROPERTIES LABELS "guest;guest-hostile" SKIP_RETURN_CODE 77
+        TIMEOUT 90)
+endforeach()
 add_test(NAME e2e/unix_random COMMAND ${CMAKE_CURRENT_LIST_DIR}/transcript.sh $<TARGET_FILE:ringbox>
     $<TARGET_FILE:guest_unixrandom> 2000 1 2 3 5 8 13 21 34)
 set_tests_properties(e2e/unix_random PROPERTIES LABELS e2e TIMEOUT 300)
@@ -90,3 +124,5 @@ add_test(NAME e2e/traps COMMAND ${CMAKE_CURRENT_LIST_DIR}/traps.py $<TARGET_FILE
 set_tests_properties(e2e/traps PROPERTIES LABELS wanted TIMEOUT 1200)
 add_test(NAME e2e/waiting COMMAND ${CMAKE_CURRENT_LIST_DIR}/waiting.sh $<TARGET_FILE:ringbox> $<TARGET_FILE:bench_wait>)
 set_tests_properties(e2e/waiting PROPERTIES LABELS e2e TIMEOUT 200 RUN_SERIAL ON)
+add_test(NAME e2e/soak COMMAND ${CMAKE_CURRENT_LIST_DIR}/soak.py $<TARGET_FILE:ringbox> 20)
+set_tests_properties(e2e/soak PROPERTIES LABELS full SKIP_RETURN_CODE 77 TIMEOUT 300)

@@ -70,7 +70,7 @@ echo end of the command'
 mkfifo "$tmp/in" || exit 1
 exec 3<>"$tmp/in"
 for round in $(seq "$rounds"); do
-    timeout -k 2 30 "$tmp/$name" run --pids 100 --memory 256M --timeout 25 -- bash -c "$victim" \
+    timeout -k 2 30 "$tmp/$name" run --pids 100 --memory 256M --timeout 25 ${HOSTILE_OPTIONS-} -- bash -c "$victim" \
         >"$tmp/out" 2>"$tmp/err" <"$tmp/in" 3>&- &
     runner=$!
     cli= sentry=

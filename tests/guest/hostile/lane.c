@@ -486,7 +486,9 @@ void case_mask_spin(void)
     for (uint64_t i = 0; i < 3; i++) {
         int64_t begin = now_ms();
         int s = in_child(child_mask, i, 300);
-        CHECK(WIFSIGNALED(s) && (WTERMSIG(s) == SIGKILL || WTERMSIG(s) == SIGALRM));
+        /* SIGILL: a platform that makes no call of the stub's comes to what stands behind it */
+        CHECK(WIFSIGNALED(s) &&
+              (WTERMSIG(s) == SIGKILL || WTERMSIG(s) == SIGALRM || WTERMSIG(s) == SIGILL));
         CHECK(now_ms() - begin < 8000);
     }
     for (uint64_t i = 0; i < 2; i++) {

@@ -94,6 +94,7 @@ struct fiber_stats {
     uint64_t parks, spawned;
     uint32_t stacks, stacks_in_use;
 };
+/* Any thread. */
 void fiber_stats_get(const struct fiber_sched *s, struct fiber_stats *ret);
 
 #endif

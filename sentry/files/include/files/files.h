@@ -18,6 +18,7 @@ struct epoll_event;
 
 /* --- pipe.c --- */
 
+uint64_t pipes_bytes(void); /* what their buffers may come to hold */
 #define PIPE_SIZE_DEFAULT 65536u
 #define PIPE_SIZE_MAX (1u << 20)
 /* Buffers of all pipes together; beyond it new pipes hold PIPE_BUF bytes and none may grow. */
@@ -104,6 +105,10 @@ int inotify_unwatch(struct file *f, int32_t wd); /* -EINVAL */
 struct file *signalfd_new(uint64_t mask, uint32_t flags);
 int signalfd_change(struct file *f, uint64_t mask); /* -EINVAL when @f is none */
 
+/* --- unix.c --- */
+
+uint64_t unix_bytes(void); /* what queues on AF_UNIX sockets, as charged */
+
 /* --- epoll.c --- */
 
 #define EPOLL_NEST_MAX 5        /* epolls inside epolls */
@@ -116,6 +121,7 @@ int epoll_control(struct file *ep, int op, int fd, struct file *target,
 /* Take up to @max ready events; never waits. -EINVAL when @ep is none. */
 int epoll_collect(struct file *ep, struct epoll_event *ret, int max);
 bool file_is_epoll(const struct file *f);
+uint32_t epoll_items(void); /* watched descriptors of all epolls */
 /* Called by file_put's last reference: leave all epolls. */
 void epoll_file_gone(struct file *f);
 /* The @n-th watched descriptor, for /proc/PID/fdinfo; false at the end. */

@@ -135,6 +135,7 @@ struct timeval socket_timeout_get(const struct socket *s, bool send);
  * AF_UNIX in the same way. A family makes one only when socket_enter() says true; socket_leave() when it
  * is gone. */
 #define SOCKETS_MAX (2 * FILES_MAX)
+uint32_t sockets_count(void);
 bool socket_enter(void);
 void socket_leave(void);
 

@@ -34,6 +34,7 @@ void timer_cancel(struct timer *t);
 /* Without waiting: false when fire() is running on another thread now (it will run once more). */
 bool timer_cancel_nowait(struct timer *t);
 bool timer_armed(struct timer *t);
+uint32_t timer_count(struct timer_base *b); /* armed there. Any thread */
 
 /* Fire what is due. Return: ns until the next (INT64_MAX none). */
 int64_t timer_run(struct timer_base *b);

@@ -14,5 +14,6 @@ int proc_net_show(const char *name, char **ret_text, size_t *ret_len);
 
 /* Memory of all TCP rings: at most NET_BUFFER_BYTES_MAX, and the smallest ring for each socket. */
 uint64_t net_ring_bytes(void);
+uint64_t net_datagram_bytes(void); /* of all datagrams that queue; the same limit */
 
 #endif
