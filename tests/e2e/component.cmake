@@ -60,6 +60,7 @@ foreach(line ${HOSTILE_LINES})
         SKIP_RETURN_CODE 77 TIMEOUT 300)
     if(case MATCHES "^socket-(limit|ports)$") # these take long
         set_tests_properties(hostile/${case} PROPERTIES LABELS full)
+    endif()
     # On the other platform: what is about host threads in every run, all in the full one.
     add_test(NAME hostile-ptrace/${case} COMMAND ${CMAKE_CURRENT_LIST_DIR}/hostile.sh
         $<TARGET_FILE:ringbox> $<TARGET_FILE:guest_hostile> ${case})
