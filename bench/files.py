@@ -13,7 +13,8 @@ from table import patch_options
 PROGRAMS = [
     ("git status, 5000 files", "git -C repo status --porcelain >/dev/null", 1.3),
     ("tar of /usr/include", "tar cf - /usr/include 2>/dev/null | cat >/dev/null", 1.3),
-    ("find /usr/share", "find /usr/share -name x >/dev/null", None),
+    ("find /usr", "find /usr | wc -l >/dev/null", 1.0),
+    ("grep -r in /usr/include", "grep -r not-there-at-all /usr/include; [ $? = 1 ]", 1.3),
 ]
 # Each pass over the same files: ns a file.
 CALLS = """

@@ -29,7 +29,6 @@
 #define AUDIT_ARCH_X86_64 0xc000003e
 #define MAP_OF_REQ 0x8011 /* MAP_SHARED | MAP_FIXED | MAP_POPULATE */
 
-/* ucontext */
 #define UC_R8 40
 #define UC_R9 48
 #define UC_R10 56
@@ -41,7 +40,6 @@
 #define UC_RIP 168
 #define UC_ERR 192
 #define UC_TRAPNO 200
-/* siginfo */
 #define SI_CODE 8
 #define SI_ADDR 16
 #define SI_ARCH 28
@@ -60,11 +58,10 @@
 #define POLLER (LANE_SENTRY + 4)
 
         .section .stub, "ax", @progbits
-        .globl  stub_start, stub_end, stub_list, stub_notify_ip, stub_fork, stub_thread
-        .globl  stub_local, stub_local_done, stub_local_end, stub_park, stub_park_ip, stub_parked
+        .globl  stub_start, stub_end, stub_list, stub_notify_ip, stub_fork, stub_thread, stub_self
+        .globl  stub_local, stub_local_done, stub_local_end, stub_park, stub_park_ip, stub_parked, stub_self_saved, stub_self_done, stub_self_end
         .globl  stub_traced_list, stub_traced_ip, stub_traced_fault, stub_traced_fault_ip, stub_exit
         .globl  stub_handler, stub_restorer, stub_call, stub_call_posted, stub_call_end, stub_call_saved, stub_call_exit
-        .globl  stub_self, stub_self_saved, stub_self_done, stub_self_end
         .p2align 6
 stub_start:
 
@@ -202,8 +199,7 @@ stub_call_saved:
         jmp     *%gs:PRIV_SAVE
 stub_call_exit:
 
-/* The answer is more than a result. rcx = what it is less CALL_SLOW. No flags where the thread goes
- * on as the guest. */
+/* The answer is more than a result. rcx = what it is less CALL_SLOW. */
 stub_self:
         lea     -(CALL_SELF - CALL_SLOW)(%rcx), %rcx
         jrcxz   1f
@@ -331,8 +327,8 @@ stub_fork:
         xor     %r12d, %r12d
         jmp     stub_notify
 
-/* First steps of a guest thread: give up descriptors, take CPU set, GS base and filter, then become
- * the guest by returning from a signal that never was. */
+/* First steps of a guest thread: no descriptors, CPU set, GS base, filter; then it becomes the guest
+ * by returning from a signal that never was. */
 stub_thread:
         mov     %rdx, %r14
         mov     %r9, %r13
@@ -363,20 +359,15 @@ stub_thread:
         test    %rax, %rax
         jnz     stub_die
         mov     %r14, %rsp
-        mov     $NR_RT_SIGRETURN, %eax
-        syscall
-        ud2
+        jmp     stub_restorer
 
-/* A guest thread between two lives. It takes a state that is known from a frame no guest can write:
- * all signals blocked, no alternate stack, no flags. The notification tells the Sentry that it is
- * here and nowhere else; nothing it brings along is used. It is sent here again when its memory has
- * been taken away, so that it cannot have come by another way than through the frame; then the
- * answer is the lane of its next life. */
+/* A guest thread between two lives. It takes a known state from a frame no guest can write: signals
+ * blocked, no alternate stack. The notification tells the Sentry that it is here and nowhere else.
+ * It is sent here again when its memory has been taken away, so that it cannot have come by another
+ * way than through the frame; then the answer is the lane of its next life. */
 stub_park:
         movabs  $STUB_PARK_FRAME, %rsp
-        mov     $NR_RT_SIGRETURN, %eax
-        syscall
-        ud2
+        jmp     stub_restorer
 stub_parked:
         mov     $STUB_NR_PARK, %eax
         syscall
@@ -398,12 +389,10 @@ stub_park_ip:
         mov     $NR_ARCH_PRCTL, %eax
         syscall
         lea     LANE_SIZE(%r13), %rsp
-        pushq   $2
-        popfq                           /* ID, which rt_sigreturn leaves as it is */
+        pushq   $2                      /* no flag ID, which rt_sigreturn leaves as it is */
+        popfq
         lea     STUB_START_FRAME(%r13), %rsp
-        mov     $NR_RT_SIGRETURN, %eax
-        syscall
-        ud2
+        jmp     stub_restorer
 
 stub_die:
         mov     $NR_EXIT_GROUP, %eax
@@ -547,8 +536,7 @@ stub_handler:
         test    $EVENT_SET_FS, %r12d
         jnz     18f
         mov     $ARCH_SET_GS, %edi
-18:
-        mov     EV_ARG(5)(%rbx), %rsi
+18:     mov     EV_ARG(5)(%rbx), %rsi
         mov     $NR_ARCH_PRCTL, %eax
         syscall
 12:     test    $EVENT_SELF, %r12d

@@ -71,9 +71,9 @@ struct fiber_sched {
 };
 
 /* A counter with one writer. */
-#define TICK(counter, n)                                                                           \
-    atomic_store_explicit(&(counter),                                                              \
-                          atomic_load_explicit(&(counter), memory_order_relaxed) + (n),            \
+#define TICK(counter, n)                                                                \
+    atomic_store_explicit(&(counter),                                                   \
+                          atomic_load_explicit(&(counter), memory_order_relaxed) + (n), \
                           memory_order_relaxed)
 
 static _Thread_local struct fiber_sched *tls_sched;
@@ -429,7 +429,8 @@ void fiber_sched_free(struct fiber_sched *s)
 {
     if (!s)
         return;
-    for (uint32_t i = 0; i < MIN(atomic_load(&s->stats.stacks), (uint32_t)ARRAY_SIZE(s->all)); i++) {
+    for (uint32_t i = 0; i < MIN(atomic_load(&s->stats.stacks), (uint32_t)ARRAY_SIZE(s->all));
+         i++) {
         struct fiber *f = s->all[i];
 #ifdef HAVE_TSAN
         __tsan_destroy_fiber(f->tsan);

@@ -110,7 +110,6 @@ static void event_add_locked(struct inotify *n, int32_t wd, uint32_t mask, uint3
     n->event_count++;
     n->event_bytes += (uint32_t)(sizeof(struct inotify_event) + padded);
     wake_one(&n->wait, POLLIN | POLLRDNORM);
-    async_notify(&n->wait, POLL_IN);
 }
 
 /* --- watches --- */
@@ -339,7 +338,6 @@ static const struct file_ops inotify_ops = {
     .read = inotify_read,
     .readiness = inotify_readiness,
     .wait_queue = inotify_wait_queue,
-    .async = true,
     .ioctl = inotify_ioctl,
     .getattr = inotify_getattr,
     .release = inotify_release,

@@ -12,6 +12,7 @@
  * Locks: recv_lock, send_lock (RANK_FILE), sock.lock (RANK_OBJECT), one socket's at a time; where two
  * are held, unix_fds.c says so. */
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -118,10 +119,10 @@ static ssize_t unix_send(struct file *f, struct socket_msg *m, int flags)
 {
     struct sock *s = file_sock(f), *full = NULL;
 
-    if (flags & MSG_OOB)
+    if ((flags & MSG_OOB) && (s->base.type != SOCK_STREAM || !m->data->left))
         return -EOPNOTSUPP;
     if (s->base.type == SOCK_STREAM)
-        return unix_stream_send(s, m->data, m);
+        return unix_stream_send(s, m->data, m, flags);
     ssize_t r = unix_message_send(s, m->data, m, &full);
     if (full && (flags & MSG_DONTWAIT))
         sock_put(full);
@@ -154,7 +155,8 @@ static ssize_t unix_receive(struct file *f, struct socket_msg *m, int flags)
     struct sock *s = file_sock(f);
 
     if (flags & MSG_OOB)
-        return s->base.type == SOCK_STREAM ? -EINVAL : -EOPNOTSUPP;
+        return s->base.type == SOCK_STREAM ? unix_stream_receive_urgent(s, m->data, m, flags)
+                                           : -EOPNOTSUPP;
     return s->base.type == SOCK_STREAM ? unix_stream_receive(s, m->data, m, flags)
                                        : unix_message_receive(s, m->data, m, flags);
 }
@@ -173,7 +175,7 @@ static ssize_t stream_read(struct file *f, struct uio *u, int64_t *pos UNUSED,
 static ssize_t stream_write(struct file *f, struct uio *u, int64_t *pos UNUSED,
                             unsigned flags UNUSED)
 {
-    return unix_stream_send(f->private_data, u, NULL);
+    return unix_stream_send(f->private_data, u, NULL, 0);
 }
 
 static ssize_t message_read(struct file *f, struct uio *u, int64_t *pos UNUSED,
@@ -227,6 +229,8 @@ static uint32_t sock_readiness(struct file *f)
         ready |= POLLIN | POLLRDNORM;
     if (s->rcv_shut)
         ready |= POLLRDHUP;
+    if (unlikely(s->urgent) && !s->urgent_taken)
+        ready |= POLLPRI;
     if ((s->rcv_shut && s->snd_shut) || (!s->peer && s->base.type != SOCK_DGRAM))
         ready |= POLLHUP;
     if (s->error)
@@ -260,14 +264,17 @@ static sysret_t sock_ioctl(struct file *f, struct task *t, uint32_t cmd, uint64_
 {
     struct sock *s = f->private_data;
     int32_t bytes = (int32_t)s->charged;
+    bool mark = cmd == SIOCATMARK && s->base.type == SOCK_STREAM;
 
-    if (cmd != FIONREAD && cmd != TIOCOUTQ)
+    if (cmd != FIONREAD && cmd != TIOCOUTQ && !mark)
         return socket_interface_ioctl ? socket_interface_ioctl(t, cmd, arg) : -ENOTTY;
     spin_lock(&s->lock);
-    bool listening = s->listening;
+    bool listening = s->listening, at_mark = s->urgent && s->urgent_at == s->head;
     if (cmd == FIONREAD)
         bytes = sock_bytes_queued_locked(s);
     spin_unlock(&s->lock);
+    if (mark)
+        bytes = at_mark;
     if (cmd == FIONREAD && listening)
         return -EINVAL;
     return copy_out_obj(t->mm, UADDR(arg), &bytes);

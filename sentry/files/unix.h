@@ -63,8 +63,11 @@ struct sock {
     struct list_head messages;
     uint32_t message_count;
     struct list_head chunks, marks;
-    uint64_t head, tail; /* stream: bytes ever received, sent */
-    bool writing;        /* a sender copies behind the last chunk's end */
+    uint64_t head, tail;       /* stream: bytes ever received, sent */
+    bool writing;              /* a sender copies behind the last chunk's end */
+    bool urgent, urgent_taken; /* a byte of MSG_OOB that nobody has read past; it was read aside */
+    char urgent_byte;
+    uint64_t urgent_at; /* its place */
     bool rcv_shut, snd_shut;
     bool dead;              /* file closed */
     _Atomic(bool) no_space; /* a send found none: SIGIO when there is some */
@@ -157,8 +160,10 @@ static inline bool sock_connected(const struct sock *s)
 
 /* --- unix_stream.c, unix_message.c: @m NULL: data only --- */
 
-ssize_t unix_stream_send(struct sock *s, struct uio *u, const struct socket_msg *m);
+ssize_t unix_stream_send(struct sock *s, struct uio *u, const struct socket_msg *m, int flags);
 ssize_t unix_stream_receive(struct sock *s, struct uio *u, struct socket_msg *m, int flags);
+/* MSG_OOB. */
+ssize_t unix_stream_receive_urgent(struct sock *s, struct uio *u, struct socket_msg *m, int flags);
 void unix_stream_drop(struct sock *s); /* all that queues */
 /* Of datagrams; *ret_full: -EAGAIN is because of this one's queue (a reference), or NULL. */
 ssize_t unix_message_send(struct sock *s, struct uio *u, const struct socket_msg *m,
@@ -210,6 +215,7 @@ int unix_option_get(struct file *f, int level, int name, void *buf, uint32_t *le
 int unix_option_set(struct file *f, int level, int name, const void *buf, uint32_t len);
 bool unix_wants_cred(struct file *f);
 bool unix_wants_time(const struct sock *s);
+bool unix_oob_inline(const struct sock *s);
 void unix_control_out(struct file *f, struct socket_msg *m, struct control_out *o);
 /* The name goes, and connections that nobody has accepted. */
 void sock_name_end(struct sock *s);

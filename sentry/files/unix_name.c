@@ -354,7 +354,7 @@ sysret_t unix_connect(struct call *c, struct file *f, const struct sockaddr *add
     int r = name_check(addr, len);
     if (!r)
         r = connect_once(s, (const void *)addr, len, &l);
-    if (r != -EAGAIN)
+    if (r != -EAGAIN || !l)
         return r;
     if (f->flags & O_NONBLOCK) {
         sock_put(l);

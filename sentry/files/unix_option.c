@@ -41,6 +41,11 @@ bool unix_wants_time(const struct sock *s)
     return s->flag_options && (s->flag_options & TIME_BITS);
 }
 
+bool unix_oob_inline(const struct sock *s)
+{
+    return s->flag_options & (uint32_t)kept_option_bit(SO_OOBINLINE);
+}
+
 /* Of datagrams and packets. */
 void unix_control_out(struct file *f, struct socket_msg *m, struct control_out *o)
 {

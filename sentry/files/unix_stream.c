@@ -16,7 +16,10 @@
  *
  * Locks: the receiver's send_lock (senders) and recv_lock (receivers), RANK_FILE, one of them at a
  * time; its lock for the lists; g_pool_lock inside.
- * Left out: MSG_OOB. */
+ *
+ * The last byte of a send with MSG_OOB is urgent until the next such byte comes: unix_stream_receive_urgent()
+ * takes it aside; else a receive ends before it and the next one passes over it, unless the receiver
+ * wants it inline. */
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -154,7 +157,8 @@ static ssize_t stream_reserve(struct sock *to, size_t want, bool together, struc
 }
 
 /* @n bytes are behind the end of @c; @mark covers the first of them. */
-static int stream_publish(struct sock *to, struct unix_chunk *c, size_t n, struct unix_mark *mark)
+static int stream_publish(struct sock *to, struct unix_chunk *c, size_t n, struct unix_mark *mark,
+                          bool urgent)
 {
     if (mark && mark->fds.count)
         unix_fds_lock();
@@ -170,6 +174,12 @@ static int stream_publish(struct sock *to, struct unix_chunk *c, size_t n, struc
         }
         c->end += (uint32_t)n;
         to->tail += n;
+        if (unlikely(urgent)) {
+            to->urgent = true;
+            to->urgent_taken = false;
+            to->urgent_at = to->tail - 1;
+            to->urgent_byte = c->data[c->end - 1];
+        }
     }
     spin_unlock(&to->lock);
     if (mark && mark->fds.count)
@@ -178,7 +188,7 @@ static int stream_publish(struct sock *to, struct unix_chunk *c, size_t n, struc
 }
 
 static ssize_t stream_send_piece(struct sock *s, struct sock *to, struct uio *u,
-                                 struct unix_mark **mark)
+                                 struct unix_mark **mark, int flags)
 {
     struct unix_chunk *c;
     size_t charged = s->charged, size = sock_send_size(s);
@@ -193,14 +203,17 @@ static ssize_t stream_send_piece(struct sock *s, struct sock *to, struct uio *u,
     ssize_t r = uio_copy_from_user(u, c->data + c->end, (size_t)n);
     size_t got = r > 0 ? (size_t)r : 0;
     atomic_fetch_add(&s->charged, got);
-    int err = stream_publish(to, c, got, *mark);
+    bool urgent = (flags & MSG_OOB) && got && !u->left;
+    int err = stream_publish(to, c, got, *mark, urgent);
     if (err) {
         atomic_fetch_sub(&s->charged, got);
         return err;
     }
     if (got) {
         *mark = NULL;
-        wake_one(&to->wait, POLLIN | POLLRDNORM);
+        wake_one(&to->wait, POLLIN | POLLRDNORM | (urgent ? POLLPRI : 0));
+        if (unlikely(urgent))
+            async_urgent(&to->wait);
         async_notify(&to->wait, POLL_IN);
     }
     return r;
@@ -227,7 +240,7 @@ static int stream_mark(struct sock *s, struct sock *to, const struct socket_msg 
     return 0;
 }
 
-ssize_t unix_stream_send(struct sock *s, struct uio *u, const struct socket_msg *m)
+ssize_t unix_stream_send(struct sock *s, struct uio *u, const struct socket_msg *m, int flags)
 {
     struct sock *to = s->peer;
     struct unix_mark *mark;
@@ -243,7 +256,7 @@ ssize_t unix_stream_send(struct sock *s, struct uio *u, const struct socket_msg 
     fmutex_lock(&to->send_lock);
     while (u->left) {
         bool marked = mark;
-        r = stream_send_piece(s, to, u, &mark);
+        r = stream_send_piece(s, to, u, &mark, flags);
         if (r <= 0)
             break;
         done += r;
@@ -290,6 +303,8 @@ static bool stretch_find_locked(struct sock *s, struct cursor *cur, size_t *ret_
         *ret_mark = k->from > cur->at ? NULL : k;
         break;
     }
+    if (unlikely(s->urgent) && s->urgent_at > cur->at)
+        end = MIN(end, s->urgent_at);
     *ret_n = MIN((size_t)(end - cur->at), (size_t)(cur->chunk->end - cur->off));
     return true;
 }
@@ -373,6 +388,57 @@ static bool stretch_fits(struct sock *s, struct socket_msg *m, const struct unix
     return true;
 }
 
+/* A receive is at the urgent byte: does it go on? Then it takes it as a byte like others. */
+static bool urgent_begins_locked(struct sock *s, bool first, bool peek)
+{
+    if (!first)
+        return false;
+    if (!peek)
+        s->urgent = false;
+    return true;
+}
+
+/* A receive that begins at an urgent byte passes over it, if it was taken aside or is not wanted. */
+static void urgent_pass(struct sock *s, bool peek, struct cursor *cur)
+{
+    struct list_head chunks = LIST_HEAD_INIT(chunks);
+    struct unix_mark *k, *dead = NULL;
+    size_t n;
+
+    spin_lock(&s->lock);
+    if (!peek)
+        cursor_begin_locked(s, cur);
+    bool pass = s->urgent && s->urgent_at == cur->at && (s->urgent_taken || !unix_oob_inline(s)) &&
+                stretch_find_locked(s, cur, &n, &k);
+    if (pass && !peek)
+        s->urgent = false;
+    spin_unlock(&s->lock);
+    if (!pass)
+        return;
+    if (peek) {
+        cur->off++;
+        cur->at++;
+        return;
+    }
+    stream_consume(s, cur->chunk, 1, &chunks, &dead);
+    chunks_free(&chunks);
+    mark_free(dead);
+}
+
+ssize_t unix_stream_receive_urgent(struct sock *s, struct uio *u, struct socket_msg *m, int flags)
+{
+    spin_lock(&s->lock);
+    char byte = s->urgent_byte;
+    bool there = s->urgent && !s->urgent_taken && !unix_oob_inline(s);
+    if (there && !(flags & MSG_PEEK))
+        s->urgent_taken = true;
+    spin_unlock(&s->lock);
+    if (!there)
+        return -EINVAL;
+    m->flags |= MSG_OOB;
+    return u->left ? uio_copy_to_user(u, &byte, 1) : 0;
+}
+
 /* One stretch, copied and used up or passed by. Bytes; 0: stop here; -errno with nothing taken. */
 static ssize_t stretch_take(struct sock *s, struct uio *u, struct socket_msg *m, bool peek,
                             bool first, struct cursor *cur, bool *ret_stop)
@@ -386,8 +452,10 @@ static ssize_t stretch_take(struct sock *s, struct uio *u, struct socket_msg *m,
         cursor_begin_locked(s, cur);
     bool there = stretch_find_locked(s, cur, &n, &k);
     ssize_t why = there || !first ? 0 : stream_empty_locked(s);
+    bool mark = there && unlikely(s->urgent) && s->urgent_at == cur->at &&
+                !urgent_begins_locked(s, first, peek);
     spin_unlock(&s->lock);
-    if (!there || !stretch_fits(s, m, k)) {
+    if (!there || mark || !stretch_fits(s, m, k)) {
         *ret_stop = true;
         return why;
     }
@@ -461,6 +529,8 @@ ssize_t unix_stream_receive(struct sock *s, struct uio *u, struct socket_msg *m,
     int32_t offset = s->peek_offset;
     if (peek)
         cursor_skip(s, &cur, offset > 0 ? (size_t)offset : 0);
+    if (unlikely(s->urgent))
+        urgent_pass(s, peek, &cur);
     do {
         r = stretch_take(s, u, m, peek, !done, &cur, &stop);
         if (r <= 0)

@@ -154,10 +154,9 @@ int p9_setxattr(struct inode *i, const char *name, const void *buf, size_t size,
     int r = name_check(name);
     if (r < 0)
         return r == -ENODATA ? -EPERM : r;
-    if (size == 0 && flags == 0)
-        flags = XATTR_REPLACE; /* an empty value without flags means removal on the wire */
-    r = xattr_store(p9_of(i), name, buf, size, flags);
-    if (r == -ENODATA && size == 0)
+    bool either = size == 0 && flags == 0; /* which means removal on the wire */
+    r = xattr_store(p9_of(i), name, buf, size, either ? XATTR_REPLACE : flags);
+    if (r == -ENODATA && either)
         r = xattr_store(p9_of(i), name, buf, size, XATTR_CREATE);
     return r;
 }

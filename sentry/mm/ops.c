@@ -32,6 +32,7 @@
 #include "mm_internal.h"
 
 #define DEFER_MAX_OPS 400u
+#define GIVE_WAY_MAX 16u /* operations looked at for what a new one covers */
 
 static bool ops_room(struct mm *mm, size_t n)
 {
@@ -67,9 +68,77 @@ static bool ops_extend(struct mm *mm, const struct pf_memop *o)
     return true;
 }
 
+static uint64_t op_end(const struct pf_memop *o)
+{
+    return o->addr + o->len;
+}
+
+static void ops_remove(struct mm *mm, size_t i)
+{
+    mm->op_count--;
+    memmove(mm->ops + i, mm->ops + i + 1, (mm->op_count - i) * sizeof *mm->ops);
+}
+
+/* Take [a, b) out of the mapping at @i. false: that needs an operation more, and there is no room. */
+static bool ops_cut(struct mm *mm, size_t i, uint64_t a, uint64_t b)
+{
+    struct pf_memop *l = &mm->ops[i], tail = *l;
+    uint64_t end = op_end(l);
+
+    if (a <= l->addr && b >= end) {
+        ops_remove(mm, i);
+        return true;
+    }
+    tail.addr = b;
+    tail.len = b < end ? end - b : 0;
+    tail.off += b - l->addr;
+    if (a <= l->addr) {
+        *l = tail;
+        return true;
+    }
+    if (tail.len) {
+        if (!ops_room(mm, 1))
+            return false;
+        l = &mm->ops[i];
+        memmove(l + 2, l + 1, (mm->op_count - i - 1) * sizeof *l);
+        l[1] = tail;
+        mm->op_count++;
+    }
+    l->len = a - l->addr;
+    return true;
+}
+
+/* A library is mapped as a whole and then again in parts: to map over a mapping costs the host twice
+ * what the mapping costs, so the last operations of the list give way to mapping @o. Whatever was
+ * there before the list is covered by @o, or was by what stays. true: @o itself is not needed. */
+static bool ops_give_way(struct mm *mm, const struct pf_memop *o)
+{
+    for (size_t i = mm->op_count; i-- > 0 && mm->op_count - i < GIVE_WAY_MAX;) {
+        const struct pf_memop *l = &mm->ops[i];
+
+        if (l->op == PF_SYNC)
+            return false;
+        if (l->addr >= op_end(o) || op_end(l) <= o->addr)
+            continue;
+        bool inside = l->addr >= o->addr && op_end(l) <= op_end(o);
+        if (l->op == PF_UNMAP && inside) {
+            ops_remove(mm, i);
+            continue;
+        }
+        if (l->op != PF_MAP)
+            return false;
+        if (!inside && l->addr <= o->addr && op_end(l) >= op_end(o) && l->fd == o->fd &&
+            l->prot == o->prot && l->flags == o->flags && l->off + (o->addr - l->addr) == o->off)
+            return true;
+        if (!ops_cut(mm, i, o->addr, op_end(o)))
+            return false;
+    }
+    return false;
+}
+
 static void ops_push(struct mm *mm, const struct pf_memop *o)
 {
-    if (mm->dead || ops_extend(mm, o))
+    if (mm->dead || (o->op == PF_MAP && ops_give_way(mm, o)) || ops_extend(mm, o))
         return;
     if (!ops_room(mm, 1)) {
         /* No memory for a longer list: run what is there, and if not even that, give up on the

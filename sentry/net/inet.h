@@ -95,6 +95,7 @@ bool ip_is_any(const struct in6_addr *a); /* :: or mapped 0.0.0.0 */
 bool ip_equal(const struct in6_addr *a, const struct in6_addr *b);
 bool ip_is_local(const struct in6_addr *a); /* 127.0.0.0/8, ::1 */
 struct in6_addr ip_loopback(bool v4);
+struct in6_addr ip_any(int domain);
 /* An address for a socket of @domain. 0, -EINVAL (length), -EAFNOSUPPORT. @bind: AF_UNSPEC with
  * 0.0.0.0 passes as AF_INET, as Linux allows. */
 int inet_name_in(int domain, const struct sockaddr *addr, uint32_t len, bool bind,
@@ -124,8 +125,8 @@ int port_connect(struct port_table *t, struct inet_sock *s, const struct inet_na
 /* An accepted socket: both names as given, beside the listener's. */
 void port_join(struct port_table *t, struct inet_sock *s, const struct inet_name *local,
                const struct inet_name *remote);
-/* The peer's name is gone, and with it an address or port that connect() chose. */
-void port_disconnect(struct port_table *t, struct inet_sock *s);
+/* The peer's name is gone, and with it an address or (@port) a port that the guest did not choose. */
+void port_disconnect(struct port_table *t, struct inet_sock *s, bool port);
 /* The connection has ended: a port the guest did not choose is free, although names still show it. */
 void port_detach(struct port_table *t, struct inet_sock *s);
 /* A port if there is none yet. -EAGAIN. */

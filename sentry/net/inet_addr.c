@@ -39,6 +39,11 @@ struct in6_addr ip_loopback(bool v4)
     return v4 ? ip_mapped(htonl(INADDR_LOOPBACK)) : in6addr_loopback;
 }
 
+struct in6_addr ip_any(int domain)
+{
+    return domain == AF_INET ? ip_mapped(0) : (struct in6_addr){0};
+}
+
 int inet_name_in(int domain, const struct sockaddr *addr, uint32_t len, bool bind,
                  struct inet_name *ret)
 {

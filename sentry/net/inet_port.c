@@ -112,7 +112,6 @@ int port_bind(struct port_table *t, struct inet_sock *s, const struct inet_name 
     if (!list_empty(&s->port_link)) {
         r = -EINVAL;
     } else {
-        struct in6_addr before = s->local.ip;
         s->local.ip = name->ip;
         uint16_t port = name->port ? name->port : port_choose_locked(t);
         if (!port || (name->port && !port_free_locked(t, s, port)))
@@ -120,7 +119,7 @@ int port_bind(struct port_table *t, struct inet_sock *s, const struct inet_name 
         else
             port_take_locked(t, s, port);
         if (r)
-            s->local.ip = before;
+            s->local.ip = ip_any(s->base.domain);
         s->port_fixed = !r && name->port;
         s->ip_fixed = !r && !ip_is_any(&name->ip);
         if (s->ip_fixed && !ip_is_v4(&name->ip))
@@ -175,21 +174,20 @@ void port_join(struct port_table *t, struct inet_sock *s, const struct inet_name
     spin_lock(&t->lock);
     s->local = *local;
     s->remote = *remote;
-    s->port_fixed = s->ip_fixed = true;
+    s->port_fixed = false; /* the listener's */
+    s->ip_fixed = true;
     port_take_locked(t, s, local->port);
     spin_unlock(&t->lock);
 }
 
-void port_disconnect(struct port_table *t, struct inet_sock *s)
+void port_disconnect(struct port_table *t, struct inet_sock *s, bool port)
 {
     spin_lock(&t->lock);
     memset(&s->remote, 0, sizeof(s->remote));
     if (!s->ip_fixed) {
-        s->local.ip = (struct in6_addr){0};
-        if (s->base.domain == AF_INET)
-            s->local.ip.s6_addr32[2] = htonl(0xffff);
+        s->local.ip = ip_any(s->base.domain);
     }
-    if (!s->port_fixed) {
+    if (port && !s->port_fixed) {
         list_del(&s->port_link);
         if (t == &g_udp_ports)
             s->local.port = 0;

@@ -79,11 +79,11 @@ void tcp_wake(struct tcp_sock *s)
 
 /* --- what comes from the peer --- */
 
-static void tcp_finish(struct tcp_sock *s, const struct tcp_sock *from)
+void tcp_finish(struct tcp_sock *s, const struct tcp_sock *from)
 {
     spin_lock(&s->i.lock);
     bool there = s->peer == from && s->state == TCP_ST_CONNECTED;
-    bool over = there && s->snd_shut;
+    bool over = there && s->fin_sent;
     if (there)
         s->fin = s->rcv_shut = true;
     if (over)
@@ -169,7 +169,7 @@ static int connect_begin(struct tcp_sock *s, const struct sockaddr *addr, uint32
         r = -EALREADY;
     } else {
         s->phase = PHASE_CONNECTING;
-        s->rcv_shut = s->snd_shut = s->fin = false;
+        s->fin_sent = s->fin = false; /* a shutdown of before stays, as on Linux */
         s->i.error = 0;
     }
     spin_unlock(&s->i.lock);
@@ -202,6 +202,7 @@ static int tcp_disconnect(struct tcp_sock *s)
 {
     struct tcp_sock *peer = s->peer;
 
+    bool open = s->state != TCP_ST_CLOSE; /* else a port has gone already, or was chosen since */
     bool reset = s->state == TCP_ST_CONNECTED || s->state == TCP_ST_SYN_SENT;
 
     if (s->state == TCP_ST_LISTEN)
@@ -215,7 +216,7 @@ static int tcp_disconnect(struct tcp_sock *s)
         s->peer = NULL;
         s->state = TCP_ST_CLOSE;
         s->phase = PHASE_UNCONNECTED;
-        s->rcv_shut = s->snd_shut = s->fin = s->urgent = false;
+        s->rcv_shut = s->snd_shut = s->fin_sent = s->fin = s->urgent = false;
         s->head = s->tail = 0;
         s->i.error = reset ? ECONNRESET : 0; /* as Linux leaves it */
     }
@@ -226,7 +227,7 @@ static int tcp_disconnect(struct tcp_sock *s)
         return r;
     if (peer)
         tcp_reset(peer, s);
-    port_disconnect(&g_tcp_ports, &s->i);
+    port_disconnect(&g_tcp_ports, &s->i, open);
     tcp_wake(s);
     return 0;
 }
@@ -293,7 +294,7 @@ static int tcp_bind(struct task *t UNUSED, struct file *f, const struct sockaddr
 
     if (r)
         return r;
-    if (s->state != TCP_ST_CLOSE || s->peer)
+    if (s->state != TCP_ST_CLOSE)
         return -EINVAL;
     return port_bind(&g_tcp_ports, &s->i, &name);
 }
@@ -347,8 +348,10 @@ static int tcp_shutdown(struct file *f, int how)
     bool finish = false;
 
     if (s->state == TCP_ST_LISTEN) {
-        if (how != SHUT_WR)
+        if (how != SHUT_WR) {
             tcp_listener_end(s);
+            s->rcv_shut = s->snd_shut = false;
+        }
         tcp_wake(s);
         return 0;
     }
@@ -363,10 +366,11 @@ static int tcp_shutdown(struct file *f, int how)
     if (how != SHUT_WR)
         s->rcv_shut = true;
     if (how != SHUT_RD) {
-        finish = !r && !s->snd_shut;
+        finish = !r && !s->fin_sent;
+        s->fin_sent |= finish;
         s->snd_shut = true;
     }
-    bool over = s->fin && s->snd_shut && s->state == TCP_ST_CONNECTED;
+    bool over = s->fin && s->fin_sent && s->state == TCP_ST_CONNECTED;
     if (over)
         s->state = TCP_ST_CLOSE;
     spin_unlock(&s->i.lock);
@@ -394,7 +398,7 @@ void tcp_end(struct tcp_sock *s, bool reset)
     spin_lock(&s->i.lock);
     s->dead = true;
     reset |= s->head != s->tail || s->i.linger_s == 0;
-    bool finished = s->snd_shut;
+    bool finished = s->fin_sent;
     spin_unlock(&s->i.lock);
     if (peer && peer != s) {
         if (reset)

@@ -30,7 +30,9 @@ struct tcp_sock {
     struct tcp_sock **former; /* whoever sends may still look at them */
     uint32_t former_count;
     _Atomic(bool) rcv_shut; /* nothing more is read: FIN, reset, or shutdown */
-    _Atomic(bool) snd_shut; /* nothing more is sent */
+    _Atomic(bool)
+        snd_shut; /* nothing more is sent: shutdown, also before the connection was made */
+    _Atomic(bool) fin_sent;
     _Atomic(bool) fin;      /* the peer's FIN has come: reads end with 0, not with an error */
     _Atomic(bool) dead;     /* the file is closed */
     _Atomic(bool) no_space; /* a send found none: SIGIO when there is some */
@@ -97,6 +99,8 @@ extern const struct file_ops tcp_ops;
 /* tcp.c */
 struct tcp_sock *tcp_alloc(int domain, int protocol);
 void tcp_wake(struct tcp_sock *s); /* everything may have changed */
+/* The peer @from sends nothing more. */
+void tcp_finish(struct tcp_sock *s, const struct tcp_sock *from);
 /* The peer @from resets @s: ECONNRESET, or EPIPE after its FIN. */
 void tcp_reset(struct tcp_sock *s, const struct tcp_sock *from);
 void tcp_fail(struct tcp_sock *s, int error); /* a connect did not come about */

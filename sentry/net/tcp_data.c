@@ -120,7 +120,7 @@ static enum put put_begin(struct tcp_sock *s, struct tcp_sock *to, size_t want, 
 
     spin_lock(&to->i.lock);
     uint32_t held = tcp_held_locked(to);
-    if (to->dead || to->peer != s || (to->rcv_shut && to->snd_shut)) {
+    if (to->dead || to->peer != s || (to->rcv_shut && to->fin_sent)) {
         r = PUT_GONE; /* shut both ways it answers data with a reset, too */
     } else if (held >= limit) {
         r = PUT_FULL;

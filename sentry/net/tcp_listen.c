@@ -196,11 +196,17 @@ static int establish(struct tcp_sock *s, struct tcp_sock *l)
         child->i.send_size = TCP_SEND_CONNECTED;
     child->state = TCP_ST_CONNECTED;
     child->phase = PHASE_CONNECTED;
+    child->rcv_shut = atomic_load(&l->rcv_shut);
+    child->snd_shut = atomic_load(&l->snd_shut);
     port_join(&g_tcp_ports, &child->i, &s->i.remote, &s->i.local);
     if (!join(s, child)) {
         pending_unreserve(l);
         tcp_end(child, false);
         return -ECONNREFUSED;
+    }
+    if (unlikely(l->snd_shut)) {
+        child->fin_sent = true;
+        tcp_finish(s, child);
     }
     child_deliver(l, child);
     tcp_wake(s);
@@ -293,7 +299,7 @@ int tcp_listen(struct file *f, int backlog)
         return r;
     spin_lock(&s->i.lock);
     s->state = TCP_ST_LISTEN;
-    s->rcv_shut = s->snd_shut = false;
+    s->fin_sent = false; /* a shutdown of before is its children's too, as on Linux */
     s->backlog = MIN((uint32_t)backlog, SOCKET_BACKLOG_MAX);
     spin_unlock(&s->i.lock);
     return 0;

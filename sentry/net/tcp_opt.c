@@ -22,7 +22,7 @@ unsigned tcp_state_number(struct tcp_sock *s)
     case TCP_ST_CONNECTED:
         if (s->fin)
             return TCP_CLOSE_WAIT;
-        return s->snd_shut ? TCP_FIN_WAIT2 : TCP_ESTABLISHED;
+        return s->fin_sent ? TCP_FIN_WAIT2 : TCP_ESTABLISHED;
     default:
         return TCP_CLOSE;
     }

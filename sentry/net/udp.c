@@ -62,7 +62,7 @@ static sysret_t udp_connect(struct call *c UNUSED, struct file *f, const struct 
     if (len < sizeof(addr->sa_family))
         return -EINVAL;
     if (addr->sa_family == AF_UNSPEC) {
-        port_disconnect(&g_udp_ports, s);
+        port_disconnect(&g_udp_ports, s, true);
         return 0;
     }
     int r = inet_name_in(s->base.domain, addr, len, false, &to);
@@ -161,15 +161,16 @@ static ssize_t udp_send_msg(struct udp_sock *s, struct uio *u, const struct sock
 
     if (!r && (flags & MSG_OOB))
         r = -EOPNOTSUPP;
-    if (!r)
-        r = -inet_error_take(&s->i);
-
-    if (!r && s->snd_shut)
-        r = -EPIPE;
     if (!r && u->left > 0xffff)
         r = -EMSGSIZE;
     if (!r)
         r = send_name(&s->i, m, &to);
+    if (!r && u->left > UDP_PAYLOAD_MAX)
+        r = -EMSGSIZE;
+    if (!r)
+        r = -inet_error_take(&s->i);
+    if (!r && s->snd_shut)
+        r = -EPIPE;
     if (r)
         return r;
     struct udp_with with = {0};

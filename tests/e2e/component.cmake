@@ -4,6 +4,8 @@ file(GLOB E2E_CASES CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/cases/*.sh)
 # What sanitized builds have time for, and what every run checks with --no-patch; --full checks all.
 set(E2E_SANITIZED bash_pipeline busybox signals_exit python_basic)
 set(E2E_UNPATCHED bash_pipeline python_basic python_mp gcc_build git_flow perl_basic sqlite_cli)
+# What every run checks in a directory of the host that is written through; --full checks all.
+set(E2E_THROUGH gcc_build git_flow make_project sqlite_cli python_files)
 # On the other platform in every run; --full runs all of them.
 set(E2E_TRACED bash_pipeline signals_exit python_basic gcc_build)
 foreach(case ${E2E_CASES})
@@ -26,6 +28,14 @@ foreach(case ${E2E_CASES})
     endif()
     add_test(NAME e2e-nopatch/${name}
         COMMAND ${CMAKE_CURRENT_LIST_DIR}/compare $<TARGET_FILE:ringbox> ${case} --no-patch)
+    add_test(NAME e2e-through/${name}
+        COMMAND ${CMAKE_CURRENT_LIST_DIR}/compare $<TARGET_FILE:ringbox> ${case} --through)
+    if(name IN_LIST E2E_THROUGH)
+        set(label e2e)
+    else()
+        set(label full)
+    endif()
+    set_tests_properties(e2e-through/${name} PROPERTIES LABELS ${label} SKIP_RETURN_CODE 77 TIMEOUT 600)
     if(name IN_LIST E2E_UNPATCHED)
         set(label e2e)
     else()
@@ -48,6 +58,9 @@ foreach(line ${HOSTILE_LINES})
         $<TARGET_FILE:ringbox> $<TARGET_FILE:guest_hostile> ${case})
     set_tests_properties(hostile/${case} PROPERTIES LABELS "${HOSTILE_LABELS}"
         SKIP_RETURN_CODE 77 TIMEOUT 300)
+    if(case MATCHES "^socket-(limit|ports)$") # these take long
+        set_tests_properties(hostile/${case} PROPERTIES LABELS full)
+    endif()
     # On the other platform: what is about host threads in every run, all in the full one.
     add_test(NAME hostile-ptrace/${case} COMMAND ${CMAKE_CURRENT_LIST_DIR}/hostile.sh
         $<TARGET_FILE:ringbox> $<TARGET_FILE:guest_hostile> ${case})

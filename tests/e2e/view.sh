@@ -6,7 +6,7 @@ ringbox=$(realpath "$1") self=$(realpath "$0")
 tmp=$(mktemp -d /tmp/ringbox-view.XXXXXX) || exit 1
 chmod 755 "$tmp"
 trap 'cd /; rm -rf "$tmp"' EXIT
-failed=0
+failed=0 homes=/home
 bad() { echo "view.sh ($(id -un)): $*"; failed=1; }
 rb() { timeout -k 5 60 "$ringbox" run "$@"; }
 is() { [ "$2" = "$3" ] || bad "$1: '$2', not '$3'"; }
@@ -25,10 +25,10 @@ echo deep >"$tmp/shut/in/file"; chmod 700 "$tmp/shut"
 cd / || exit 1
 
 # Homes are empty, whoever asks; the caller's own is there to write in, for the time of the sandbox.
-is "/home" "$(HOME=/home/somebody rb -- ls /home)" somebody
+is "/home" "$(HOME=$homes/somebody rb -- ls /home)" somebody
 is "/root" "$(HOME=/root rb -- ls -A /root)" ""
-is "home" "$(HOME=/home/somebody rb -- sh -c 'echo x >~/f; cat ~/f')" x
-[ ! -e /home/somebody ] || bad "a home was made on the host"
+is "home" "$(HOME=$homes/somebody rb -- sh -c 'echo x >~/f; cat ~/f')" x
+[ ! -e $homes/somebody ] || bad "a home was made on the host"
 
 # What only root may read stays unread; what everybody may is there.
 is "open file" "$(rb -- cat "$tmp/open/all")" all
@@ -53,7 +53,7 @@ is "on the host" "$(cat file)" deep
 cd "$tmp/shut" && is "closed itself" "$(rb -- cat in/file)" deep
 if $root && mkdir "$tmp/h" && cd "$tmp/h"; then
     # in a home: needs one to stand in
-    home=$(mktemp -d /home/ringbox-view.XXXXXX) && mkdir "$home/a" "$home/b" && echo here >"$home/a/f" && chmod -R go-rwx "$home"
+    home=$(mktemp -d $homes/ringbox-view.XXXXXX) && mkdir "$home/a" "$home/b" && echo here >"$home/a/f" && chmod -R go-rwx "$home"
     cd "$home/a" && is "in a home" "$(rb -- sh -c 'cat f; ls ..; ls /home' | tr '\n' ' ')" "here a ${home##*/} "
     cd /home && is "/home itself" "$(rb -- cat "${home##*/}/a/f")" here
     cd / && rm -rf "$home"

@@ -289,24 +289,21 @@ static void addresses(void)
     no_more(&g, 4);
 }
 
-struct sending {
-    struct cmsghdr h;
-    char data[40];
-} __attribute__((aligned(8)));
-
 static ssize_t send_with(int fd, const void *to, socklen_t tolen, int level, int type,
                          const void *data, size_t len)
 {
-    struct sending c = {.h = {.cmsg_len = CMSG_LEN(len), .cmsg_level = level, .cmsg_type = type}};
+    char c[CMSG_SPACE(40)] __attribute__((aligned(8))) = {0};
+    struct cmsghdr head = {.cmsg_len = CMSG_LEN(len), .cmsg_level = level, .cmsg_type = type};
     struct iovec iov = {"x", 1};
     struct msghdr h = {.msg_name = (void *)(uintptr_t)to,
                        .msg_namelen = tolen,
                        .msg_iov = &iov,
                        .msg_iovlen = 1,
-                       .msg_control = &c,
+                       .msg_control = c,
                        .msg_controllen = CMSG_SPACE(len)};
 
-    memcpy(c.data, data, len);
+    memcpy(c, &head, sizeof(head));
+    memcpy(CMSG_DATA((struct cmsghdr *)(void *)c), data, len);
     return sendmsg(fd, &h, 0);
 }
 

@@ -266,7 +266,7 @@ static void exclusive(void)
 
     int idle = watched_by(e, EPOLLIN | EPOLLEXCLUSIVE); /* nobody waits there */
     for (int i = 0; i < CROWD; i++)
-        a[i] = (struct arg){watched_by(e, EPOLLIN | EPOLLEXCLUSIVE), 3 * QUIET_MS};
+        a[i] = (struct arg){watched_by(e, EPOLLIN | EPOLLEXCLUSIVE), 8 * QUIET_MS};
     crowd_start(t, CROWD, epoll_some, a);
     CHECK(write(e, &one, 8) == 8);
     crowd_join(t, CROWD);
@@ -277,7 +277,7 @@ static void exclusive(void)
     CHECK(read(e, &one, 8) == 8);
     g_in = g_out = g_hits = 0;
     for (int i = 0; i < CROWD; i++)
-        a[i] = (struct arg){watched_by(e, EPOLLIN | (i < 3 ? 0u : EPOLLEXCLUSIVE)), 3 * QUIET_MS};
+        a[i] = (struct arg){watched_by(e, EPOLLIN | (i < 3 ? 0u : EPOLLEXCLUSIVE)), 8 * QUIET_MS};
     crowd_start(t, CROWD, epoll_some, a);
     CHECK(write(e, &one, 8) == 8);
     crowd_join(t, CROWD);
@@ -293,7 +293,7 @@ static void exclusive_listener(void)
     int l = listener(&sa);
 
     for (int i = 0; i < CROWD; i++)
-        a[i] = (struct arg){watched_by(l, EPOLLIN | EPOLLEXCLUSIVE), 3 * QUIET_MS};
+        a[i] = (struct arg){watched_by(l, EPOLLIN | EPOLLEXCLUSIVE), 8 * QUIET_MS};
     crowd_start(t, CROWD, epoll_some, a);
     CHECK(joined(&sa) >= 0);
     crowd_join(t, CROWD);
@@ -309,7 +309,7 @@ static void one_epoll(void)
     uint64_t one = 1;
 
     for (int i = 0; i < CROWD; i++)
-        a[i] = (struct arg){ep, 3 * QUIET_MS};
+        a[i] = (struct arg){ep, 8 * QUIET_MS};
     crowd_start(t, CROWD, epoll_some, a);
     CHECK(write(e, &one, 8) == 8);
     crowd_join(t, CROWD);

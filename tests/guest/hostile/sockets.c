@@ -21,14 +21,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LATE_MS 3000 /* the slowest call of the bystander; it has to share CPUs */
+#define LATE_MS 3000   /* a round of the bystander; it has to share CPUs */
+#define LATE_ROUNDS 1U /* so many may take longer: the host itself stands still at times */
+#define STALL_MS 20000 /* but not so long */
 
 /* --- the bystander --- */
 
 struct watch {
     _Atomic(bool) over;
     _Atomic(int64_t) worst_ms;
-    _Atomic(unsigned) rounds;
+    _Atomic(unsigned) rounds, late;
 };
 static struct watch *g_watch;
 
@@ -61,6 +63,7 @@ static void bystander(void)
         if (took > g_watch->worst_ms)
             g_watch->worst_ms = took;
         g_watch->rounds++;
+        g_watch->late += took >= LATE_MS;
         sleep_ms(3);
     }
     _exit(0);
@@ -87,7 +90,7 @@ void watch_end(pid_t pid)
     CHECK(waitpid(pid, &status, 0) == pid && status == 0);
     fprintf(stderr, "bystander: %u rounds, the slowest took %lld ms\n", g_watch->rounds,
             (long long)g_watch->worst_ms);
-    CHECK(g_watch->worst_ms < LATE_MS);
+    CHECK(g_watch->late <= LATE_ROUNDS && g_watch->worst_ms < STALL_MS);
 }
 
 void run_well(void (*fn)(uint64_t arg), uint64_t arg, int ms)

@@ -126,7 +126,11 @@ int client_exchange(struct client *c, const void *msg, size_t n)
 {
     if (send(c->sock, msg, n, MSG_NOSIGNAL) != (ssize_t)n)
         return -1;
-    return client_receive(c);
+    int r;
+    do
+        r = client_receive(c);
+    while (r == 0 && p9_tag_of(c->buf) == P9_NOTAG && p9_type_of(c->buf) == P9_rchanged);
+    return r;
 }
 
 int client_result(struct client *c, uint8_t want)

@@ -20,7 +20,8 @@ struct client {
  */
 void client_start(struct client *c, const char *version, bool donate);
 int client_stop(struct client *c); /* exit status of the server; removes the directory */
-/* Send n bytes of c->out style buffer and receive one reply into c->buf. 0 or -1 at EOF. */
+/* Send n bytes of c->out style buffer and receive one reply into c->buf; what is told unasked before it is
+ * lost. 0 or -1 at EOF. */
 int client_exchange(struct client *c, const void *msg, size_t n);
 int client_receive(struct client *c);
 void client_path(const struct client *c, const char *name, char ret[256]);

@@ -162,7 +162,7 @@ static void lazy_parts(struct fake_file *f)
     struct mm *mm = new_mm();
     uint8_t v;
     assert_non_null(mm_as(mm));
-    fake.lists = 0;
+    fake.lists = fake.maps = fake.unmaps = 0;
     uint64_t a = (uint64_t)map_file(mm, f, 0, 20 * 4096, PROT_READ, PRIV | MAP_DENYWRITE, 0);
     assert_int_equal(map_file(mm, f, a + 4 * 4096, 8 * 4096, PROT_READ | PROT_EXEC,
                               PRIV | MAP_FIXED | MAP_DENYWRITE, 4 * 4096),
@@ -171,6 +171,14 @@ static void lazy_parts(struct fake_file *f)
         map_file(mm, f, a + 12 * 4096, 4 * 4096, RW, PRIV | MAP_FIXED | MAP_DENYWRITE, 12 * 4096),
         (int64_t)(a + 12 * 4096));
     assert_int_equal(fake.lists, 1); /* data is not waited for */
+    assert_int_equal(fake.maps, 4);  /* each address once */
+    assert_int_equal(fake.unmaps, 0);
+    for (uint64_t i = 4; i < 20; i++) { /* others write to the first pages */
+        assert_int_equal(guest_read(mm, a + i * 4096, &v), 0);
+        assert_int_equal(v, i + 1);
+        assert_int_equal(guest_write(mm, a + i * 4096, v) == 0, i >= 12 && i < 16);
+    }
+    fake.lists = 1; /* whatever the faults made */
     assert_int_equal(guest_read(mm, a + 5 * 4096, &v), 0);
     assert_int_equal(v, 6);
     assert_int_equal(fake.lists, 1);

@@ -153,6 +153,51 @@ static void cow_scattered(void **state)
     assert_int_equal(memfile_used(fake_mf), 0);
 }
 
+/* Of many mappings the children of one that forks often get what their siblings have touched. */
+static void sparse_children(void **state)
+{
+    enum { VMAS = 16, FORKS = 12 };
+    struct mm *mm = new_mm();
+    uint64_t at[VMAS];
+    unsigned long maps[FORKS], faults[FORKS];
+    (void)state;
+
+    for (unsigned i = 0; i < VMAS; i++) { /* apart from each other */
+        at[i] = (uint64_t)map_anon(mm, 0, 256 * K, RW, PRIV | MAP_POPULATE);
+        assert_true(map_anon(mm, 0, 4 * K, PROT_NONE, PRIV) > 0);
+        assert_int_equal(guest_write(mm, at[i], (uint8_t)i), 0);
+    }
+    for (unsigned n = 0; n < FORKS; n++) {
+        uint8_t v;
+        struct mm *child = mm_fork(mm);
+        assert_false(IS_ERR(child));
+        fake.maps = fake.faults = 0;
+        assert_non_null(mm_as(child));
+        maps[n] = fake.maps;
+        for (unsigned i = 0; i < VMAS; i += 4) {
+            assert_int_equal(guest_read(child, at[i] + 128 * K, &v), 0);
+            assert_int_equal(guest_read(child, at[i], &v), 0);
+            assert_int_equal(v, i);
+        }
+        faults[n] = fake.faults;
+        if (n == FORKS - 1) /* what was not mapped is there all the same */
+            for (unsigned i = 0; i < VMAS; i++) {
+                assert_int_equal(guest_read(child, at[i], &v), 0);
+                assert_int_equal(v, i);
+                assert_int_equal(guest_write(child, at[i], 99), 0);
+                assert_int_equal(guest_read(mm, at[i], &v), 0);
+                assert_int_equal(v, i);
+            }
+        mm_put(child);
+    }
+    assert_true(maps[0] >= VMAS);
+    assert_int_equal(faults[0], 0);
+    assert_true(maps[FORKS - 1] <= VMAS / 4);
+    assert_int_equal(faults[FORKS - 1], 0);
+    mm_put(mm);
+    assert_int_equal(memfile_used(fake_mf), 0);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -166,6 +211,7 @@ int main(void)
         cmocka_unit_test(anon_windows),      cmocka_unit_test(scattered_is_cheap),
         cmocka_unit_test(strides_are_cheap), cmocka_unit_test(copy_to_fresh),
         cmocka_unit_test(cow_blocks_double), cmocka_unit_test(cow_scattered),
+        cmocka_unit_test(sparse_children),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

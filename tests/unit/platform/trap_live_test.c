@@ -408,6 +408,64 @@ static void posted_calls(void **state)
     pf->thread_destroy(t);
 }
 
+/* Answers to posted calls that are more than a result, also when an interrupt comes between: what the
+ * thread is to do itself is done exactly when it goes on, and its registers are its own. */
+static void posted_replies(void **state)
+{
+    enum { PAGES = 600 };
+    const uint64_t at = 0xa00000;
+    struct world w = world_new();
+    struct pf_regs regs = {.rdi = 0, .rsi = 0x51, .rdx = 0x52, .r10 = 0x53};
+    struct pf_thread *t = thread_start(&w, guest_posted, regs);
+    struct lane_slot c;
+    struct pf_event e;
+    unsigned interrupted = 0;
+    (void)state;
+
+    for (unsigned i = 0; i < PAGES; i++) {
+        struct pf_memop op = map(at + i * 0x1000, 0x1000, PROT_READ, w.data_off);
+        assert_true(call_wait(t, &c));
+        assert_int_equal(c.arg[0], i);
+        assert_int_equal(pf->as_run(w.as, &op, 1, NULL), 0);
+        struct pf_reply r = {
+            .posted = true, .self_op = PF_SELF_UNMAP, .self_addr = op.addr, .self_len = op.len};
+        if (i % 4 == 3)
+            r = (struct pf_reply){.posted = true, .set_fs = true, .base = DATA + 0x100};
+        if (i % 3 == 1)
+            pf->thread_interrupt(t);
+        pf->thread_reply(t, &r);
+        if (i % 3 == 2)
+            pf->thread_interrupt(t);
+        if (i % 3) {
+            e = expect(t, PF_EVENT_INTERRUPTED);
+            assert_true(e.in_posted_call || (e.rip >= CODE && e.rip < CODE + 0x1000));
+            resume(t);
+            interrupted++;
+        }
+    }
+    assert_true(call_wait(t, &c));
+    pf->thread_reply(t, &(struct pf_reply){.kind = PF_REPLY_EXIT, .posted = true});
+    pf->thread_destroy(t);
+    assert_int_equal(interrupted, PAGES / 3 * 2);
+    t = thread_start(&w, guest_load, (struct pf_regs){.rdi = at});
+    for (unsigned i = 0; i < PAGES; i++) {
+        if (i % 4 != 3) { /* gone */
+            e = expect(t, PF_EVENT_FAULT);
+            assert_int_equal(e.addr, at + i * 0x1000);
+        } else {
+            expect_call(t, 600);
+        }
+        pf->thread_get_regs(t, &regs);
+        regs.rip = entry(guest_load);
+        regs.rdi = at + (i + 1) * 0x1000;
+        pf->thread_set_regs(t, &regs);
+        resume(t);
+    }
+    assert_true(event_wait(t, &e));
+    finish(t);
+    world_free(&w);
+}
+
 static void lost_base(void **state)
 {
     NEEDS_POSTS();
@@ -466,6 +524,7 @@ int main(void)
         cmocka_unit_test(extended_state),
         cmocka_unit_test(two_threads_two_spaces),
         cmocka_unit_test(posted_calls),
+        cmocka_unit_test(posted_replies),
         cmocka_unit_test(lost_base),
         cmocka_unit_test(vdso),
     };

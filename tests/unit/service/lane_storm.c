@@ -545,7 +545,7 @@ int main(int argc, char **argv)
           : o == 'j' ? &jobs
                      : &min) = strtoull(optarg, NULL, 0);
     }
-    jobs = MIN(MAX(jobs, 1), JOBS_MAX);
+    jobs = MIN(MAX(jobs, 1UL), (uint64_t)JOBS_MAX);
     g_totals =
         mmap(NULL, sizeof *g_totals, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (g_totals == MAP_FAILED)
