@@ -15,7 +15,7 @@
  *
  * Host: waitpid, ptrace [sentry-ptrace]
  * Host: tgkill, futex, sched_setaffinity, getpid [sentry]
- * Host: capset, rt_sigaction [before confinement]
+ * Host: capset, gettid, rt_sigaction, sched_yield [before confinement]
  */
 #include <errno.h>
 #include <linux/capability.h>
