@@ -16,7 +16,7 @@
 #include <linux/futex.h>
 
 #define LIE_MS 250
-#define STUB_BYTES 0x900
+#define STUB_BYTES 0xb00
 #define UC_REGS 40
 #define UC_RSP 160
 #define UC_RIP 168
