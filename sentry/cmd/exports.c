@@ -5,7 +5,7 @@
  * One process each, not one for all: what a process may touch is then one rule of Landlock and one
  * read-only or writable export, and a slow file system delays nobody but its users.
  *
- * Host: close, connect, fork, kill, openat, prctl, setsid, shutdown, sigtimedwait, socket, socketpair,
+ * Host: close, connect, fork, fstat, kill, openat, prctl, setsid, shutdown, sigtimedwait, socket, socketpair,
  *   waitpid [not confined] */
 #include <errno.h>
 #include <fcntl.h>

@@ -6,7 +6,7 @@
  * caller's home is there to write in. The current directory is shown as the caller sees it. All that is changed
  * goes to memory.
  *
- * Host: getcwd, stat [not confined] */
+ * Host: getcwd, open, stat [not confined] */
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
