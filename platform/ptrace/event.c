@@ -45,6 +45,7 @@ static void post(struct pf_thread *t)
     struct ring_poller_word *word = &words[atomic_load(&t->poller)];
 
     g_tracer.open_events++;
+    /* The word last: the owner looks at it first, so it cannot overtake us with its reply. */
     atomic_store(&t->posted, true);
     ring_store_release(&t->lane->event.state, SLOT_POSTED);
     ring_full_fence(); /* pairs with the poller's between asleep = 1 and its last look at the lanes */
@@ -231,12 +232,13 @@ bool ptrace_thread_event(struct pf_thread *t, struct pf_event *ret)
 {
     if (t->open)
         return false;
-    if (!atomic_load(&t->posted)) {
+    /* The word first: while the tracer has yet to write it, the event is not the owner's. */
+    if (ring_load_acquire(&t->lane->event.state) == SLOT_FREE) {
         *ret = (struct pf_event){.kind = PF_EVENT_DIED};
-        if (ring_load_acquire(&t->lane->event.state) != SLOT_FREE && !atomic_load(&t->posted))
-            ret->kind = PF_EVENT_VIOLATION; /* the guest's invention */
-        else if (!atomic_load(&t->as->gone))
-            return false;
+        return atomic_load(&t->as->gone);
+    }
+    if (!atomic_load(&t->posted)) { /* the guest's invention */
+        *ret = (struct pf_event){.kind = PF_EVENT_VIOLATION};
         return true;
     }
     t->open = true;

@@ -412,6 +412,7 @@ static void posted_calls(void **state)
  * thread is to do itself is done exactly when it goes on, and its registers are its own. */
 static void posted_replies(void **state)
 {
+    NEEDS_POSTS();
     enum { PAGES = 600 };
     const uint64_t at = 0xa00000;
     struct world w = world_new();
