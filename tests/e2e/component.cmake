@@ -75,6 +75,9 @@ foreach(line ${HOSTILE_LINES})
             $<TARGET_FILE:ringbox> $<TARGET_FILE:guest_hostile> ${case})
         set_tests_properties(hostile-patch/${case} PROPERTIES LABELS "${HOSTILE_LABELS}"
             SKIP_RETURN_CODE 77 TIMEOUT 300 ENVIRONMENT HOSTILE_OPTIONS=--patch=1)
+        if(case MATCHES "^stub-(jump|unmap)$") # the longest
+            set_tests_properties(hostile-patch/${case} PROPERTIES LABELS full)
+        endif()
     endif()
 endforeach()
 foreach(what stub gofer sentry cli)
