@@ -82,12 +82,15 @@ foreach(line ${HOSTILE_LINES})
 endforeach()
 foreach(what stub gofer sentry cli)
     add_test(NAME hostile/kill-${what} COMMAND ${CMAKE_CURRENT_LIST_DIR}/hostile_kill.sh
-        $<TARGET_FILE:ringbox> ${what})
+        $<TARGET_FILE:ringbox> ${what} $<IF:$<BOOL:${RINGBOX_SANITIZE}>,10,30>)
     set_tests_properties(hostile/kill-${what} PROPERTIES LABELS "${HOSTILE_LABELS}" TIMEOUT 600)
     add_test(NAME hostile-ptrace/kill-${what} COMMAND ${CMAKE_CURRENT_LIST_DIR}/hostile_kill.sh
         $<TARGET_FILE:ringbox> ${what} 5)
     set_tests_properties(hostile-ptrace/kill-${what} PROPERTIES LABELS "${HOSTILE_LABELS}" TIMEOUT 600
         ENVIRONMENT "HOSTILE_OPTIONS=--platform ptrace")
+    if(what MATCHES "stub|gofer")
+        set_property(TEST hostile-ptrace/kill-${what} PROPERTY LABELS full)
+    endif()
 endforeach()
 add_test(NAME hostile/memory-returns COMMAND ${CMAKE_CURRENT_LIST_DIR}/hostile_memory.sh
     $<TARGET_FILE:ringbox> $<TARGET_FILE:guest_hostile>)
