@@ -417,27 +417,6 @@ static int send_all(struct p9_conn *c, struct iovec *iov, int n)
     return 0;
 }
 
-/* One timer for all requests, running while there are any: an idle sandbox has none to wake it. It is
- * armed and cancelled under the lock, so that the last answer cannot cancel the next request's. */
-static void deadline_start(struct p9_conn *c, struct p9_req *r)
-{
-    spin_lock(&c->lock);
-    c->transacting++;
-    if (c->io && !c->timer_on && !c->dead) {
-        c->timer_on = true;
-        (void)timer_arm(&c->timer, c->timer_base, r->deadline_ns);
-    }
-    spin_unlock(&c->lock);
-}
-
-static void deadline_end(struct p9_conn *c)
-{
-    spin_lock(&c->lock);
-    if (--c->transacting == 0 && c->timer_on && timer_cancel_nowait(&c->timer))
-        c->timer_on = false;
-    spin_unlock(&c->lock);
-}
-
 /* Tags for as many as can be had: how many of @r. */
 static unsigned batch_start(struct p9_conn *c, struct p9_req *const *r, unsigned n)
 {
@@ -453,7 +432,7 @@ static unsigned batch_start(struct p9_conn *c, struct p9_req *const *r, unsigned
             continue;
         }
         tag_set(r[k]->out, tag);
-        deadline_start(c, r[k]);
+        p9_request_begins(c, r[k]);
         sent++;
     }
     return sent;
@@ -486,7 +465,7 @@ void p9_transact_all(struct p9_conn *c, struct p9_req *const *r, unsigned n)
             wait_reading(c, r[k]);
         while (!r[k]->done)
             fiber_park();
-        deadline_end(c);
+        p9_request_ends(c);
     }
 }
 

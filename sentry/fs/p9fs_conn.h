@@ -28,6 +28,8 @@ struct p9_conn {
     struct list_head tag_waiters;
     uint32_t clunks[P9_CLUNKS];
     uint32_t clunk_count;
+    uint32_t retired[P9_RETIRED]; /* clunks for when nothing is on its way */
+    uint32_t retired_count;
     int fds[P9_FDS_QUEUED];
     uint32_t fd_count;
 
@@ -36,6 +38,10 @@ struct p9_conn {
     uint8_t *rx;
     size_t rx_have;
 };
+
+/* p9fs_quiet.c: around every request that has a tag. */
+void p9_request_begins(struct p9_conn *c, struct p9_req *r);
+void p9_request_ends(struct p9_conn *c);
 
 /* p9fs_changed.c: a message that answers nothing. 0, -EIO. */
 int p9_conn_told(struct p9_conn *c, const uint8_t *msg, size_t len);

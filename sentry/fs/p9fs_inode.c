@@ -105,17 +105,14 @@ static void made_hash_locked(struct p9fs *fs, struct p9_inode *pi)
         p9_listing_claim_locked(fs, pi);
 }
 
-/* One of the inode's fid and a new one goes: the old one at plain servers, where fids may be paths, which
- * others' renames make stale. */
-static uint32_t fid_renew(struct p9_inode *pi, uint32_t fid)
+/* A lookup has brought a fid to an inode that has one. At plain servers the new one stays: fids may be
+ * paths there, which others' renames make stale. */
+static void fid_came(struct p9_inode *pi, uint32_t fid)
 {
     if (p9_conn_ringbox(pi->fs->conn))
-        return fid;
-    spin_lock(&pi->fs->lock);
-    uint32_t old = pi->fid;
-    pi->fid = fid;
-    spin_unlock(&pi->fs->lock);
-    return old;
+        p9_clunk(pi->fs->conn, fid, false);
+    else
+        p9_fid_renew(pi->fs->conn, &pi->fid, fid);
 }
 
 static struct inode *obtain(struct p9fs *fs, uint32_t fid, const struct p9_attr *a,
@@ -131,7 +128,7 @@ static struct inode *obtain(struct p9fs *fs, uint32_t fid, const struct p9_attr 
         if (i && made)
             inode_put(made); /* clunks the fid */
         else if (i && fid != P9_NOFID)
-            p9_clunk(fs->conn, fid_renew(p9_of(i), fid), false);
+            fid_came(p9_of(i), fid);
         /* What a listing said may be older than what is known. */
         if (i && (fid != P9_NOFID || seen > p9_of(i)->attr_seen)) {
             p9_attr_store(i, a);

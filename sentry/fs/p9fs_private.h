@@ -13,6 +13,7 @@
 
 #define P9_TAGS 256u                         /* requests in flight; more wait for a tag */
 #define P9_CLUNKS 64u                        /* fids to clunk, gathered to go with other requests */
+#define P9_RETIRED 256u                      /* fids given up while requests are on their way */
 #define P9_FDS_QUEUED 128u                   /* donated descriptors that came before their reply */
 #define P9_DEADLINE_NS (60LL * 1000000000LL) /* for a reply; then the connection is closed */
 extern int64_t p9_deadline_ns;               /* as above; only tests change it */
@@ -53,6 +54,9 @@ void p9_transact_all(struct p9_conn *c, struct p9_req *const *r, unsigned n);
 uint32_t p9_fid_new(struct p9_conn *c);
 /* Clunk without waiting for the answer: soon, with other requests, or @now. May park. */
 void p9_clunk(struct p9_conn *c, uint32_t fid, bool now);
+/* @fresh takes the place of *fid, which may be in use and is clunked later; or, when too many wait for
+ * that, is clunked itself. */
+void p9_fid_renew(struct p9_conn *c, uint32_t *fid, uint32_t fresh);
 /* Called where replies are received, never parks: a directory was changed by others; 0, 0: which, nobody
  * knows. */
 void p9_conn_on_change(struct p9_conn *c, void (*changed)(void *, uint64_t path, uint64_t dev),
