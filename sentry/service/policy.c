@@ -85,6 +85,8 @@ static void window_judge(struct policy *p, int64_t now)
         return;
     p->dense = p->window_gaps < (int64_t)p->window_calls * worth || p->window_idle < length / 16;
     p->sparse = (p->mode == POLICY_SPIN ? 2 : 3) * p->window_missed > p->window_calls;
+    if (!p->window_calls) /* nobody to spin for: handing over needs no deadline */
+        p->sparse = true;
     if (p->window_idle < length / 16) /* it is not even asleep between them */
         p->sparse = false;
     p->window = now;

@@ -41,8 +41,8 @@ static void sim_sleep(struct sim *s, int64_t end)
         until = s->last_work + s->call_every;
     s->now = until < end ? (until > s->now ? until : s->now + 1) : end;
     s->slept_ns += s->now - start;
-    policy_slept(&s->p, s->now, true);
     s->woken = s->call_every && s->now >= s->last_work + s->call_every;
+    policy_slept(&s->p, s->now, s->woken); /* the deadline is no call */
     if (s->woken)
         s->last_work = s->now;
 }
