@@ -162,9 +162,12 @@ static ssize_t slave_write(struct file *f, struct uio *u, int64_t *pos UNUSED,
     ssize_t done = 0, r = 0;
     char buf[TTY_CHUNK];
 
-    if (slave_hung(t))
+    spin_lock(&t->lock);
+    bool hung = !t->master_open, may_stop = t->set.lflag & TOSTOP;
+    spin_unlock(&t->lock);
+    if (hung)
         return -EIO;
-    if (task && (t->set.lflag & TOSTOP))
+    if (task && may_stop)
         r = tty_job_check(&t->job, task, SIGTTOU);
     if (r)
         return r;
