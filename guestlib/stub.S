@@ -54,6 +54,7 @@
 #define ON_CPU (LANE_GUEST + 12)
 #define FS_BASE (LANE_GUEST + 16)
 #define CPU_SEGMENT 0x7b /* whose limit tells CPU and node, as the vDSO's getcpu reads it */
+#define LOOKS_AT_ONCE 0 /* of a posted call, without a pause between them: some 100 ns */
 #define DEMOTED LANE_SENTRY
 #define POLLER (LANE_SENTRY + 4)
 
@@ -80,10 +81,11 @@ stub_call:
         mov     %r10, %gs:LANE_CALL + 32
         mov     %r8, %gs:LANE_CALL + 40
         mov     %r9, %gs:LANE_CALL + 48
-        mov     $SLOT_POSTED, %r11d
-        xchg    %r11d, %gs:LANE_CALL    /* post; a full fence, pairs with the poller's between
-                                           asleep = 1 and its last look at the lanes */
+        movl    $SLOT_POSTED, %gs:LANE_CALL /* plain: a locked store would be late, and the poller have
+                                           taken the line away before it */
 stub_call_posted:
+        xchg    %r11, %gs:PRIV_SAVE     /* a full fence, pairs with the poller's between asleep = 1
+                                           and its last look at the lanes */
         movzbl  %gs:POLLER, %ecx
         movabs  $STUB_RO, %r11
         lea     0(,%rcx,8), %rcx
@@ -93,7 +95,14 @@ stub_call_posted:
 1:      mov     %gs:DEMOTED, %ecx
         jrcxz   2f
         jmp     6f
-2:      mov     %gs:LANE_SPINS, %r11d
+2:      mov     $LOOKS_AT_ONCE, %eax
+10:     mov     %gs:LANE_CALL, %ecx
+        jrcxz   4f
+        mov     %rax, %rcx
+        jrcxz   11f
+        lea     -1(%rax), %rax
+        jmp     10b
+11:     mov     %gs:LANE_SPINS, %r11d
 3:      mov     %gs:LANE_CALL, %ecx
         jrcxz   4f
         mov     %r11, %rcx
