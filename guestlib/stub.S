@@ -54,7 +54,6 @@
 #define ON_CPU (LANE_GUEST + 12)
 #define FS_BASE (LANE_GUEST + 16)
 #define CPU_SEGMENT 0x7b /* whose limit tells CPU and node, as the vDSO's getcpu reads it */
-#define LOOKS_AT_ONCE 0 /* of a posted call, without a pause between them: some 100 ns */
 #define DEMOTED LANE_SENTRY
 #define POLLER (LANE_SENTRY + 4)
 
@@ -95,14 +94,7 @@ stub_call_posted:
 1:      mov     %gs:DEMOTED, %ecx
         jrcxz   2f
         jmp     6f
-2:      mov     $LOOKS_AT_ONCE, %eax
-10:     mov     %gs:LANE_CALL, %ecx
-        jrcxz   4f
-        mov     %rax, %rcx
-        jrcxz   11f
-        lea     -1(%rax), %rax
-        jmp     10b
-11:     mov     %gs:LANE_SPINS, %r11d
+2:      mov     %gs:LANE_SPINS, %r11d
 3:      mov     %gs:LANE_CALL, %ecx
         jrcxz   4f
         mov     %r11, %rcx
@@ -187,7 +179,7 @@ stub_call_saved:
         jz      6f
         jmp     7b
 8:      movl    $1, %gs:CALL_PARKED
-        mfence                          /* pairs with the fence in slot_release() */
+        mfence                          /* pairs with the Sentry's after its answer */
         mov     %gs:LANE_CALL, %edx
         test    %edx, %edx
         jz      5f
@@ -520,7 +512,7 @@ stub_handler:
         lsl     %eax, %eax
         mov     %eax, ON_CPU(%rbx)
         movl    $1, EVENT_PARKED(%rbx)
-        mfence                          /* pairs with the fence in slot_release() */
+        mfence                          /* pairs with the Sentry's after its answer */
         mov     EV_STATE(%rbx), %edx
         test    %edx, %edx
         jz      9f
