@@ -164,6 +164,14 @@ static const struct pseudo_node root_node = {
     .emit = root_emit,
 };
 
+void procfs_process_gone(int32_t pid)
+{
+    char name[16];
+
+    snprintf(name, sizeof(name), "%d", pid);
+    mount_forget("proc", name);
+}
+
 struct superblock *procfs_new(void)
 {
     int err = reopen_init();
