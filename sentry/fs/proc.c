@@ -175,6 +175,14 @@ struct process *procfs_process(const struct file *f)
     return p ? p : ERR_PTR(-ESRCH);
 }
 
+void procfs_process_gone(int32_t pid)
+{
+    char name[16];
+
+    snprintf(name, sizeof(name), "%d", pid);
+    mount_forget("proc", name);
+}
+
 struct superblock *procfs_new(void)
 {
     int err = reopen_init();

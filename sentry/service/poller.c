@@ -22,6 +22,7 @@
 
 #include <base/err.h>
 #include <base/log.h>
+#include <files/files.h>
 #include <host/numa.h>
 #include <mm/mm.h>
 
@@ -234,6 +235,7 @@ static int64_t memory_trim(struct poller *p, int64_t now)
         return due - now;
     p->trim_owed = false;
     p->trimmed_ns = now;
+    unix_pool_trim();
     if (mallinfo2().fordblks > TRIM_BYTES)
         (void)malloc_trim(0);
     return INT64_MAX;

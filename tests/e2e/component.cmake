@@ -133,3 +133,5 @@ add_test(NAME e2e/waiting COMMAND ${CMAKE_CURRENT_LIST_DIR}/waiting.sh $<TARGET_
 set_tests_properties(e2e/waiting PROPERTIES LABELS e2e TIMEOUT 200 RUN_SERIAL ON)
 add_test(NAME e2e/soak COMMAND ${CMAKE_CURRENT_LIST_DIR}/soak.py $<TARGET_FILE:ringbox> 20)
 set_tests_properties(e2e/soak PROPERTIES LABELS full SKIP_RETURN_CODE 77 TIMEOUT 300)
+add_test(NAME e2e/heap COMMAND ${CMAKE_CURRENT_LIST_DIR}/heap.sh $<TARGET_FILE:ringbox>)
+set_tests_properties(e2e/heap PROPERTIES LABELS e2e TIMEOUT 120)

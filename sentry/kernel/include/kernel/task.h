@@ -336,6 +336,7 @@ struct kernel_hooks {
     void (*task_kick)(struct task *t); /* something is pending: its owner must look (any thread) */
     /* The leader of session @sid has ended. May park. */
     void (*session_ended)(struct process *leader, int32_t sid);
+    void (*process_gone)(int32_t pid); /* it has left the tables. May park. */
     void (*init_exited)(struct process *first,
                         int32_t status); /* the sandbox's command has ended */
     /* robust futex list and clear_child_tid at exit: kernel/futex.c, same layer */
