@@ -123,6 +123,10 @@ add_test(NAME e2e/cli COMMAND ${CMAKE_CURRENT_LIST_DIR}/cli.sh $<TARGET_FILE:rin
 set_tests_properties(e2e/cli PROPERTIES LABELS e2e TIMEOUT 300)
 add_test(NAME e2e/control COMMAND ${CMAKE_CURRENT_LIST_DIR}/control.sh $<TARGET_FILE:ringbox>)
 set_tests_properties(e2e/control PROPERTIES LABELS e2e TIMEOUT 300)
+add_test(NAME e2e/attach COMMAND ${CMAKE_CURRENT_LIST_DIR}/attach.sh $<TARGET_FILE:ringbox>)
+set_tests_properties(e2e/attach PROPERTIES LABELS "e2e;sanitized" TIMEOUT 300)
+add_test(NAME e2e-ptrace/attach COMMAND ${CMAKE_CURRENT_LIST_DIR}/attach.sh $<TARGET_FILE:ringbox> --platform ptrace)
+set_tests_properties(e2e-ptrace/attach PROPERTIES LABELS full TIMEOUT 600)
 add_test(NAME e2e/host_changes COMMAND ${CMAKE_CURRENT_LIST_DIR}/host_changes.sh $<TARGET_FILE:ringbox>)
 set_tests_properties(e2e/host_changes PROPERTIES LABELS e2e TIMEOUT 120)
 
