@@ -320,7 +320,7 @@ static void request_run(struct attending *s, struct client *c, const char *reque
     }
 }
 
-/* "exec", "trace PID": the Sentry gets the descriptors and goes on with it. true: it was one of these. */
+/* "exec", "trace PID", "kill PID SIGNAL": the Sentry gets the descriptors and goes on with it. true: it was one of these. */
 static bool request_attach(struct attending *s, struct client *c, const char *request,
                            const int *fds, unsigned n)
 {
@@ -331,6 +331,9 @@ static bool request_attach(struct attending *s, struct client *c, const char *re
         q.kind = ATTACH_EXEC;
     else if (sscanf(request, "trace %d%c", &q.pid, &end) == 1 && q.pid >= 0)
         q.kind = ATTACH_TRACE;
+    else if (sscanf(request, "kill %d %d%c", &q.pid, &q.signo, &end) == 2 && q.pid > 0 &&
+             q.signo >= 1 && q.signo <= 64)
+        q.kind = ATTACH_KILL;
     else
         return false;
     if (n != (unsigned)ATTACH_FDS_OF(q.kind))

@@ -27,6 +27,10 @@ int cmd_trace(int argc, char **argv);
 /* Print what a sandbox answers (stats.c). An exit status. */
 int cmd_ask(const char *name, const char *request, int timeout_ms);
 
+/* @request with one end of a channel, and the Sentry's first words (attach.c). 0, or an exit status after a
+ * message. */
+int cmd_attach(const char *name, const char *request, int *ret_channel);
+
 /* "ringbox: <text>" on stderr; returns EXIT_FAILED. */
 PRINTF_LIKE(1, 2) int cmd_error(const char *fmt, ...);
 

@@ -3,7 +3,7 @@
  * that started it: a socket in a directory that only its owner can enter.
  *
  * SOCK_SEQPACKET. One request a connection, one packet of words: "info", "end", "signal N",
- * "stats text|json", "ps text|json"; "exec" and "trace PID" with the descriptors of service/attach.h
+ * "stats text|json", "ps text|json"; "exec", "trace PID", "kill PID N" with the descriptors of service/attach.h
  * (PID 0: all), which have been passed on when the answer comes. The answer: a packet "ok" or "error MESSAGE", then packets of
  * text, then the end.
  */

@@ -5,7 +5,7 @@
  *
  * Who may lie: the sandbox; what it sends is printed with everything unprintable replaced.
  *
- * Host: close, poll, recv, sigprocmask, signalfd, socketpair [not confined] */
+ * Host: close, poll, recv, sigprocmask, signalfd [not confined] */
 #include <errno.h>
 #include <getopt.h>
 #include <poll.h>
@@ -21,8 +21,6 @@
 #include "cmd.h"
 #include "control.h"
 
-#define ASK_MS 6000
-
 static int usage(void)
 {
     printf("usage: ringbox trace [--pid N] [--file FILE] ID\n\n"
@@ -32,18 +30,6 @@ static int usage(void)
            "  --pid N                            only calls of this process (as in ringbox ps ID)\n"
            "  --file FILE                        write to FILE (default: to stdout)\n");
     return 0;
-}
-
-/* The Sentry's first words. 0 or an exit status. */
-static int first_reply(int channel)
-{
-    struct attach_reply r;
-    ssize_t n = recv(channel, &r, sizeof r, 0);
-
-    if (n != (ssize_t)sizeof r)
-        return cmd_error("the sandbox has ended");
-    r.text[sizeof r.text - 1] = 0;
-    return r.kind == ATTACH_STARTED ? 0 : cmd_error("%s", r.text);
 }
 
 static int copy(int channel, int signals, FILE *out)
@@ -67,26 +53,6 @@ static int copy(int channel, int signals, FILE *out)
     }
 }
 
-static int attach(const char *name, int pid, int *ret_channel)
-{
-    char request[CONTROL_REQUEST_MAX];
-    int ends[2];
-
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends))
-        return cmd_error("cannot create sockets: %s", strerror(errno));
-    int at = control_connect(name);
-    if (at < 0)
-        return EXIT_FAILED;
-    snprintf(request, sizeof request, "trace %d", pid);
-    int r = control_ask_fds(at, request, &ends[1], 1, ASK_MS);
-    close(at);
-    close(ends[1]);
-    *ret_channel = ends[0];
-    if (r == CONTROL_SILENT)
-        return cmd_error("sandbox '%s' does not answer; ringbox kill %s ends it", name, name);
-    return r == CONTROL_OK ? first_reply(ends[0]) : EXIT_FAILED;
-}
-
 int cmd_trace(int argc, char **argv)
 {
     static const struct option longs[] = {{"pid", required_argument, NULL, 'p'},
@@ -94,6 +60,7 @@ int cmd_trace(int argc, char **argv)
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
     const char *file = NULL;
+    char request[CONTROL_REQUEST_MAX];
     FILE *out = stdout;
     int c, pid = 0, channel = -1;
     sigset_t set;
@@ -120,7 +87,8 @@ int cmd_trace(int argc, char **argv)
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGHUP);
-    int e = attach(argv[optind], pid, &channel);
+    snprintf(request, sizeof request, "trace %d", pid);
+    int e = cmd_attach(argv[optind], request, &channel);
     if (e)
         return e;
     sigprocmask(SIG_BLOCK, &set, NULL);

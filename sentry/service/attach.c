@@ -55,6 +55,19 @@ static unsigned fds_take(struct msghdr *m, int *fds, unsigned max)
     return count;
 }
 
+static void kill_one(int channel, int32_t pid, int32_t signo)
+{
+    struct process *p AUTO_PUT(process) = pid > 1 ? process_find(pid) : NULL;
+
+    if (!p || signo < 1 || signo > NSIGNALS) {
+        attach_reply(channel, ATTACH_FAILED, COMMAND_FAILED, "no such process in this sandbox");
+    } else {
+        signal_send_process(p, signo, NULL);
+        attach_reply(channel, ATTACH_STARTED, pid, NULL);
+    }
+    (void)close(channel);
+}
+
 /* One packet; false: there is none. *ret_end: there will be no more. */
 static bool request_take(int fd, bool *ret_end)
 {
@@ -76,13 +89,15 @@ static bool request_take(int fd, bool *ret_end)
         return false;
     unsigned count = fds_take(&m, fds, ATTACH_FDS);
     bool whole = n == sizeof q && !(m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) &&
-                 (q.kind == ATTACH_EXEC || q.kind == ATTACH_TRACE) &&
+                 q.kind >= ATTACH_EXEC && q.kind <= ATTACH_KILL &&
                  count == (unsigned)ATTACH_FDS_OF(q.kind);
     if (!whole) {
         for (unsigned i = 0; i < MIN(count, (unsigned)ATTACH_FDS); i++)
             (void)close(fds[i]);
     } else if (q.kind == ATTACH_EXEC) {
         exec_begin(fds, g_attach.root, g_attach.like);
+    } else if (q.kind == ATTACH_KILL) {
+        kill_one(fds[ATTACH_FD_CHANNEL], q.pid, q.signo);
     } else {
         trace_attach(fds[ATTACH_FD_CHANNEL], q.pid);
     }

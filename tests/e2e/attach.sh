@@ -91,6 +91,16 @@ kill -9 $other
 wait $other 2>/dev/null
 soon names_are 'sleep '
 
+# One process, by its number.
+"$rb" exec box -- sh -c 'echo $$; trap "exit 8" USR2; while :; do sleep 0.05; done' >"$tmp/pid" &
+other=$!
+soon test -s "$tmp/pid"
+run 0 kill -s USR2 --pid "$(cat "$tmp/pid")" box
+wait $other
+[ $? = 8 ] || bad "kill --pid"
+run 125 kill --pid 4000 box; one_line 'no such process'
+run 125 kill --pid 1 box; one_line 'not the number'
+
 # --- terminal ---
 timeout 100 python3 "$here/attach_tty.py" "$rb" box || bad "terminal"
 soon names_are 'sleep '

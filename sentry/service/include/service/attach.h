@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * attach.h - what `ringbox exec` and `ringbox trace` say to a running Sentry.
+ * attach.h - what `ringbox exec`, `trace` and `kill --pid` say to a running Sentry.
  *
  * `ringbox run`, which alone knows who is asking, sends one packet of one of these for each, with
  * descriptors (ATTACH_FD_*), over a socket pair. From then on verb and Sentry talk through the descriptor
@@ -8,6 +8,7 @@
  *   exec    verb: bytes, a signal number each, or ATTACH_ASK_STOPPED. Sentry: struct attach_reply
  *           ATTACH_STARTED, then ATTACH_STOPPED for each question, then ATTACH_ENDED; or ATTACH_FAILED.
  *   trace   Sentry: struct attach_reply ATTACH_STARTED, then packets of text; or ATTACH_FAILED.
+ *   kill    Sentry: struct attach_reply ATTACH_STARTED, or ATTACH_FAILED; then the end.
  *
  * The end of the channel is the end of the other side: a caller that has gone, or the sandbox. */
 #ifndef SERVICE_ATTACH_H
@@ -25,7 +26,7 @@
     (512u << 10)               /* bytes of a trace that wait for its reader; beyond: dropped */
 #define ATTACH_TEXT_MAX 16384u /* bytes of a packet of trace */
 
-enum attach_kind { ATTACH_EXEC = 1, ATTACH_TRACE };
+enum attach_kind { ATTACH_EXEC = 1, ATTACH_TRACE, ATTACH_KILL };
 
 enum attach_fd {
     ATTACH_FD_CHANNEL,
@@ -38,7 +39,8 @@ enum attach_fd {
 
 struct attach_request {
     uint32_t kind;
-    int32_t pid; /* trace: of this process only; 0: of all */
+    int32_t pid;   /* trace: of this process only; 0: of all. kill: to this one */
+    int32_t signo; /* kill */
 };
 
 #define ATTACH_COMMAND_VERSION 0x72620001u
