@@ -367,9 +367,10 @@ void run_option_print(const char *name, const char *help)
 {
     const struct option_row *r = row_named(name);
     const char *a = r->argument ? r->argument : "";
+    bool optional = *a == '[' && !strchr(a, ':');
     char left[48];
 
-    snprintf(left, sizeof left, "--%s%s%s", name, !*a || *a == '[' ? "" : " ", a);
+    snprintf(left, sizeof left, "--%s%s%s", name, optional ? "[=" : *a ? " " : "", a + optional);
     printf("  %-34s %s\n", left, help ? help : r->help);
 }
 
