@@ -366,6 +366,7 @@ int service_init(const struct service_config *cfg)
         g_service.cfg.patch = false;
     (void)numa_init();
     place_init();
+    trace_init();
     if (g_service.cfg.patch) /* a traced call has to come here */
         patch_init(cfg->platform->post_addr(), cfg->trace ? NULL : cfg->platform->local_addr,
                    cfg->patch_after);
@@ -399,6 +400,7 @@ int service_run(void (*fn)(void *arg), void *arg)
     poller_main(&g_service.pollers[0]);
     for (unsigned i = 1; i < g_service.cfg.pollers; i++)
         pthread_join(g_service.pollers[i].thread, NULL);
+    trace_end();
     return 0;
 }
 
