@@ -86,6 +86,46 @@ assert many[0].recv(100) == b""
 many[1].sendall(hello)
 assert many[1].recv(100)[4] == 101
 P
+# --- long reads, which are not copied: each length, each end, against the file, and what follows them ---
+python3 - "$sock" "$tmp/dir/sub/data" <<'P' || bad "long reads"
+import socket, struct, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+want = open(sys.argv[2], "rb").read()
+def send(kind, tag, body):
+    s.sendall(struct.pack("<IBH", 7 + len(body), kind, tag) + body)
+def take():
+    head = s.recv(4, socket.MSG_WAITALL)
+    return head + s.recv(struct.unpack("<I", head)[0] - 4, socket.MSG_WAITALL)
+def text(t):
+    return struct.pack("<H", len(t)) + t
+def call(kind, body):
+    send(kind, 1, body)
+    r = take()
+    assert r[4] == kind + 1, (kind, r[:40])
+    return r
+r = call(100, struct.pack("<I", 1 << 20) + text(b"9P2000.L"))
+assert struct.unpack("<I", r[7:11])[0] == 1 << 20
+call(104, struct.pack("<II", 0, 0xffffffff) + text(b"") + text(b"") + struct.pack("<I", 0))
+call(110, struct.pack("<IIH", 0, 1, 2) + text(b"sub") + text(b"data"))
+call(12, struct.pack("<II", 1, 0))
+most = (1 << 20) - 24
+lengths = [1, 32767, 32768, 65536, 500001, most - 1, most, most + 1]
+offsets = [0, 1, 23, 24, 25, 4095, 4096, len(want) - most, len(want) - 32768, len(want) - 40000, len(want) - 1, len(want), len(want) + 1]
+asked = [(o, n) for o in offsets for n in lengths]
+for i in range(0, len(asked), 4): # four under way, a getattr between them
+    for tag, (o, n) in enumerate(asked[i:i + 4]):
+        send(116, tag, struct.pack("<IQI", 1, o, n))
+        send(24, 100, struct.pack("<IQ", 1, 0x7ff))
+    for tag, (o, n) in enumerate(asked[i:i + 4]):
+        r = take()
+        part = want[o:o + min(n, most)]
+        assert r[4] == 117 and struct.unpack("<HI", r[5:11]) == (tag, len(part)) and r[11:] == part, (o, n, r[:20])
+        assert take()[4] == 25
+# one that goes away in the middle of a reply
+send(116, 1, struct.pack("<IQI", 1, 0, most))
+s.recv(1000)
+P
 stop
 
 # --- read-only; a killed one's socket is replaced ---
