@@ -18,7 +18,7 @@ target_compile_options(bench_p9 PRIVATE -Wall -Wextra -O2)
 target_link_libraries(bench_p9 PRIVATE p9)
 set_target_properties(bench_p9 PROPERTIES OUTPUT_NAME p9 RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
 
-foreach(name table spawn wait)
+foreach(name table spawn wait warm)
     add_executable(bench_${name} bench/${name}.c)
     target_compile_definitions(bench_${name} PRIVATE _GNU_SOURCE)
     target_compile_options(bench_${name} PRIVATE -Wall -Wextra -O2)
