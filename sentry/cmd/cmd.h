@@ -52,6 +52,8 @@ struct run_options {
     bool no_patch;
     uint32_t patch_after;   /* see patch_init() */
     const char *stats_file; /* NULL: stderr */
+    uint32_t pledge;        /* PLEDGE_*, if given */
+    bool pledge_given;
     char **command;
 };
 /* 0, or an exit status after one line on stderr; *ret_done: help was printed, exit with the result.

@@ -248,6 +248,7 @@ NORETURN static void sentry_main(struct run *r)
                                .hostname = r->o.hostname,
                                .pid_max = r->o.pids,
                                .umask = mask,
+                               .pledge = r->o.pledge_given ? &r->o.pledge : NULL,
                                .nice = getpriority(PRIO_PROCESS, 0)};
 
     signals_reset();

@@ -23,6 +23,7 @@
 #include <kernel/futex.h>
 #include <kernel/ipc.h>
 #include <kernel/itimer.h>
+#include <kernel/pledge.h>
 #include <mm/mm.h>
 
 /* --- asking --- */
@@ -349,6 +350,7 @@ static void exec_forget(struct task *t, struct sighand *sighand, const char *com
     spin_unlock(&p->lock);
     spin_unlock(&g_pids);
     sighand_put(old);
+    pledge_exec(p);
     task_set_comm(t, comm);
     t->altstack = (stack_abi){.flags = SS_DISABLE};
     t->clear_child_tid = t->set_child_tid = 0;

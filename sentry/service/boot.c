@@ -16,6 +16,7 @@
 #include <host/limits.h>
 #include <host/memfile.h>
 #include <kernel/futex.h>
+#include <kernel/pledge.h>
 #include <mm/mm.h>
 #include <net/net.h>
 #include <service/boot.h>
@@ -233,6 +234,8 @@ static int start(const struct boot_config *cfg, struct task *t, int *ret_status,
         *ret_status = r == -ENOENT || r == -ENOTDIR ? STATUS_NOTFOUND : STATUS_NOEXEC;
         return r;
     }
+    if (cfg->pledge) /* inherited by the first process: it runs as soon as it is made */
+        (void)pledge_restrict(process_init(), cfg->pledge, NULL);
     r = process_create_first(mm, t->fds, t->fs, t->cred, &regs, &g_first);
     if (r == 0) {
         memcpy(g_first->leader->comm, t->comm, TASK_COMM_LEN);

@@ -157,7 +157,7 @@ static struct sq_call *sq_execute(struct sq *q, struct sq_call *sc, const struct
     for (unsigned runs = 1;; runs++) {
         fiber_set_local(c);
         q->running++;
-        r = row->run(c);
+        r = sys_run(c, row);
         q->running--;
         c->started = true;
         if (likely(r != SYS_PARK))

@@ -9,6 +9,8 @@
 
 static sysret_t stat_path(struct task *t, int dirfd, uaddr_t path, unsigned lookup, uaddr_t out)
 {
+    if (pledge_need(t, PLEDGE_RPATH))
+        return -EPERM;
     struct path p AUTO_PATH = {0};
     struct stat st;
     int r = path_from_guest(t, dirfd, path, lookup, &p);
@@ -138,7 +140,9 @@ sysret_t sys_statx(struct call *c, int32_t dirfd, uaddr_t path, uint32_t flags, 
         r = statx_fd(t, dirfd, &a);
     } else {
         struct path p AUTO_PATH = {0};
-        r = path_from_guest(t, dirfd, path, lookup_from_at(flags), &p);
+        r = pledge_need(t, PLEDGE_RPATH);
+        if (r == 0)
+            r = path_from_guest(t, dirfd, path, lookup_from_at(flags), &p);
         if (r == 0)
             r = inode_getattr(path_inode(&p), &a);
     }

@@ -111,6 +111,9 @@ struct process {
     int32_t tty_old_pgid;       /* leaders: foreground group of a terminal that hung up */
     char comm[TASK_COMM_LEN];   /* of the leader, kept for zombies */
     uint32_t exit_uid;          /* real uid when the last thread left */
+    _Atomic(uint32_t) pledge;   /* kernel/pledge.h; written under the lock, read without */
+    uint32_t pledge_exec;       /* of what it executes, if set */
+    bool pledge_exec_set;
 };
 
 enum task_state { TASK_NEW, TASK_RUNNING, TASK_EXITING, TASK_ZOMBIE };
@@ -168,6 +171,7 @@ struct task {
     uint64_t restart_args[6];
     uint32_t restart_nr;
     uint64_t trap_nr, trap_err, trap_addr; /* last fault, for signal frames */
+    uint32_t pledge_refused;               /* kernel/pledge.h: for the trace */
 };
 
 /* --- table --- */

@@ -59,6 +59,7 @@ struct boot_config {
     uint32_t pid_max;
     uint32_t umask;
     int32_t nice;
+    const uint32_t *pledge; /* PLEDGE_* of the first process; NULL: it promises nothing */
     struct memfile *memfile;
 };
 

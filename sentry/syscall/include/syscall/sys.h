@@ -9,6 +9,7 @@
 #define SYSCALL_SYS_H
 
 #include <abi/types.h>
+#include <kernel/pledge.h>
 #include <kernel/task.h>
 
 /* C type of each argument kind. */
@@ -96,6 +97,12 @@ struct sys_row {
     const char *note;
     const char *arg_names[6];
     const char *arg_kinds[6];
+    uint32_t promises; /* PLEDGE_*: one of these lets it in (promises.def) */
+};
+/* What the arguments of a call may need besides. */
+struct sys_promise {
+    uint32_t (*by)(struct call *c); /* all of these, by the registers; NULL: no more */
+    const char *words;              /* NULL: nothing */
 };
 
 #define SYS_NR_MAX 512
@@ -103,6 +110,19 @@ struct sys_row {
 const char *sys_name(uint32_t nr);
 /* Row of a number; never NULL (numbers without a row: SUPPORT_NONE, ENOSYS, name NULL). */
 const struct sys_row *sys_row(uint32_t nr);
+const struct sys_promise *sys_promise(uint32_t nr); /* never NULL */
+/* 0, or -EPERM: the caller's process has promised to do without (@r: a row that runs). */
+int sys_refused(struct call *c, const struct sys_row *r);
+/* Run a call whose row has a handler, unless it is refused. What waited has been let in already. */
+static inline sysret_t sys_run(struct call *c, const struct sys_row *r)
+{
+    if (pledge_used() && !c->started) {
+        int err = sys_refused(c, r);
+        if (err)
+            return err;
+    }
+    return r->run(c);
+}
 /* Run c->nr. Unknown numbers: -ENOSYS, logged once. */
 sysret_t sys_dispatch(struct call *c);
 /* Decoder for --trace: "openat(AT_FDCWD, \"/etc\", ...)" of a call; bounded, never faults. */
