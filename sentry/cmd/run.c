@@ -248,6 +248,8 @@ NORETURN static void sentry_main(struct run *r)
                                .hostname = r->o.hostname,
                                .pid_max = r->o.pids,
                                .umask = mask,
+                               .unveil = r->o.unveil,
+                               .unveil_count = r->o.unveil_count,
                                .pledge = r->o.pledge_given ? &r->o.pledge : NULL,
                                .nice = getpriority(PRIO_PROCESS, 0)};
 

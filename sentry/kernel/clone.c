@@ -58,6 +58,8 @@ void task_drop_resources(struct task *t)
     struct fs_struct *fs = steal(t->fs);
     struct mm *mm = steal(t->mm);
     spin_unlock(&t->process->lock);
+    if (t->tid == t->process->pid) /* of a process that was to be */
+        process_unveil_drop(t->process);
     if (fds)
         g_kernel_hooks.fds_put(fds);
     if (fs)
@@ -76,8 +78,20 @@ static int clone_sighand(struct process *p, struct task *parent, uint64_t flags)
     return p->sighand ? 0 : -ENOMEM;
 }
 
+/* A new process sees what the other does. */
+static void clone_unveil(struct process *p, struct process *from)
+{
+    if (!g_kernel_hooks.unveil_get)
+        return;
+    p->unveil = g_kernel_hooks.unveil_get(from);
+    p->unveil_locked = from->unveil_locked;
+    p->unveil_kept = from->unveil_kept;
+}
+
 static int clone_resources(struct task *t, struct task *parent, uint64_t flags)
 {
+    if (t->process != parent->process)
+        clone_unveil(t->process, parent->process);
     t->cred = cred_get(parent->cred);
     int err = g_kernel_hooks.fds_clone(parent->fds, flags & CLONE_FILES, &t->fds);
     if (err)
@@ -319,6 +333,7 @@ int process_create_first(struct mm *mm, struct fdtable *fds, struct fs_struct *f
         return -ENOMEM; /* boot ends: the number does not matter */
     t->tid = p->pid = pid;
     t->fs_base = regs->fs_base;
+    clone_unveil(p, init);
     int err = g_platform->thread_create(mm_as(mm), regs, NULL, 0, &t->thread);
     if (err) {
         free(g);

@@ -22,6 +22,7 @@
 #include <service/boot.h>
 #include <syscall/exec.h>
 #include <vfs/fdtable.h>
+#include <vfs/unveil.h>
 #include <vfs/vfs.h>
 
 #include "private.h"
@@ -74,6 +75,8 @@ int boot_prepare(const struct boot_config *cfg)
     g_kernel_hooks.fds_put = fdtable_put;
     g_kernel_hooks.fs_clone = hook_fs_clone;
     g_kernel_hooks.fs_put = fs_struct_put;
+    g_kernel_hooks.unveil_get = unveil_get_of;
+    g_kernel_hooks.unveil_put = unveil_put;
     g_kernel_hooks.init_exited = hook_init_exited;
     g_vfs_hooks.fifo_open = fifo_open;
     g_vfs_hooks.file_gone = epoll_file_gone;
@@ -229,6 +232,11 @@ static int start(const struct boot_config *cfg, struct task *t, int *ret_status,
     r = open_stdio(t, cfg);
     if (r)
         return r;
+    r = boot_unveil_given(t, cfg, ret_name);
+    if (r) {
+        *ret_what = "--unveil ";
+        return r;
+    }
     r = load_command(t, cfg, &mm, &regs);
     if (r) {
         *ret_status = r == -ENOENT || r == -ENOTDIR ? STATUS_NOTFOUND : STATUS_NOEXEC;

@@ -480,6 +480,10 @@ sysret_t ring_ctl(struct call *c)
     struct served *s = c->task->service;
     struct sq *q = s->sq;
 
+    if (c->how == CALL_BY_TRAP && c->args[0] == RING_CTL_PLEDGE)
+        return policy_pledge(c, UADDR(c->args[1]), UADDR(c->args[2]));
+    if (c->how == CALL_BY_TRAP && c->args[0] == RING_CTL_UNVEIL)
+        return policy_unveil(c, UADDR(c->args[1]), UADDR(c->args[2]));
     if (!g_service.cfg.platform
              ->post_addr) /* no code there that posts: plain calls for everybody */
         return -ENOSYS;

@@ -32,6 +32,7 @@ struct mm;
 struct memfile;   /* host/memfile.h */
 struct fdtable;   /* vfs/fdtable.h */
 struct fs_struct; /* vfs/vfs.h: root, cwd, umask */
+struct unveil;    /* vfs/unveil.h */
 struct file;
 struct poller; /* service/ */
 
@@ -114,6 +115,10 @@ struct process {
     _Atomic(uint32_t) pledge;   /* kernel/pledge.h; written under the lock, read without */
     uint32_t pledge_exec;       /* of what it executes, if set */
     bool pledge_exec_set;
+    /* vfs/unveil.h: reference; written under the lock; NULL: nothing is hidden, or no thread is left */
+    struct unveil *_Atomic unveil;
+    bool unveil_locked; /* nothing is added */
+    bool unveil_kept;   /* from before exec: what is added goes over it */
 };
 
 enum task_state { TASK_NEW, TASK_RUNNING, TASK_EXITING, TASK_ZOMBIE };
@@ -310,6 +315,8 @@ struct kernel_hooks {
     void (*fds_put)(struct fdtable *f);
     int (*fs_clone)(struct fs_struct *from, bool share, struct fs_struct **ret);
     void (*fs_put)(struct fs_struct *f);
+    struct unveil *(*unveil_get)(struct process *p); /* NULL, both: nothing is ever hidden */
+    void (*unveil_put)(struct unveil *u);
     /* service/ */
     int (*task_attach)(struct task *t,
                        struct task *near_or_null); /* choose an owner, begin polling its lane */

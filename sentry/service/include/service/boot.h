@@ -38,6 +38,12 @@ struct boot_mount {
     uint32_t mode;       /* of a tmpfs; 0: as /tmp's */
 };
 
+/* A name that is not hidden, and UNVEIL_* of it. */
+struct boot_unveil {
+    const char *path;
+    unsigned may;
+};
+
 /* Everything the Sentry was given; descriptors are taken over. */
 struct boot_config {
     int root_sock; /* 9P: the root file system */
@@ -59,6 +65,8 @@ struct boot_config {
     uint32_t pid_max;
     uint32_t umask;
     int32_t nice;
+    const struct boot_unveil *unveil; /* what the first process sees; none: everything */
+    unsigned unveil_count;
     const uint32_t *pledge; /* PLEDGE_* of the first process; NULL: it promises nothing */
     struct memfile *memfile;
 };

@@ -125,6 +125,9 @@ static inline sysret_t sys_run(struct call *c, const struct sys_row *r)
 }
 /* Run c->nr. Unknown numbers: -ENOSYS, logged once. */
 sysret_t sys_dispatch(struct call *c);
+/* The calls of libringbox about what the process may do from now on (sys_policy.c). */
+sysret_t policy_pledge(struct call *c, uaddr_t promises, uaddr_t exec_promises);
+sysret_t policy_unveil(struct call *c, uaddr_t path, uaddr_t letters);
 /* Decoder for --trace: "openat(AT_FDCWD, \"/etc\", ...)" of a call; bounded, never faults. */
 int sys_format(struct call *c, char *buf, size_t size);
 
