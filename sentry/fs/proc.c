@@ -139,6 +139,7 @@ static const struct pseudo_node root_nodes[] = {
     PSEUDO_DIR("sys", proc_sys_nodes),
     PSEUDO_FILE("cpuinfo", proc_show_cpuinfo),
     PSEUDO_FILE("meminfo", proc_show_meminfo),
+    PSEUDO_FILE("vmstat", proc_show_vmstat),
     PSEUDO_FILE("stat", proc_show_stat),
     PSEUDO_FILE("uptime", proc_show_uptime),
     PSEUDO_FILE("loadavg", proc_show_loadavg),
