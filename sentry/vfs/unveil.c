@@ -29,6 +29,7 @@ struct unveil_name {
     uint16_t len;
     uint8_t may;        /* UNVEIL_*, if given */
     bool given, passed; /* unveiled; on the way to one that is */
+    bool was_passed;    /* before this name was added */
 };
 
 struct unveil {
@@ -319,7 +320,7 @@ static int unveil_copy_names(struct unveil *to, const struct unveil *from)
         if (m) {
             m->may = n->may;
             m->given = n->given;
-            m->passed = n->passed;
+            m->passed = m->was_passed = n->passed;
         }
     }
     to->given = from->given;
@@ -376,6 +377,7 @@ static int name_give(struct unveil *u, struct unveil_name *n, unsigned may)
         return -E2BIG;
     u->given += !n->given;
     n->given = true;
+    n->passed = n->was_passed; /* the walk to it has ended there, not come by */
     n->may = (uint8_t)(may ? may | UNVEIL_VISIBLE : 0);
     return 0;
 }
