@@ -63,10 +63,11 @@ int cmd_syscalls(int argc, char **argv)
         counts[r->support]++;
         if (json)
             printf("%s\n{\"nr\":%u,\"name\":\"%s\",\"support\":\"%s\",\"waits\":%s,\"sq\":%s,"
-                   "\"note\":\"%s\",\"promises\":\"%s\"}",
+                   "\"note\":\"%s\",\"promises\":\"%s\",\"arguments\":%s}",
                    printed++ ? "," : "", nr, r->name, support_names[r->support],
                    r->when == WHEN_WAIT ? "true" : "false", r->sq == SQ_YES ? "true" : "false",
-                   r->note ? r->note : "", r->run ? promises_of(r, words, sizeof words) : "always");
+                   r->note ? r->note : "", r->run ? promises_of(r, words, sizeof words) : "",
+                   sys_promise(nr)->words ? "true" : "false");
         else
             printf("%3u %-24s %-8s %s\n", nr, r->name, support_names[r->support],
                    r->note ? r->note : "");

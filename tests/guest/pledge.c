@@ -216,7 +216,7 @@ static void race_memory(void)
     pthread_t th;
     struct stat st;
     CHECK(pthread_create(&th, NULL, flip, NULL) == 0);
-    for (int i = 0; i < 20000; i++) {
+    for (int i = 0; i < 5000; i++) {
         long r = syscall(SYS_openat2, AT_FDCWD, at("new"), g_args.how, sizeof(g_args.how));
         CHECK(r < 0);
         CHECK(errno == EPERM || errno == ENOENT);
@@ -234,7 +234,7 @@ static void race_path(void)
     struct stat st;
     int fd = 1;
     CHECK(pthread_create(&th, NULL, flip, NULL) == 0);
-    for (int i = 0; i < 20000; i++) {
+    for (int i = 0; i < 5000; i++) {
         memset(&st, 0, sizeof(st));
         if (syscall(SYS_newfstatat, fd, g_args.path, &st, AT_EMPTY_PATH) == 0)
             CHECK(st.st_size != 4 || !S_ISREG(st.st_mode)); /* never the file's */
