@@ -49,7 +49,7 @@ int cmd_syscalls(int argc, char **argv)
         } else if (strcmp(argv[i], "--promises") == 0) {
             return print_promises();
         } else if (strcmp(argv[i], "--help") == 0) {
-            printf("usage: ringbox syscalls [--json|--promises]\n");
+            printf("usage: ringbox syscalls [--json] [--promises]\n");
             return 0;
         } else {
             return cmd_error("syscalls: unknown argument %s", argv[i]);

@@ -165,6 +165,24 @@ static const struct pseudo_node root_node = {
     .emit = root_emit,
 };
 
+struct process *procfs_process(const struct file *f)
+{
+    const struct inode *i = f->inode;
+
+    if (!i || i->sb->magic != PROC_SUPER_MAGIC || pseudo_node(i) != &proc_pid_node)
+        return NULL;
+    struct process *p = proc_process(pseudo_key(i));
+    return p ? p : ERR_PTR(-ESRCH);
+}
+
+void procfs_process_gone(int32_t pid)
+{
+    char name[16];
+
+    snprintf(name, sizeof(name), "%d", pid);
+    mount_forget("proc", name);
+}
+
 struct superblock *procfs_new(void)
 {
     int err = reopen_init();

@@ -114,8 +114,8 @@ static struct inode *pseudo_lookup(struct inode *dir, const char *name, size_t l
     return node->lookup ? node->lookup(dir, name, len) : ERR_PTR(-ENOENT);
 }
 
-/* Constant children stay; the others are looked up anew. Children of a process's directory depend
- * on the process, which its directory's own lookup has found alive. */
+/* Constant children stay; the others are asked, or looked up anew. Children of a process's directory
+ * depend on the process, which its directory's own lookup has found alive. */
 static bool pseudo_revalidate(struct inode *dir, const char *name UNUSED, size_t len UNUSED,
                               struct inode *child)
 {
@@ -123,6 +123,8 @@ static bool pseudo_revalidate(struct inode *dir, const char *name UNUSED, size_t
 
     if (!child)
         return !pseudo_node(dir)->lookup;
+    if (pseudo_node(child)->current)
+        return pseudo_node(child)->current(pseudo_key(child));
     if (pseudo_key(dir)->uid != pseudo_key(child)->uid ||
         pseudo_key(dir)->gid != pseudo_key(child)->gid)
         return false; /* the process has changed its owner */

@@ -36,6 +36,8 @@ struct pseudo_node {
     /* Children beyond the constant ones. lookup gives a reference; emit is called with ctx->pos >=
      * PSEUDO_DYNAMIC and emits what lies behind it. */
     struct inode *(*lookup)(struct inode *dir, const char *name, size_t len);
+    /* Of a dynamic child: is what lookup gave for @k still what it would give? NULL: never known. */
+    bool (*current)(const struct pseudo_key *k);
     int (*emit)(struct getdents_ctx *ctx, const struct pseudo_key *k);
     /* Devices: sets f->ops and f->private_data. */
     int (*open)(struct inode *i, struct file *f);

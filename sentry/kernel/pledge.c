@@ -132,8 +132,10 @@ int pledge_refuse(struct task *t, uint32_t need)
 {
     count_add(COUNT_pledge_refused, 1);
     t->pledge_refused = need;
-    if (pledge_of(t) & PLEDGE_KILL)
-        process_kill(t->process, SIGABRT);
+    if (pledge_of(t) & PLEDGE_KILL) {
+        (void)signal_send_task(t, SIGKILL, NULL); /* seen before the call is answered */
+        process_kill(t->process, SIGABRT);        /* and this is what it ends by */
+    }
     return -EPERM;
 }
 

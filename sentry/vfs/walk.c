@@ -75,7 +75,7 @@ int walk_start_as(struct walk *w, struct task *t, struct cred *cred, int dirfd, 
     }
     if (r < 0) {
         walk_end(w);
-    } else if (unveil_active(t)) {
+    } else if (unveil_active(t) && !(flags & LOOKUP_UNVEILED)) {
         walk_unveil_start(w);
         if (w->unveil)
             walk_unveil_here(w);

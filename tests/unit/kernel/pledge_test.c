@@ -22,6 +22,21 @@ static int setup(void **state)
     spin_init(&process.lock, RANK_PROCESS);
     list_init(&process.threads);
     pledge_init(&process);
+    process.sighand = sighand_new();
+    assert_non_null(process.sighand);
+    process.state = PROCESS_RUNNING;
+    task.thread_link = (struct list_head){0};
+    list_init(&task.thread_link);
+    sig_pending_init(&task.pending);
+    sig_pending_init(&process.shared_pending);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    sig_pending_flush(&task.pending);
+    sighand_put(process.sighand);
     return 0;
 }
 
@@ -122,6 +137,7 @@ static void test_kill(void **state)
     assert_false(process.group_exiting);
     assert_int_equal(pledge_need(&task, PLEDGE_INET), -EPERM);
     assert_true(process.group_exiting);
+    assert_true(task.pending.set & SIGBIT(SIGKILL)); /* seen before the call is answered */
     assert_int_equal(process.exit_status, SIGABRT);
     assert_int_equal(count_get(COUNT_pledge_refused), before + 1);
     pledge_exec(&process);
@@ -131,10 +147,10 @@ static void test_kill(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_words, setup),
-        cmocka_unit_test_setup(test_only_shrinks, setup),
-        cmocka_unit_test_setup(test_exec, setup),
-        cmocka_unit_test_setup(test_kill, setup),
+        cmocka_unit_test_setup_teardown(test_words, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_only_shrinks, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_exec, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_kill, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

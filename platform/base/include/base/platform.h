@@ -84,7 +84,8 @@ enum pf_reply_kind {
 };
 struct pf_reply {
     uint32_t kind;
-    bool posted; /* to the call slot, not to an event: no RESUME, no set_gs */
+    bool posted;     /* to the call slot, not to an event: no RESUME, no set_gs */
+    bool wake_later; /* the caller wakes the thread if it has parked: lane->guest says */
     uint64_t val;
     bool set_fs, set_gs; /* load base first: one of them at most */
     uint64_t base;

@@ -9,6 +9,7 @@
 #define SYSCALL_SYS_H
 
 #include <abi/types.h>
+#include <base/checked.h>
 #include <kernel/pledge.h>
 #include <kernel/task.h>
 
@@ -90,7 +91,7 @@ enum sys_sq { SQ_NO, SQ_YES, SQ_SLOT, SQ_LAST };
 
 struct sys_row {
     const char *name;
-    sysret_t (*run)(struct call *c); /* NULL: none; decodes c->args and calls the handler */
+    sysret_t (*run)(struct call *c); /* NULL: none; for sys_run() alone, which asks first */
     uint8_t when, support, sq;
     uint8_t argc;
     uint16_t none_errno;
@@ -108,6 +109,12 @@ struct sys_promise {
 #define SYS_NR_MAX 512
 /* Name of a number, whether it has a row or not; NULL: no such call. */
 const char *sys_name(uint32_t nr);
+extern const struct sys_row sys_rows[SYS_NR_MAX];
+/* Row of a number, empty where the table has none; NULL: beyond all. Not by guesses either. */
+static inline const struct sys_row *sys_row_plain(uint32_t nr)
+{
+    return nr < SYS_NR_MAX ? &sys_rows[index_nospec(nr, SYS_NR_MAX)] : NULL;
+}
 /* Row of a number; never NULL (numbers without a row: SUPPORT_NONE, ENOSYS, name NULL). */
 const struct sys_row *sys_row(uint32_t nr);
 const struct sys_promise *sys_promise(uint32_t nr); /* never NULL */
