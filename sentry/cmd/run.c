@@ -259,7 +259,10 @@ NORETURN static void sentry_main(struct run *r)
                                            .nice = getpriority(PRIO_PROCESS, 0),
                                            .terminal = true},
                                .hostname = r->o.hostname,
-                               .pid_max = r->o.pids};
+                               .pid_max = r->o.pids,
+                               .unveil = r->o.unveil,
+                               .unveil_count = r->o.unveil_count,
+                               .pledge = r->o.pledge_given ? &r->o.pledge : NULL};
 
     signals_reset();
     signal(SIGPIPE, SIG_IGN);

@@ -14,11 +14,13 @@
 #include <host/limits.h>
 #include <host/memfile.h>
 #include <kernel/futex.h>
+#include <kernel/pledge.h>
 #include <mm/mm.h>
 #include <net/net.h>
 #include <service/boot.h>
 #include <syscall/exec.h>
 #include <vfs/fdtable.h>
+#include <vfs/unveil.h>
 #include <vfs/vfs.h>
 
 #include "attach.h"
@@ -68,6 +70,8 @@ int boot_prepare(const struct boot_config *cfg)
     g_kernel_hooks.fds_put = fdtable_put;
     g_kernel_hooks.fs_clone = hook_fs_clone;
     g_kernel_hooks.fs_put = fs_struct_put;
+    g_kernel_hooks.unveil_get = unveil_get_of;
+    g_kernel_hooks.unveil_put = unveil_put;
     g_kernel_hooks.process_gone = procfs_process_gone;
     g_kernel_hooks.init_exited = hook_init_exited;
     g_vfs_hooks.fifo_open = fifo_open;
@@ -117,6 +121,13 @@ static int mount_all(const struct boot_config *cfg, struct path *ret_root,
     r = boot_mount_given(t, cfg, &error->name);
     if (r)
         error->what = "mount ";
+    if (r == 0) {
+        r = boot_unveil_given(t, cfg, &error->name);
+        if (r)
+            error->what = "--unveil ";
+    }
+    if (r == 0 && cfg->pledge) /* of process 1, and so of every command */
+        (void)pledge_restrict(t->process, cfg->pledge, NULL);
     fs_struct_put(t->fs);
     cred_put(t->cred);
     return r;

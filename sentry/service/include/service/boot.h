@@ -40,6 +40,12 @@ struct boot_mount {
     uint32_t mode;       /* of a tmpfs; 0: as /tmp's */
 };
 
+/* A name that is not hidden, and UNVEIL_* of it. */
+struct boot_unveil {
+    const char *path;
+    unsigned may;
+};
+
 /* Everything the Sentry was given; descriptors are taken over. */
 struct boot_config {
     int root_sock; /* 9P: the root file system */
@@ -54,6 +60,9 @@ struct boot_config {
     int attach;  /* service/attach.h: requests with descriptors; -1: none */
     const char *hostname;
     uint32_t pid_max;
+    const struct boot_unveil *unveil; /* what commands see; none: everything */
+    unsigned unveil_count;
+    const uint32_t *pledge; /* PLEDGE_* of commands; NULL: they promise nothing */
     struct memfile *memfile;
 };
 
