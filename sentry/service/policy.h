@@ -13,7 +13,7 @@
 #define POLICY_CROWD_NS 1000000    /* more guest threads than CPUs for so long: crowded, */
 #define POLICY_ALONE_NS 20000000   /* and not any more when there were not for so long */
 #define POLICY_WORTH_NS 8000       /* of a hand-over: two switches, on one CPU */
-#define POLICY_WORTH_CROWD_NS 24000 /* the same where callers are on several CPUs */
+#define POLICY_WORTH_CROWD_NS 16000 /* the same where callers are on several CPUs */
 #define POLICY_WINDOW_NS 5000000   /* over which calls are judged dense; also a mode's least stay */
 #define POLICY_IDLE_MAX 100000     /* of one sleep: what is longer says no more */
 #define POLICY_QUICK 24            /* so many calls on end make it worth while to spin */
