@@ -22,6 +22,7 @@
 
 #include <base/err.h>
 #include <base/log.h>
+#include <files/files.h>
 #include <host/numa.h>
 #include <mm/mm.h>
 
@@ -234,6 +235,7 @@ static int64_t memory_trim(struct poller *p, int64_t now)
         return due - now;
     p->trim_owed = false;
     p->trimmed_ns = now;
+    unix_pool_trim();
     if (mallinfo2().fordblks > TRIM_BYTES)
         (void)malloc_trim(0);
     return INT64_MAX;
@@ -364,6 +366,7 @@ int service_init(const struct service_config *cfg)
         g_service.cfg.patch = false;
     (void)numa_init();
     place_init();
+    trace_init();
     if (g_service.cfg.patch) /* a traced call has to come here */
         patch_init(cfg->platform->post_addr(), cfg->trace ? NULL : cfg->platform->local_addr,
                    cfg->patch_after);
@@ -397,6 +400,7 @@ int service_run(void (*fn)(void *arg), void *arg)
     poller_main(&g_service.pollers[0]);
     for (unsigned i = 1; i < g_service.cfg.pollers; i++)
         pthread_join(g_service.pollers[i].thread, NULL);
+    trace_end();
     return 0;
 }
 

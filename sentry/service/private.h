@@ -191,6 +191,7 @@ struct service {
     uint32_t yields; /* and looks with a yield before each */
     struct poller pollers[RO_POLLERS];
     _Atomic(unsigned) next; /* round robin of new processes */
+    _Atomic(bool) tracing;  /* --trace, or somebody has attached: trace.c */
     int exit_status;
     void (*boot)(void *arg);
     void *boot_arg;
@@ -255,8 +256,15 @@ void sq_destroy(struct served *s);
 sysret_t ring_ctl(struct call *c);
 
 /* trace.c */
+void trace_init(void);
+void trace_end(void); /* no poller runs: readers get what is left */
 void trace_call(struct call *c, sysret_t result);
 void trace_event(struct task *t, const char *what, uint64_t a, int64_t b);
+/* Does anybody look? */
+static inline bool trace_wanted(void)
+{
+    return atomic_load_explicit(&g_service.tracing, memory_order_relaxed);
+}
 
 /* stats.c; all by the poller itself */
 int stats_init(struct poller_stats *s, bool latency);
@@ -268,8 +276,14 @@ void stats_time(struct poller *p, struct tally *to, int64_t now_ns);
 /* --stats: the calls taken since the last one are a batch. */
 void stats_batch(struct poller *p);
 
-/* control.c: signals, the end and questions come through @fd. Takes over a reference to @first. */
-void control_start(int fd, int answers, struct process *first);
+/* control.c: signals, the end and questions come through @fd. Takes over references to @first, @terminal
+ * (or NULL). */
+struct host_terminal;
+void control_start(int fd, int answers, struct process *first, struct host_terminal *terminal);
+/* A signal that a caller outside passes on to its command. */
+void command_signal(struct process *p, struct host_terminal *terminal, int signo);
+/* Has the command stopped in the foreground of its terminal? */
+bool command_stopped(struct process *p, struct host_terminal *terminal);
 
 /* boot_mounts.c: 0 or -errno. */
 struct boot_config;

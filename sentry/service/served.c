@@ -248,7 +248,7 @@ static void call_finish(struct served *s, sysret_t result)
     call_end(c, result);
     atomic_store_explicit(&s->task->in_call, false, memory_order_relaxed);
     s->task->syscalls++;
-    if (unlikely(g_service.cfg.trace))
+    if (unlikely(trace_wanted()))
         trace_call(c, result);
     if (unlikely(g_service.cfg.stats) && c->nr < SYS_NR_MAX) {
         stats_latency(s->poller->stats, c->nr, clock_now_ns(CLOCK_MONOTONIC) - s->call_start_ns);
@@ -361,7 +361,7 @@ void served_call(struct served *s, const uint64_t *args, uint32_t nr, uint8_t ho
         sq_settle(s->sq);
     if (nr < SYS_NR_MAX)
         tally_add(&s->poller->stats->calls[nr][s->by_trap ? CALL_WAY_TRAP : CALL_WAY_RING], 1);
-    if (unlikely(g_service.cfg.trace || g_service.cfg.stats)) {
+    if (unlikely(trace_wanted() || g_service.cfg.stats)) {
         s->call_start_ns = clock_now_ns(CLOCK_MONOTONIC);
         s->poller->taken++;
     }
@@ -399,7 +399,7 @@ static void event_fault(struct served *s, const struct pf_event *e)
     tally_add(&s->poller->stats->faults, 1);
     g_service.cfg.platform->thread_get_regs(t->thread, &regs);
     int r = mm_fault(t->mm, e->addr, e->access, regs.rsp, &signo, &code);
-    if (unlikely(g_service.cfg.trace))
+    if (unlikely(trace_wanted()))
         trace_event(t, "fault", e->addr, r);
     if (r == -ENOMEM) {
         log_warn("service", "pid=%d out of sandbox memory: killed", t->process->pid);
