@@ -179,7 +179,7 @@ static ssize_t udp_send_msg(struct udp_sock *s, struct uio *u, const struct sock
     from = s->i.local;
     if (with.has_source && ip_is_v4(&with.source) == ip_is_v4(&to.ip))
         from.ip = with.source;
-    else if (ip_is_any(&from.ip))
+    else if (ip_is_any(&from.ip) || ip_is_v4(&from.ip) != ip_is_v4(&to.ip))
         from.ip = inet_source(&to);
     struct datagram *d = datagram_new(u);
     if (IS_ERR(d))
