@@ -60,6 +60,7 @@ static uint64_t pseudo_ino(const struct pseudo_node *node, const struct pseudo_k
 
     h = hash_u64(h ^ ((uint64_t)(uint32_t)k->pid << 32 | (uint32_t)k->tid));
     h = hash_u64(h ^ (uint64_t)k->start_ns ^ (uint64_t)(uint32_t)k->fd);
+    h = hash_u64(h ^ ((uint64_t)(uint32_t)k->cpu << 32 | (uint32_t)k->cache));
     return (h & 0xffffffffffff) | 1;
 }
 

@@ -16,8 +16,9 @@ struct pseudo_node;
 /* What an inode of a dynamic directory stands for; zero elsewhere. Handed down to children. */
 struct pseudo_key {
     int32_t pid, tid, fd;
-    int64_t start_ns;  /* of the process: numbers are used again */
-    uint32_t uid, gid; /* owner */
+    int32_t cpu, cache; /* sysfs */
+    int64_t start_ns;   /* of the process: numbers are used again */
+    uint32_t uid, gid;  /* owner */
 };
 
 struct pseudo_node {
