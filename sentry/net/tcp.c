@@ -458,7 +458,7 @@ static uint32_t tcp_readiness(struct file *f)
     spin_unlock(&s->i.lock);
     if (state == TCP_ST_SYN_SENT)
         return ready & ~(uint32_t)(POLLIN | POLLRDNORM);
-    bool room = snd_shut || !peer;
+    bool room = snd_shut || !peer || state == TCP_ST_CLOSE; /* a reset comes at once */
     if (!room) {
         spin_lock(&peer->i.lock);
         room = peer->dead || tcp_writable_locked(s, peer);

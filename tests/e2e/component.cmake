@@ -103,6 +103,9 @@ endforeach()
 add_test(NAME e2e/unix_random COMMAND ${CMAKE_CURRENT_LIST_DIR}/transcript.sh $<TARGET_FILE:ringbox>
     $<TARGET_FILE:guest_unixrandom> 2000 1 2 3 5 8 13 21 34)
 set_tests_properties(e2e/unix_random PROPERTIES LABELS e2e TIMEOUT 300)
+add_test(NAME e2e/epoll_random COMMAND ${CMAKE_CURRENT_LIST_DIR}/transcript.sh $<TARGET_FILE:ringbox>
+    $<TARGET_FILE:guest_epollrandom> 1000 1 2 3 5 8 13 21 34)
+set_tests_properties(e2e/epoll_random PROPERTIES LABELS e2e TIMEOUT 300)
 add_test(NAME e2e/socket_options COMMAND ${CMAKE_CURRENT_LIST_DIR}/transcript.sh $<TARGET_FILE:ringbox>
     $<TARGET_FILE:guest_sockopts> 1 1 2 3)
 set_tests_properties(e2e/socket_options PROPERTIES LABELS e2e TIMEOUT 120)
