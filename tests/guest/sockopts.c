@@ -3,7 +3,7 @@
  *
  * "print STATE COUNT" writes a transcript that has to be the same natively and inside (e2e/transcript.sh): for each
  * kind of socket and option what reads with several lengths, what setting each of some values and lengths gives, and
- * what reads then. STATE: 1 new, 2 connected, 3 listening or bound. All inet options that are numbers come from the
+ * what reads then. STATE: 1 new, 2 connected, 3 listening or bound; 4: what each flag of send and recv does. All inet options that are numbers come from the
  * table itself, so none can be added without being compared. Left out are values that are the machine's
  * (net.core.*mem_max, interfaces) and those that README of the table's folder says are refused. */
 #include "inetutil.h"
@@ -13,6 +13,7 @@
 
 #define STATE_CONNECTED 2
 #define STATE_LISTENING 3
+#define STATE_FLAGS 4
 #define PAST_OURS 100000 /* more than a machine of which nothing is known takes, or less */
 
 struct option {
@@ -192,6 +193,58 @@ static void transcript(int state)
                 compare(&g_kinds[k], state, &g_options[i]);
 }
 
+/* --- flags of send and recv --- */
+
+/* Those of the kernel's own and of newer ones are left out, and MSG_MORE of datagrams, which is refused. */
+static bool flag_comparable(const struct kind *k, unsigned flag)
+{
+    return flag != 0x20000 && flag != 0x40000 && flag != 0x8000000 &&
+           (flag != MSG_MORE || k->domain == AF_UNIX || k->type == SOCK_STREAM);
+}
+
+static void flag_show(const char *what, long r)
+{
+    if (r < 0)
+        printf(" %s=%s", what, strerrorname_np(errno));
+    else
+        printf(" %s=%ld", what, r);
+}
+
+static void flag_compare(const struct kind *k, unsigned flag)
+{
+    char buf[9];
+    int s[3];
+    made(k, STATE_CONNECTED, s);
+    if (k->domain == AF_UNIX) {
+        close(s[0]);
+        close(s[1]);
+        CHECK(socketpair(AF_UNIX, k->type, 0, s) == 0);
+    }
+    int to = s[2] >= 0 && k->domain != AF_UNIX ? s[2] : s[1];
+    nonblocking(s[0]);
+    nonblocking(to);
+    printf("%s flag %x:", k->name, flag);
+    flag_show("send", send(s[0], "abcd", 4, (int)flag | MSG_NOSIGNAL));
+    flag_show("send", send(s[0], "efgh", 4, MSG_NOSIGNAL));
+    usleep(1000);
+    flag_show("recv", recv(to, buf, 2, (int)flag));
+    flag_show("recv", recv(to, buf, 9, (int)flag));
+    flag_show("recv", recv(to, buf, 9, 0));
+    flag_show("recv", recv(to, buf, 9, 0));
+    printf("\n");
+    for (int i = 0; i < 3; i++)
+        if (s[i] >= 0)
+            close(s[i]);
+}
+
+static void flags_transcript(void)
+{
+    for (size_t k = 0; k < sizeof(g_kinds) / sizeof(g_kinds[0]); k++)
+        for (unsigned flag = 1; flag; flag <<= 1)
+            if (flag_comparable(&g_kinds[k], flag))
+                flag_compare(&g_kinds[k], flag);
+}
+
 /* --- what holds everywhere --- */
 
 static void pointers(void)
@@ -218,7 +271,10 @@ static const struct guest_case cases[] = {
 int main(int argc, char **argv)
 {
     if (argc == 4 && !strcmp(argv[1], "print")) {
-        transcript(atoi(argv[2]));
+        if (atoi(argv[2]) == STATE_FLAGS)
+            flags_transcript();
+        else
+            transcript(atoi(argv[2]));
         return 0;
     }
     return guest_main(argc, argv, cases, sizeof(cases) / sizeof(cases[0]));
