@@ -372,6 +372,11 @@ static int start_sentry(struct run *r)
 
 /* --- we --- */
 
+static void servers_end(void *mounts)
+{
+    mounts_end(mounts);
+}
+
 int cmd_run(int argc, char **argv)
 {
     static const int relayed[] = {SIGINT,  SIGTERM, SIGQUIT,  SIGHUP,  SIGUSR1, SIGUSR2,
@@ -406,6 +411,8 @@ int cmd_run(int argc, char **argv)
         return e;
     }
     struct attended a = {.sentry = r.sentry,
+                         .ending = servers_end,
+                         .ending_arg = &r.o.mounts,
                          .control = r.control[1],
                          .answers = r.answers[0],
                          .at = &r.at,
