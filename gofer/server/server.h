@@ -20,6 +20,8 @@
 #define WATCH_PAUSE_MS 250     /* between two lots of changes told */
 #define WATCH_LATE_MS 500      /* from the first look at anything until changes are watched for */
 #define WATCH_LATE_MAX 64u     /* directories remembered until then, each by a descriptor of at most 1/32 */
+#define PIPE_BYTES (1u << 20)  /* of a file between Tread and the socket; a user's own limit */
+#define PIPE_READ_MIN 32768u   /* shorter reads are copied */
 #define SCAN_DEPTH_MAX 8u      /* directories open at once for one Tscan */
 
 /* An object reached by a path beneath an export. Fids at the same path share it. Its O_PATH
@@ -100,6 +102,9 @@ struct conn {
     size_t in_have, out_have, buf_cap;
     int out_fds[FDS_PENDING_MAX];
     unsigned out_fd_count;
+    int pipe[2];         /* pages of a file on their way to the socket, or -1 */
+    uint32_t pipe_bytes; /* how much it takes; 0: there is none */
+    uint32_t piped;      /* in it: data of the reply that was made last */
     uint8_t dirents[32768] ALIGNED(8);
 };
 

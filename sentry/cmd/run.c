@@ -53,7 +53,7 @@
 
 struct run {
     struct run_options o;
-    int control[2], answers[2], pid_pipe[2], net[2], trace_fd, stats_fd;
+    int control[2], answers[2], attach[2], pid_pipe[2], net[2], trace_fd, stats_fd;
     struct control at;
     char cwd[PATH_MAX];
     char guest_cpus[CPUS_LIST_MAX];
@@ -131,7 +131,8 @@ static int prepare(struct run *r)
         return e;
     if (pipe2(r->control, O_CLOEXEC | O_NONBLOCK) || pipe2(r->answers, O_CLOEXEC | O_NONBLOCK) ||
         pipe2(r->pid_pipe, O_CLOEXEC) ||
-        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, r->net))
+        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, r->net) ||
+        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, r->attach))
         return cmd_error("cannot create pipes: %s", strerror(errno));
     choose_cpus(r);
     return 0;
@@ -266,31 +267,34 @@ NORETURN static void sentry_main(struct run *r)
                                .mount_count = r->o.mounts.boots,
                                .control = r->control[0],
                                .answers = r->answers[1],
-                               .argv = r->o.command,
-                               .envp = r->o.env,
-                               .cwd = r->cwd,
-                               .uid = r->o.uid,
-                               .gid = r->o.gid,
-                               .groups = r->groups,
-                               .group_count = r->group_count,
+                               .attach = r->attach[0],
+                               .command = {.argv = r->o.command,
+                                           .envp = r->o.env,
+                                           .cwd = r->cwd,
+                                           .uid = r->o.uid,
+                                           .gid = r->o.gid,
+                                           .groups = r->groups,
+                                           .group_count = r->group_count,
+                                           .umask = mask,
+                                           .nice = getpriority(PRIO_PROCESS, 0),
+                                           .terminal = true},
                                .hostname = r->o.hostname,
-                               .pid_max = r->o.pids,
-                               .umask = mask,
-                               .nice = getpriority(PRIO_PROCESS, 0)};
+                               .pid_max = r->o.pids};
 
     signals_reset();
     signal(SIGPIPE, SIG_IGN);
     setsid();
-    int keep[MOUNTS_FDS_MAX + 5];
+    int keep[MOUNTS_FDS_MAX + 6];
     int kept = mounts_sentry_fds(&r->o.mounts, keep);
     keep[kept++] = r->net[1];
     keep[kept++] = r->control[0];
     keep[kept++] = r->answers[1];
+    keep[kept++] = r->attach[0];
     keep[kept++] = r->trace_fd;
     keep[kept++] = r->stats_fd;
     close_others(keep, kept);
     for (int i = 0; i < 3; i++)
-        boot.stdio[i] = fcntl(i, F_DUPFD_CLOEXEC, 3);
+        boot.command.stdio[i] = fcntl(i, F_DUPFD_CLOEXEC, 3);
     if (sentry_setup(r, &boot, &mf))
         _exit(EXIT_FAILED);
     int e = service_run(boot_run, &boot);
@@ -367,6 +371,7 @@ static int start_sentry(struct run *r)
     mounts_started(&r->o.mounts);
     close(r->control[0]);
     close(r->answers[1]);
+    close(r->attach[0]);
     return 0;
 }
 
@@ -415,6 +420,7 @@ int cmd_run(int argc, char **argv)
                          .ending_arg = &r.o.mounts,
                          .control = r.control[1],
                          .answers = r.answers[0],
+                         .attach = r.attach[1],
                          .at = &r.at,
                          .command = r.o.command,
                          .timeout_s = r.o.timeout_s};

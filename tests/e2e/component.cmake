@@ -109,6 +109,8 @@ add_test(NAME e2e/bad_input COMMAND ${CMAKE_CURRENT_LIST_DIR}/bad_input.sh $<TAR
 set_tests_properties(e2e/bad_input PROPERTIES LABELS e2e SKIP_RETURN_CODE 77 TIMEOUT 600)
 add_test(NAME e2e/mounts COMMAND ${CMAKE_CURRENT_LIST_DIR}/mounts.sh $<TARGET_FILE:ringbox>)
 set_tests_properties(e2e/mounts PROPERTIES LABELS e2e TIMEOUT 300)
+add_test(NAME e2e/serve COMMAND ${CMAKE_CURRENT_LIST_DIR}/serve.sh $<TARGET_FILE:ringbox>)
+set_tests_properties(e2e/serve PROPERTIES LABELS e2e TIMEOUT 200)
 # Random file operations: some in every run, 1,200,000 in the full one.
 set(FS_KINDS overlay tmpfs bind bind-exclusive rw diod)
 add_test(NAME e2e/fsrandom COMMAND ${CMAKE_CURRENT_LIST_DIR}/fsrandom.sh $<TARGET_FILE:ringbox>
@@ -123,6 +125,14 @@ add_test(NAME e2e/cli COMMAND ${CMAKE_CURRENT_LIST_DIR}/cli.sh $<TARGET_FILE:rin
 set_tests_properties(e2e/cli PROPERTIES LABELS e2e TIMEOUT 300)
 add_test(NAME e2e/control COMMAND ${CMAKE_CURRENT_LIST_DIR}/control.sh $<TARGET_FILE:ringbox>)
 set_tests_properties(e2e/control PROPERTIES LABELS e2e TIMEOUT 300)
+if(NOT RINGBOX_SANITIZE)
+    add_test(NAME e2e/docs COMMAND ${CMAKE_CURRENT_LIST_DIR}/docs.sh $<TARGET_FILE:ringbox> ${CMAKE_BINARY_DIR})
+    set_tests_properties(e2e/docs PROPERTIES LABELS e2e TIMEOUT 300)
+endif()
+add_test(NAME e2e/attach COMMAND ${CMAKE_CURRENT_LIST_DIR}/attach.sh $<TARGET_FILE:ringbox>)
+set_tests_properties(e2e/attach PROPERTIES LABELS "e2e;sanitized" TIMEOUT 300)
+add_test(NAME e2e-ptrace/attach COMMAND ${CMAKE_CURRENT_LIST_DIR}/attach.sh $<TARGET_FILE:ringbox> --platform ptrace)
+set_tests_properties(e2e-ptrace/attach PROPERTIES LABELS full TIMEOUT 600)
 add_test(NAME e2e/host_changes COMMAND ${CMAKE_CURRENT_LIST_DIR}/host_changes.sh $<TARGET_FILE:ringbox>)
 set_tests_properties(e2e/host_changes PROPERTIES LABELS e2e TIMEOUT 120)
 
@@ -133,3 +143,5 @@ add_test(NAME e2e/waiting COMMAND ${CMAKE_CURRENT_LIST_DIR}/waiting.sh $<TARGET_
 set_tests_properties(e2e/waiting PROPERTIES LABELS e2e TIMEOUT 200 RUN_SERIAL ON)
 add_test(NAME e2e/soak COMMAND ${CMAKE_CURRENT_LIST_DIR}/soak.py $<TARGET_FILE:ringbox> 20)
 set_tests_properties(e2e/soak PROPERTIES LABELS full SKIP_RETURN_CODE 77 TIMEOUT 300)
+add_test(NAME e2e/heap COMMAND ${CMAKE_CURRENT_LIST_DIR}/heap.sh $<TARGET_FILE:ringbox>)
+set_tests_properties(e2e/heap PROPERTIES LABELS e2e TIMEOUT 120)
