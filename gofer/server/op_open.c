@@ -168,7 +168,7 @@ static int create_file(struct conn *c, struct node *dir, const struct p9_str *na
     if (r == 0 && !created) {
         r = node_open_flags(*ret_node, wire, ret_flags);
         if (r == 0)
-            fd = r = node_open(c, *ret_node, *ret_flags);
+            r = node_open(c, *ret_node, *ret_flags);
         if (r < 0)
             node_put(c, *ret_node);
         return r;

@@ -220,6 +220,7 @@ static void limits_set(struct conn *c)
     uint32_t n = (uint32_t)MIN(l.rlim_cur, (rlim_t)1 << 20);
     c->node_fds_max = MAX(n / 2, NODE_FDS_MIN + 32) - 32;
     c->open_fds_max = n / 2 > 64 ? n / 2 - 64 : 16;
+    c->watches.late_max = MIN(n / 32, WATCH_LATE_MAX);
 }
 
 static void conn_free(struct conn *c)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * attend.c - `ringbox run` while its sandbox runs: passes signals on, ends the sandbox after its
- * time, answers the verbs kill, ps and stats.
+ * time, answers the verbs kill, ps and stats, hands exec and trace on.
  *
  * What only the Sentry knows is asked through the pipe that carries signals; one question at a time,
  * and nobody waits for it longer than ANSWER_NS. To end the sandbox the Sentry is asked too, so that
@@ -23,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <service/attach.h>
 #include <service/boot.h>
 
 #include "cmd.h"
@@ -319,10 +320,39 @@ static void request_run(struct attending *s, struct client *c, const char *reque
     }
 }
 
+/* "exec", "trace PID", "kill PID SIGNAL": the Sentry gets the descriptors and goes on with it. true: it was one of these. */
+static bool request_attach(struct attending *s, struct client *c, const char *request,
+                           const int *fds, unsigned n)
+{
+    struct attach_request q = {0};
+    char end;
+
+    if (strcmp(request, "exec") == 0)
+        q.kind = ATTACH_EXEC;
+    else if (sscanf(request, "trace %d%c", &q.pid, &end) == 1 && q.pid >= 0)
+        q.kind = ATTACH_TRACE;
+    else if (sscanf(request, "kill %d %d%c", &q.pid, &q.signo, &end) == 2 && q.pid > 0 &&
+             q.signo >= 1 && q.signo <= 64)
+        q.kind = ATTACH_KILL;
+    else
+        return false;
+    if (n != (unsigned)ATTACH_FDS_OF(q.kind))
+        client_refuse(s, c, "not with these descriptors");
+    else if (control_send(s->a->attach, &q, sizeof q, fds, n))
+        client_answer(s, c, NULL, 0);
+    else if (errno == EAGAIN || errno == ETOOMANYREFS)
+        client_refuse(s, c, "the sandbox does not answer; ringbox kill ends it");
+    else
+        client_too_late(s, c);
+    return true;
+}
+
 static void request_read(struct attending *s, struct client *c)
 {
     char request[CONTROL_REQUEST_MAX + 1];
-    ssize_t n = recv(c->fd, request, sizeof request - 1, MSG_DONTWAIT | MSG_TRUNC);
+    int fds[CONTROL_FDS];
+    unsigned count;
+    ssize_t n = control_receive(c->fd, request, sizeof request - 1, fds, &count);
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
@@ -330,10 +360,16 @@ static void request_read(struct attending *s, struct client *c)
         client_close(s, c);
     } else if ((size_t)n > sizeof request - 1) {
         client_refuse(s, c, "the request is too long");
-    } else {
-        request[n] = 0;
-        request_run(s, c, request);
+    } else if (request[n] = 0, count > CONTROL_FDS) {
+        client_refuse(s, c, "not with these descriptors");
+    } else if (!request_attach(s, c, request, fds, count)) {
+        if (count)
+            client_refuse(s, c, "not with these descriptors");
+        else
+            request_run(s, c, request);
     }
+    for (unsigned i = 0; count <= CONTROL_FDS && i < count; i++)
+        close(fds[i]);
 }
 
 static void client_arrive(struct attending *s)

@@ -10,6 +10,7 @@
 struct attended {
     pid_t sentry;
     int control;        /* to the Sentry: a byte for each signal or question (service/boot.h) */
+    int attach;         /* to it: requests with descriptors (service/attach.h) */
     int answers;        /* from the Sentry: length and text */
     struct control *at; /* where others ask; its fd -1: nowhere */
     char **command;

@@ -21,10 +21,16 @@ int cmd_doctor(int argc, char **argv);
 int cmd_kill(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
 int cmd_stats(int argc, char **argv);
+int cmd_exec(int argc, char **argv);
+int cmd_trace(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 
 /* Print what a sandbox answers (stats.c). An exit status. */
 int cmd_ask(const char *name, const char *request, int timeout_ms);
+
+/* @request with one end of a channel, and the Sentry's first words (attach.c). 0, or an exit status after a
+ * message. */
+int cmd_attach(const char *name, const char *request, int *ret_channel);
 
 /* "ringbox: <text>" on stderr; returns EXIT_FAILED. */
 PRINTF_LIKE(1, 2) int cmd_error(const char *fmt, ...);
@@ -58,6 +64,11 @@ struct run_options {
 /* 0, or an exit status after one line on stderr; *ret_done: help was printed, exit with the result.
  */
 int run_options_parse(int argc, char **argv, struct run_options *ret, bool *ret_done);
+
+/* For verbs that have some of run's options: set one (as above); its line of --help, with @help instead of
+ * run's unless NULL. */
+int run_option_set(struct run_options *o, const char *name, const char *value);
+void run_option_print(const char *name, const char *help);
 
 /* platforms.c. In the order of preference; NULL: no more. */
 struct platform_ops;

@@ -327,7 +327,7 @@ static ssize_t receive(int fd, char *buf, size_t size, int64_t end)
 }
 
 /* A terminal obeys some bytes; text from a sandbox has none of them. */
-static void print_clean(FILE *out, const char *text, size_t n)
+void control_print(FILE *out, const char *text, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)text[i];
@@ -335,13 +335,11 @@ static void print_clean(FILE *out, const char *text, size_t n)
     }
 }
 
-int control_ask(int fd, const char *request, int timeout_ms, FILE *out)
+/* CONTROL_*; text goes to @out. */
+static int answer_take(int fd, int timeout_ms, FILE *out)
 {
     char buf[CONTROL_PACKET];
     int64_t end = now_ms() + timeout_ms;
-
-    if (send(fd, request, strlen(request), MSG_NOSIGNAL) < 0)
-        return CONTROL_SILENT;
     ssize_t n = receive(fd, buf, sizeof buf - 1, end);
     if (n <= 0)
         return CONTROL_SILENT;
@@ -355,8 +353,20 @@ int control_ask(int fd, const char *request, int timeout_ms, FILE *out)
     }
     while ((n = receive(fd, buf, sizeof buf, end)) > 0)
         if (out)
-            print_clean(out, buf, (size_t)n);
+            control_print(out, buf, (size_t)n);
     return n == 0 ? CONTROL_OK : CONTROL_SILENT;
+}
+
+int control_ask_fds(int fd, const char *request, const int *fds, unsigned n, int timeout_ms)
+{
+    return control_send(fd, request, strlen(request), fds, n) ? answer_take(fd, timeout_ms, NULL)
+                                                              : CONTROL_SILENT;
+}
+
+int control_ask(int fd, const char *request, int timeout_ms, FILE *out)
+{
+    return send(fd, request, strlen(request), MSG_NOSIGNAL) < 0 ? CONTROL_SILENT
+                                                                : answer_take(fd, timeout_ms, out);
 }
 
 int control_kill_peer(int fd, int timeout_ms)

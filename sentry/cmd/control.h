@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * control.h - how the verbs kill, ps and stats find a running sandbox and talk to the `ringbox run`
+ * control.h - how the verbs kill, ps, stats, exec and trace find a running sandbox and talk to the `ringbox run`
  * that started it: a socket in a directory that only its owner can enter.
  *
  * SOCK_SEQPACKET. One request a connection, one packet of words: "info", "end", "signal N",
- * "stats text|json", "ps text|json". The answer: a packet "ok" or "error MESSAGE", then packets of
+ * "stats text|json", "ps text|json"; "exec", "trace PID", "kill PID N" with the descriptors of service/attach.h
+ * (PID 0: all), which have been passed on when the answer comes. The answer: a packet "ok" or "error MESSAGE", then packets of
  * text, then the end.
  */
 #ifndef CMD_CONTROL_H
@@ -18,6 +19,7 @@
 
 #define CONTROL_NAME_MAX 64    /* bytes of a sandbox's name */
 #define CONTROL_REQUEST_MAX 64 /* bytes of a request */
+#define CONTROL_FDS 5U         /* descriptors of a request */
 #define CONTROL_PACKET 16384   /* most bytes of a packet of text */
 
 /* 1 to CONTROL_NAME_MAX letters, digits, '_', '-', '.', a letter first: numbers are process ids, the
@@ -39,6 +41,10 @@ struct control {
  */
 int control_listen(struct control *c, const char *name);
 void control_remove(struct control *c);
+/* A packet of at most @size bytes and its descriptors, as recv(); descriptors are close-on-exec, more than
+ * CONTROL_FDS or of a packet that was cut are closed and *ret_n is CONTROL_FDS + 1. */
+ssize_t control_receive(int fd, char *buf, size_t size, int *fds, unsigned *ret_n);
+bool control_send(int fd, const void *buf, size_t size, const int *fds, unsigned n);
 /* A new connection, non-blocking, whose other end is ours (or root); -1: none. */
 int control_accept(struct control *c);
 
@@ -55,6 +61,10 @@ int control_connect(const char *name);
  * @out: where printable text goes; NULL: nowhere
  */
 int control_ask(int fd, const char *request, int timeout_ms, FILE *out);
+/* Text from a sandbox, with everything replaced that a terminal could obey. */
+void control_print(FILE *out, const char *text, size_t n);
+/* As control_ask, with descriptors (at most CONTROL_FDS), for a request without text as its answer. */
+int control_ask_fds(int fd, const char *request, const int *fds, unsigned n, int timeout_ms);
 /* Kill the process at the other end, which does not answer. 0 when it has gone, -errno. */
 int control_kill_peer(int fd, int timeout_ms);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * kill.c - `ringbox kill [-s SIGNAL] ID...`: ends a sandbox for certain, or passes a signal on to it.
+ * kill.c - `ringbox kill [-s SIGNAL] [--pid N] ID...`: ends a sandbox for certain, or passes a signal on to
+ * it, or to one process in it.
  *
  * The end always comes: `ringbox run` asks the Sentry, and kills it when it does not end. Where `run`
  * itself does not answer (stopped by the terminal, say), it is killed from here, and the Sentry and
@@ -72,26 +73,48 @@ static int signal_one(const char *name, int signo)
     return r == CONTROL_OK ? 0 : EXIT_FAILED;
 }
 
+static int signal_process(const char *name, int pid, int signo)
+{
+    char request[CONTROL_REQUEST_MAX];
+    int channel;
+
+    snprintf(request, sizeof request, "kill %d %d", pid, signo);
+    int e = cmd_attach(name, request, &channel);
+    if (e == 0)
+        close(channel);
+    return e;
+}
+
 static int usage(void)
 {
-    printf("usage: ringbox kill [-s SIGNAL] ID...\n\n"
+    printf("usage: ringbox kill [-s SIGNAL] [--pid N] ID...\n\n"
            "Ends the sandbox, whatever state it is in. With -s the signal is passed on to its "
            "command\n"
-           "(or the foreground job of its terminal), as ringbox run passes on those it gets.\n");
+           "(or the foreground job of its terminal), as ringbox run passes on those it gets.\n\n"
+           "  -s, --signal SIGNAL                a name or number (default: KILL)\n"
+           "  --pid N                            to this process inside (as in ringbox ps ID)\n");
     return 0;
 }
 
 int cmd_kill(int argc, char **argv)
 {
-    static const struct option longs[] = {
-        {"signal", required_argument, NULL, 's'}, {"help", no_argument, NULL, 'h'}, {0}};
-    int c, signo = SIGKILL, status = 0;
+    static const struct option longs[] = {{"signal", required_argument, NULL, 's'},
+                                          {"pid", required_argument, NULL, 'p'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
+    int c, signo = SIGKILL, pid = 0, status = 0;
+    char end;
 
     opterr = 0;
     optind = 1;
     while ((c = getopt_long(argc, argv, "+:s:h", longs, NULL)) != -1) {
         if (c == 'h')
             return usage();
+        if (c == 'p') {
+            if (sscanf(optarg, "%d%c", &pid, &end) != 1 || pid < 2)
+                return cmd_error("--pid: '%s' is not the number of a process", optarg);
+            continue;
+        }
         if (c != 's')
             return cmd_error("kill: %s %s; see ringbox kill --help", argv[optind - 1],
                              c == ':' ? "needs a value" : "is no option");
@@ -102,7 +125,9 @@ int cmd_kill(int argc, char **argv)
     if (optind >= argc)
         return cmd_error("kill: no sandbox given; see ringbox ps");
     for (int i = optind; i < argc; i++)
-        if (signo == SIGKILL ? end_one(argv[i]) : signal_one(argv[i], signo))
+        if (pid                ? signal_process(argv[i], pid, signo)
+            : signo == SIGKILL ? end_one(argv[i])
+                               : signal_one(argv[i], signo))
             status = EXIT_FAILED;
     return status;
 }

@@ -322,7 +322,7 @@ static int set_mount(struct run_options *o, const char *v)
 
 static const struct option_row rows[] = {
     {"platform", "auto|trap|ptrace", set_platform, "how system calls are caught"},
-    {"name", "ID", set_name, "name for ringbox kill, ps, stats (default: the process id)"},
+    {"name", "ID", set_name, "name for ringbox exec, ps, kill, ... (default: the process id)"},
     {"rootfs", "DIR", set_rootfs, "directory that becomes / (default: what everybody sees of /)"},
     {"rw", "[shared|exclusive]", set_rw, "changes of / go to the host (default: to memory)"},
     {"bind", "SRC:DST[:ro|rw]", set_bind, "the host's SRC at DST (default: read-only)"},
@@ -350,22 +350,38 @@ static const struct option_row rows[] = {
     {"unveil", "PATH:rwxc", NULL, NULL},
 };
 
+static const struct option_row *row_named(const char *name)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
+        if (strcmp(rows[i].name, name) == 0)
+            return &rows[i];
+    return NULL;
+}
+
+int run_option_set(struct run_options *o, const char *name, const char *value)
+{
+    return row_named(name)->set(o, value);
+}
+
+void run_option_print(const char *name, const char *help)
+{
+    const struct option_row *r = row_named(name);
+    const char *a = r->argument ? r->argument : "";
+    bool optional = *a == '[' && !strchr(a, ':');
+    char left[48];
+
+    snprintf(left, sizeof left, "--%s%s%s", name, optional ? "[=" : *a ? " " : "", a + optional);
+    printf("  %-34s %s\n", left, help ? help : r->help);
+}
+
 static void print_help(void)
 {
     printf("usage: ringbox run [OPTION...] [--] COMMAND [ARGUMENT...]\n\n"
            "Runs COMMAND inside a user-space kernel. / is the host's, read-only, under an overlay\n"
            "in memory that ends with the sandbox.\n\n");
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
-        if (rows[i].set) {
-            char left[48];
-            const char *a = rows[i].argument;
-            snprintf(left, sizeof left, "--%s%s%s", rows[i].name,
-                     !a            ? ""
-                     : a[0] == '[' ? ""
-                                   : " ",
-                     a ? a : "");
-            printf("  %-34s %s\n", left, rows[i].help);
-        }
+        if (rows[i].set)
+            run_option_print(rows[i].name, NULL);
     printf("\nExit status: the command's; 128+N killed by signal N; 125 ringbox failed;\n"
            "126 not executable; 127 not found.\n");
 }

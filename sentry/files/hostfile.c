@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * hostfile.c - descriptors of the host as guest files: the CLI's stdin, stdout and stderr.
+ * hostfile.c - descriptors of the host as guest files: stdin, stdout and stderr of `ringbox run` and
+ * of `ringbox exec`.
  *
  * The descriptor is shared with processes outside, so its flags are never changed and its position
  * is the host's: two guest descriptors of one host file (`> log 2>&1`) and the shell that started
@@ -9,7 +10,7 @@
  * Streams never block a fiber for long: poll() says whether something can move, and writes are cut
  * to what a pipe or terminal surely takes. readiness() arms an io_poll for what is missing; since
  * everybody who waits asks for readiness after arming, the wake cannot be lost. An armed io_poll
- * holds a reference, so nothing is cancelled at release.
+ * holds a reference; it is cancelled when the last file goes.
  *
  * The host is trusted; guests give lengths and addresses, which uio checks. Terminal ioctls that
  * name process groups are answered here: guest pids mean nothing to the host.
@@ -23,7 +24,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
-#include <sys/sysmacros.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -37,12 +37,27 @@
 #define HOST_IO_MAX (1u << 20)      /* bytes of one host call on a file */
 #define HOST_STREAM_MAX (64u << 10) /* on a stream */
 
-static void hostfile_put(struct hostfile *h)
+static _Atomic(uint32_t) g_count;
+
+uint32_t hostfile_count(void)
+{
+    return atomic_load(&g_count);
+}
+
+void hostfile_get(struct hostfile *h)
+{
+    refcount_get(&h->ref);
+}
+
+void hostfile_put(struct hostfile *h)
 {
     if (!refcount_put(&h->ref))
         return;
+    if (h->terminal)
+        host_terminal_leave(h);
     (void)close(h->fd);
     free(h);
+    atomic_fetch_sub(&g_count, 1);
 }
 
 /* --- readiness --- */
@@ -52,7 +67,7 @@ static void hostfile_ready(struct io_poll *p, uint32_t revents)
     struct host_poll *hp = container_of(p, struct host_poll, poll);
     struct hostfile *h = hp->file;
 
-    atomic_store(&hp->armed, false);
+    atomic_store(&hp->armed, false); /* from here on its reference is ours */
     wake_all(&h->wait, revents | hp->events | hp->events_normal);
     async_notify(&h->wait, hp->events & POLLIN ? POLL_IN : POLL_OUT);
     hostfile_put(h);
@@ -70,11 +85,28 @@ static void hostfile_arm(struct hostfile *h, struct host_poll *hp)
     }
 }
 
+static void host_poll_cancel(struct hostfile *h, struct host_poll *hp)
+{
+    io_poll_cancel(&hp->poll);
+    if (atomic_exchange(&hp->armed, false))
+        hostfile_put(h);
+}
+
+void hostfile_poll_cancel(struct hostfile *h)
+{
+    hostfile_get(h);
+    host_poll_cancel(h, &h->in);
+    host_poll_cancel(h, &h->out);
+    hostfile_put(h);
+}
+
 /* What holds now; arms for what does not. */
 static uint32_t hostfile_poll(struct hostfile *h, uint32_t want)
 {
     struct pollfd p = {.fd = h->fd, .events = (short)want};
 
+    if (hostfile_hung(h))
+        return (want & (POLLIN | POLLOUT)) | POLLHUP | POLLERR;
     if (poll(&p, 1, 0) < 0)
         return 0;
     uint32_t ready = (uint32_t)(unsigned short)p.revents;
@@ -148,9 +180,11 @@ static ssize_t stream_read(struct file *f, struct uio *u, int64_t *pos UNUSED,
     if (!want)
         return 0;
     struct task *t = task_current();
-    int err = h->kind == HOST_TTY && t ? tty_job_check(&g_host_tty, t, SIGTTIN) : 0;
+    int err = hostfile_job(h) && t ? tty_job_check(hostfile_job(h), t, SIGTTIN) : 0;
     if (err)
         return err;
+    if (hostfile_hung(h))
+        return 0;
     if (!hostfile_poll(h, POLLIN))
         return -EAGAIN;
     ssize_t r = hostfile_move(h, u, HOST_STREAM_MAX, -1, false);
@@ -178,6 +212,8 @@ static ssize_t stream_write(struct file *f, struct uio *u, int64_t *pos UNUSED,
     struct hostfile *h = f->private_data;
     ssize_t done = 0, r = 0;
 
+    if (hostfile_hung(h))
+        return -EIO;
     while (u->left) {
         if (!(hostfile_poll(h, POLLOUT) & (POLLOUT | POLLERR | POLLHUP))) {
             r = -EAGAIN;
@@ -243,9 +279,15 @@ static int hostfile_getattr(struct file *f, struct stat *ret)
     return fstat(h->fd, ret) ? -errno : 0;
 }
 
+/* What is armed would hold the descriptor until the host has something, perhaps for ever. Of a terminal
+ * that can be opened again (/dev/tty) the hangup sees to it. */
 static void hostfile_release(struct file *f)
 {
-    hostfile_put(f->private_data);
+    struct hostfile *h = f->private_data;
+
+    if (atomic_fetch_sub(&h->users, 1) == 1 && !h->terminal)
+        hostfile_poll_cancel(h);
+    hostfile_put(h);
 }
 
 /* /proc/PID/fd/N: the host's description stays one, whatever the new access mode says. */
@@ -253,7 +295,8 @@ static int hostfile_reopen(struct file *f, struct file *fresh)
 {
     struct hostfile *h = f->private_data;
 
-    refcount_get(&h->ref);
+    hostfile_get(h);
+    atomic_fetch_add(&h->users, 1);
     fresh->ops = f->ops;
     fresh->private_data = h;
     return 0;
@@ -328,43 +371,17 @@ static const struct file_ops *hostfile_classify(struct hostfile *h, mode_t mode)
     return &host_stream_ops;
 }
 
-static _Atomic(struct hostfile *) g_terminal; /* reference; the first terminal taken over */
-
-static void terminal_get(struct tty_job *j UNUSED)
+int hostfile_open(struct hostfile *h, struct file *f)
 {
-    refcount_get(&atomic_load(&g_terminal)->ref);
-}
-
-static int terminal_open(struct tty_job *j UNUSED, struct file *f)
-{
+    atomic_fetch_add(&h->users, 1);
     f->ops = &host_tty_ops;
-    f->private_data = atomic_load(&g_terminal);
+    f->private_data = h;
     return 0;
-}
-
-int hostfile_console_open(struct file *f)
-{
-    if (!atomic_load(&g_terminal))
-        return -ENXIO;
-    terminal_get(NULL);
-    return terminal_open(NULL, f);
 }
 
 bool hostfile_is_tty(const struct file *f)
 {
     return f->ops == &host_tty_ops;
-}
-
-void hostfile_tty_give(int32_t sid)
-{
-    if (!atomic_load(&g_terminal))
-        return;
-    g_host_tty = (struct tty_job){.sid = sid,
-                                  .pgid = sid,
-                                  .rdev = (uint32_t)makedev(5, 1),
-                                  .get = terminal_get,
-                                  .open = terminal_open};
-    tty_job_add(&g_host_tty);
 }
 
 static void host_poll_init(struct hostfile *h, struct host_poll *hp, uint32_t events,
@@ -376,7 +393,7 @@ static void host_poll_init(struct hostfile *h, struct host_poll *hp, uint32_t ev
     atomic_init(&hp->armed, false);
 }
 
-struct file *hostfile_new(int fd, uint32_t flags)
+struct file *hostfile_new(int fd, uint32_t flags, struct host_terminal *terminal)
 {
     struct hostfile *h = calloc(1, sizeof(*h));
     struct stat st;
@@ -388,7 +405,9 @@ struct file *hostfile_new(int fd, uint32_t flags)
         return ERR_PTR(-errno);
     }
     refcount_init(&h->ref);
+    atomic_init(&h->users, 1);
     h->fd = fd;
+    list_init(&h->terminal_link);
     wait_queue_init(&h->wait);
     host_poll_init(h, &h->in, POLLIN, POLLRDNORM);
     host_poll_init(h, &h->out, POLLOUT, POLLWRNORM);
@@ -401,8 +420,8 @@ struct file *hostfile_new(int fd, uint32_t flags)
         free(h); /* the descriptor stays the caller's */
         return f;
     }
-    struct hostfile *none = NULL;
-    if (h->kind == HOST_TTY && atomic_compare_exchange_strong(&g_terminal, &none, h))
-        refcount_get(&h->ref);
+    atomic_fetch_add(&g_count, 1);
+    if (h->kind == HOST_TTY && terminal)
+        host_terminal_join(terminal, h);
     return f;
 }

@@ -31,6 +31,9 @@ struct tty_job {
 };
 
 void tty_job_add(struct tty_job *j);
+/* The terminal of the calling task's session, with the reference that j->open uses up, if it has one
+ * and, with @open, that is of this kind. */
+struct tty_job *tty_job_get_own(int (*open)(struct tty_job *j, struct file *f));
 /* A session leader without a terminal opens or asks for @j. @steal: TIOCSCTTY with 1. 0, -EPERM. */
 int tty_job_take(struct tty_job *j, struct task *t, bool steal);
 /* May @t's group do what only the foreground may? 0; -ERESTARTSYS: it was sent @signo (SIGTTIN,

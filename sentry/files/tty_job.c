@@ -167,19 +167,28 @@ bool tty_of_session(int32_t sid, uint32_t *ret_rdev, int32_t *ret_pgid)
     return j;
 }
 
-int tty_controlling_open(struct file *f)
+struct tty_job *tty_job_get_own(int (*open)(struct tty_job *j, struct file *f))
 {
     struct task *t = task_current();
     int32_t sid, pgid;
 
     if (!t || t->process->tty_given_up)
-        return -ENXIO;
+        return NULL;
     process_session(t->process, &sid, &pgid);
     spin_lock(&g_lock);
     struct tty_job *j = job_of_locked(sid);
+    if (j && open && j->open != open)
+        j = NULL;
     if (j)
         j->get(j);
     spin_unlock(&g_lock);
+    return j;
+}
+
+int tty_controlling_open(struct file *f)
+{
+    struct tty_job *j = tty_job_get_own(NULL);
+
     return j ? j->open(j, f) : -ENXIO;
 }
 

@@ -297,53 +297,81 @@ int64_t task_clone(struct task *parent, const struct clone_args_k *a, const stru
     return tid;
 }
 
-int process_create_first(struct mm *mm, struct fdtable *fds, struct fs_struct *fs,
-                         struct cred *cred, const struct pf_regs *regs, struct process **ret)
+/* A process that nobody inside has made: a child of process 1, leader of a session. */
+static int root_enter(struct task *t, struct pgroup *g)
 {
-    struct process *init = process_init();
-    struct process *p AUTO_PUT(process) = process_new(init);
-    struct task *t AUTO_PUT(task) = p ? task_new(p, NULL) : NULL;
-    struct pgroup *g = NULL;
-    if (p)
-        p->sighand = sighand_new();
-    if (!t || !p->sighand)
-        return -ENOMEM;
+    struct process *p = t->process, *init = process_init();
 
     spin_lock(&g_pids);
     int32_t pid = pid_alloc_locked();
+    if (pid > 0) {
+        g->pgid = g->sid = pid;
+        t->tid = p->pid = pid;
+        pids_enter_task_locked(task_get(t));
+        pid_hold_locked(pid);
+        pids_enter_process_locked(process_get(p));
+        p->parent = init;
+        atomic_store_explicit(&p->ppid, init->pid, memory_order_relaxed);
+        if (!g_first_process)
+            g_first_process = p;
+        list_add_tail(&p->sibling, &init->children);
+        pgroup_move_locked(p, g);
+        spin_lock(&p->lock);
+        p->did_exec = true;
+        thread_add_locked(p, task_get(t));
+        spin_unlock(&p->lock);
+    }
     spin_unlock(&g_pids);
-    if (pid < 0)
-        return pid;
-    g = pgroup_new(pid, pid);
-    if (!g)
-        return -ENOMEM; /* boot ends: the number does not matter */
-    t->tid = p->pid = pid;
+    return pid > 0 ? 0 : pid;
+}
+
+static int root_start(struct task *t, const struct pf_regs *regs)
+{
     t->fs_base = regs->fs_base;
-    int err = g_platform->thread_create(mm_as(mm), regs, NULL, 0, &t->thread);
-    if (err) {
-        free(g);
+    int err = g_platform->thread_create(mm_as(t->mm), regs, NULL, 0, &t->thread);
+    if (err)
         return err;
+    err = task_start(t, NULL);
+    if (err)
+        task_start_failed(t);
+    return err;
+}
+
+int process_create_root(struct mm *mm, struct fdtable *fds, struct fs_struct *fs, struct cred *cred,
+                        const struct pf_regs *regs, const char *comm, int32_t nice,
+                        struct process **ret)
+{
+    struct process *p AUTO_PUT(process) = process_new(process_init());
+    struct task *t AUTO_PUT(task) = p ? task_new(p, NULL) : NULL;
+    struct pgroup *g = pgroup_new(0, 0);
+    if (p)
+        p->sighand = sighand_new();
+    if (!t || !g || !p->sighand) {
+        free(g);
+        mm_put(mm);
+        g_kernel_hooks.fds_put(fds);
+        g_kernel_hooks.fs_put(fs);
+        cred_put(cred);
+        return -ENOMEM;
     }
     t->mm = mm;
     t->fds = fds;
     t->fs = fs;
     t->cred = cred;
-    spin_lock(&g_pids);
-    pids_enter_task_locked(task_get(t));
-    pid_hold_locked(pid);
-    pids_enter_process_locked(process_get(p));
-    p->parent = init;
-    atomic_store_explicit(&p->ppid, init->pid, memory_order_relaxed);
-    g_first_process = p;
-    list_add_tail(&p->sibling, &init->children);
-    pgroup_move_locked(p, g);
-    spin_lock(&p->lock);
-    p->did_exec = true;
-    thread_add_locked(p, task_get(t));
-    spin_unlock(&p->lock);
-    spin_unlock(&g_pids);
-    err = task_start(t, NULL);
-    if (!err)
-        *ret = process_get(p);
-    return err;
+    t->nice = nice;
+    memcpy(t->comm, comm, strnlen(comm, TASK_COMM_LEN - 1));
+    int err = root_enter(t, g);
+    if (err) {
+        free(g);
+        task_drop_resources(t);
+        return err;
+    }
+    err = root_start(t, regs);
+    if (err) {
+        task_drop_resources(t);
+        clone_leave(t);
+        return err == -ESRCH ? -EAGAIN : err;
+    }
+    *ret = process_get(p);
+    return 0;
 }

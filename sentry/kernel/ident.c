@@ -20,6 +20,9 @@
 /* What a thread may claim: more than it can do, and sums do not overflow. */
 #define LOCAL_COUNT_MAX (1ULL << 44)
 
+/* A task that is published after it has changed sees it; those before are in the tables and are walked. */
+static _Atomic(bool) g_withheld;
+
 static void ident_set(struct lane_ident *i, unsigned word, uint32_t value)
 {
     ring_store_relaxed(&i->id[word], value);
@@ -72,9 +75,28 @@ void task_ident_publish(struct task *t)
     ident_family_locked(p, t->ident);
     task_ident_cred_locked(t);
     /* pairs with the stub's look at it before any other word (x86: in order) */
-    ring_store_release(&t->ident->valid, 1);
+    ring_store_release(&t->ident->valid, !atomic_load(&g_withheld));
     spin_unlock(&p->lock);
     spin_unlock(&g_pids);
+}
+
+void task_ident_withhold(bool on)
+{
+    int32_t pid = process_init()->pid;
+    struct task *t;
+
+    atomic_store(&g_withheld, on);
+    for (;;) {
+        struct process *p AUTO_PUT(process) = process_next(pid);
+        if (!p)
+            return;
+        pid = p->pid;
+        spin_lock(&p->lock);
+        list_for_each_entry (t, &p->threads, thread_link)
+            if (t->ident) /* pairs as above */
+                ring_store_release(&t->ident->valid, !on);
+        spin_unlock(&p->lock);
+    }
 }
 
 void lane_local_counts(const struct lane *lane, uint64_t *sum)

@@ -248,6 +248,7 @@ int kernel_init(const struct kernel_config *cfg)
 {
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     spin_init(&g_kernel.lock, RANK_LEAF);
+    g_first_process = NULL;
     g_kernel.pid_max = cfg->pid_max ? cfg->pid_max : PID_MAX_DEFAULT;
     g_kernel.cpus = (uint32_t)MAX(online, 1L);
     g_kernel.cpus = MIN(g_kernel.cpus, TASK_CPU_WORDS * 64u);

@@ -65,7 +65,7 @@ int boot_mount_root(const struct boot_config *cfg, struct path *ret)
     struct superblock *sb = p9fs_new(
         cfg->root_sock, &(struct p9fs_config){.aname = "",
                                               .source = cfg->root_source,
-                                              .uid = cfg->uid,
+                                              .uid = cfg->command.uid,
                                               .exclusive = !cfg->root_rw || cfg->root_exclusive,
                                               .read_only = !cfg->root_rw});
 
@@ -79,10 +79,11 @@ int boot_mount_root(const struct boot_config *cfg, struct path *ret)
 static struct superblock *superblock_of(const struct boot_config *cfg, const struct boot_mount *m)
 {
     if (m->kind == BOOT_TMPFS)
-        return tmpfs_new(m->size_bytes, m->mode ? m->mode : TMPFS_MODE, cfg->uid, cfg->gid);
+        return tmpfs_new(m->size_bytes, m->mode ? m->mode : TMPFS_MODE, cfg->command.uid,
+                         cfg->command.gid);
     struct superblock *sb = p9fs_new(m->sock, &(struct p9fs_config){.aname = m->aname,
                                                                     .source = m->source,
-                                                                    .uid = cfg->uid,
+                                                                    .uid = cfg->command.uid,
                                                                     .exclusive = m->exclusive,
                                                                     .read_only = m->read_only});
     return m->kind == BOOT_OVERLAY && !IS_ERR(sb) ? overlay_new(sb, 0) : sb;

@@ -27,7 +27,8 @@
 static struct control_state {
     struct io_poll poll;
     int answers;
-    struct process *first; /* the command; a reference */
+    struct process *first;          /* the command; a reference */
+    struct host_terminal *terminal; /* its; a reference or NULL */
     bool answering;
     unsigned char question;
 } g_control;
@@ -150,7 +151,7 @@ static void answer_run(void *arg)
             ps_write(to, g_control.question == CONTROL_PS_JSON);
             break;
         case CONTROL_STOPPED:
-            if (g_control.first->stopped && process_pgid(g_control.first) == hostfile_foreground())
+            if (command_stopped(g_control.first, g_control.terminal))
                 (void)fputc('s', to);
             break;
         }
@@ -166,28 +167,33 @@ static void answer_run(void *arg)
 
 /* --- the pipe --- */
 
-/* Signals that the CLI passes on go to the terminal's foreground group once the guest has one (job
- * control), else to the command, as a supervisor would send them. */
-static void control_signal(int signo)
+/* Go to the terminal's foreground group once the guest has one (job control), else to the command, as a
+ * supervisor would send them. */
+void command_signal(struct process *p, struct host_terminal *terminal, int signo)
 {
-    int32_t pgid = hostfile_foreground();
+    int32_t pgid = host_terminal_foreground(terminal);
 
     /* Nobody inside could continue the command's own group, so Ctrl-Z would be ignored as in an orphaned
      * one; but the shell outside can. */
-    if (signo == SIGTSTP && pgid > 0 && pgid == process_pgid(g_control.first)) {
+    if (signo == SIGTSTP && pgid > 0 && pgid == process_pgid(p)) {
         struct sigaction_abi a;
-        sighand_action(g_control.first->sighand, SIGTSTP, &a);
+        sighand_action(p->sighand, SIGTSTP, &a);
         if (a.handler == (uint64_t)(uintptr_t)SIG_DFL)
             signo = SIGSTOP;
     }
     if (pgid <= 0 || signal_send_group(pgid, signo, NULL))
-        signal_send_process(g_control.first, signo, NULL);
+        signal_send_process(p, signo, NULL);
+}
+
+bool command_stopped(struct process *p, struct host_terminal *terminal)
+{
+    return p->stopped && process_pgid(p) == host_terminal_foreground(terminal);
 }
 
 static void control_take(unsigned char what)
 {
     if (what >= 1 && what <= NSIGNALS) {
-        control_signal(what);
+        command_signal(g_control.first, g_control.terminal, what);
     } else if (what == CONTROL_END) {
         process_kill(g_control.first, SIGKILL);
     } else if (!g_control.answering) {
@@ -211,8 +217,9 @@ static void control_ready(struct io_poll *p, uint32_t revents)
         service_stop(STATUS_FAILED); /* the CLI has gone */
 }
 
-void control_start(int fd, int answers, struct process *first)
+void control_start(int fd, int answers, struct process *first, struct host_terminal *terminal)
 {
+    g_control.terminal = terminal;
     g_control.answers = answers;
     g_control.first = first;
     if (io_poll_arm(&g_control.poll, fd, POLLIN, control_ready))

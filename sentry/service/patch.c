@@ -50,7 +50,7 @@ static void patch_site(struct served *s, const struct pf_event *e)
     count_trap((unsigned)r);
     if (final)
         *seen = (struct patch_seen){.end = e->rip, .reason = (uint8_t)r};
-    if (unlikely(g_service.cfg.trace))
+    if (unlikely(trace_wanted()))
         trace_event(s->task, "patch", e->rip, r);
     log_debug("patch", "pid=%d site=%#llx nr=%u: %s", s->task->process->pid,
               (unsigned long long)e->rip, e->nr, patch_reason_name((enum mm_text_reason)r));

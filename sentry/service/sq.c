@@ -118,7 +118,7 @@ static void account(struct sq *q, struct sq_call *sc, int64_t result)
 {
     struct poller_stats *stats = q->served->poller->stats;
 
-    if (g_service.cfg.trace)
+    if (trace_wanted())
         trace_call(&sc->call, result);
     if (g_service.cfg.stats && sc->call.nr < SYS_NR_MAX && sc->start_ns)
         stats_latency(stats, sc->call.nr, clock_now_ns(CLOCK_MONOTONIC) - sc->start_ns);
@@ -131,7 +131,7 @@ static struct sq_call *sq_end(struct sq *q, struct sq_call *sc, int64_t result)
     for (;;) {
         call_end(&sc->call,
                  result); /* may park: until here entries may be linked behind this one */
-        if (unlikely(g_service.cfg.trace || g_service.cfg.stats))
+        if (unlikely(trace_wanted() || g_service.cfg.stats))
             account(q, sc, result);
 
         struct sq_call *next = sc->next;

@@ -26,7 +26,7 @@ static void reads_this_host(void **state)
 static void derives(void **state)
 {
     (void)state;
-    struct host_limits l = {.nofile = 1128, .tasks = 364, .max_map_count = 65536};
+    struct host_limits l = {.nofile = HOST_FD_OWN + 1000, .tasks = 364, .max_map_count = 65536};
     struct sandbox_limits s;
     sandbox_limits_derive(&l, &s);
     assert_int_equal(s.tasks, 300);

@@ -329,9 +329,9 @@ int box_spawn(uint32_t uid)
     }
     fs_struct_put(t->fs);
     t->fs = seen;
-    if (r == 0)
-        r = process_create_first(mm, t->fds, t->fs, t->cred, &regs, &p);
-    if (r) {
+    if (r == 0) {
+        r = process_create_root(mm, t->fds, t->fs, t->cred, &regs, t->comm, 0, &p);
+    } else {
         mm_put(mm);
         template_drop(t);
     }
@@ -386,8 +386,7 @@ void box_run(const struct box_config *cfg, void (*fn)(void))
                                 .stats = true,
                                 .patch_after = cfg->patch_after};
     MUST(service_init(&sc));
-    const struct boot_config boot = {
-        .memfile = g_mf, .pid_max = 300, .hostname = "box", .umask = 022};
+    const struct boot_config boot = {.memfile = g_mf, .pid_max = 300, .hostname = "box"};
     MUST(boot_prepare(&boot));
     g_kernel_hooks.init_exited = box_init_exited;
     g_attach = g_kernel_hooks.task_attach;

@@ -26,7 +26,7 @@
 
 #include <stdint.h>
 
-#define HOST_FD_OWN 128     /* stdio, memory file, listener, engines, gofer connections */
+#define HOST_FD_OWN 212 /* stdio, memory file, listener, engines, gofer connections, exec, trace */
 #define HOST_TASKS_OWN 64   /* pollers, wakers, helpers, io_uring workers, template, pool */
 #define HOST_TASKS_PER_AS 2 /* leader and mapper, before the first guest thread */
 #define HOST_MAPS_OWN 256   /* of a stub: stub text, lanes, pages read-only, vsyscall */

@@ -107,6 +107,7 @@ int signalfd_change(struct file *f, uint64_t mask); /* -EINVAL when @f is none *
 
 /* --- unix.c --- */
 
+void unix_pool_trim(void); /* frees what is kept of it for the next sends */
 uint64_t unix_bytes(void); /* what queues on AF_UNIX sockets, as charged */
 
 /* --- epoll.c --- */
@@ -170,19 +171,30 @@ unsigned unix_infos(uint64_t after, struct unix_info *ret, unsigned most);
 
 /* --- hostfile.c --- */
 
-/* A descriptor of the host (the CLI's stdin, stdout, stderr), taken over. Terminal ioctls are
+/* A terminal of the host: one for each caller that may have one. A reference; NULL no memory. */
+struct host_terminal;
+struct host_terminal *host_terminal_new(void);
+void host_terminal_put(struct host_terminal *t);
+/* The controlling terminal of session @sid, if any of its descriptors was a terminal; once. */
+void host_terminal_give(struct host_terminal *t, int32_t sid);
+/* What /dev/console opens for those who have no terminal of the host; for the life of the sandbox. */
+void host_terminal_console(struct host_terminal *t);
+/* Its foreground process group as the guest sees it, for signals that the CLI relays (SIGINT, SIGQUIT,
+ * SIGTSTP, SIGWINCH); 0: nobody has asked for it, or @t is NULL or none: send to the command. */
+int32_t host_terminal_foreground(struct host_terminal *t);
+/* The caller has gone: its session hears SIGHUP, reads find the end, writes and ioctls fail. */
+void host_terminal_hangup(struct host_terminal *t);
+
+/* A descriptor of the host (a caller's stdin, stdout, stderr), taken over. Terminal ioctls are
  * passed on when it is a terminal. Never blocks: readiness by io_poll. @flags: access mode and
- * O_APPEND in case the host does not tell them. */
-struct file *hostfile_new(int fd, uint32_t flags);
-/* Is it a terminal of the host? Its place in the tree is /dev/console, which opens the first one taken
- * over (-ENXIO: there is none). */
+ * O_APPEND in case the host does not tell them. @terminal: what it belongs to if it is one, or NULL: then
+ * it is nobody's controlling terminal. */
+struct file *hostfile_new(int fd, uint32_t flags, struct host_terminal *terminal);
+/* How many there are. */
+uint32_t hostfile_count(void);
+/* Is it a terminal of the host? Its place in the tree is /dev/console, which opens the session's own, else
+ * that of host_terminal_console() (-ENXIO: there is none). */
 bool hostfile_is_tty(const struct file *f);
 int hostfile_console_open(struct file *f);
-/* The first terminal taken over becomes the controlling one of session @sid. */
-void hostfile_tty_give(int32_t sid);
-/* Foreground process group of the host's terminal as the guest sees it, for signals that the CLI
- * relays (SIGINT, SIGQUIT, SIGTSTP, SIGWINCH); 0: nobody has asked for it, send to the first
- * process. */
-int32_t hostfile_foreground(void);
 
 #endif

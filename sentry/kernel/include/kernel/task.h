@@ -16,6 +16,8 @@
 #ifndef KERNEL_TASK_H
 #define KERNEL_TASK_H
 
+#include <stdatomic.h>
+
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -170,6 +172,24 @@ struct task {
     uint64_t trap_nr, trap_err, trap_addr; /* last fault, for signal frames */
 };
 
+/* Is a deliverable (unblocked, not ignored) signal or an exit request pending? Owner or any thread; a
+ * sender publishes first and interrupts afterwards. */
+static inline bool signal_pending(const struct task *t)
+{
+    const struct process *p = t->process;
+    sigset_t_abi pending = atomic_load_explicit(&t->pending.set, memory_order_acquire) |
+                           atomic_load_explicit(&p->shared_pending.set, memory_order_acquire);
+
+    return (pending & ~atomic_load_explicit(&t->blocked, memory_order_acquire)) ||
+           t->exit_requested || p->stopped;
+}
+
+/* Must signal_deliver() run before the guest goes on? Owner only. */
+static inline bool signal_work(const struct task *t)
+{
+    return t->restore_blocked || t->process->cld_notify || signal_pending(t);
+}
+
 /* --- table --- */
 
 struct kernel_config {
@@ -235,6 +255,10 @@ extern struct kernel_state {
     struct spin lock;           /* RANK_LEAF: the names */
 } g_kernel;
 
+/* While it is on, no guest answers getpid and its like itself: each comes as a call, for those who
+ * look at calls (ident.c). Any thread, one at a time. */
+void task_ident_withhold(bool on);
+
 /* The call that runs on this stack now (the dispatcher has put it there as the fiber's pointer),
  * and its task; NULL outside one. */
 struct call *call_current(void);
@@ -270,9 +294,11 @@ void task_become_leader(struct task *t);
 void task_exec_commit(struct task *t, struct mm *mm, struct sighand *sighand,
                       const struct pf_regs *regs, const char *comm);
 
-/* First process. Steals mm, fds, fs, cred. */
-int process_create_first(struct mm *mm, struct fdtable *fds, struct fs_struct *fs,
-                         struct cred *cred, const struct pf_regs *regs, struct process **ret);
+/* A process that nobody inside has made, in a session of its own; when the first one of them ends,
+ * init_exited is called. Takes over mm, fds, fs, cred, also on error: -EAGAIN limits, -ENOMEM. May park. */
+int process_create_root(struct mm *mm, struct fdtable *fds, struct fs_struct *fs, struct cred *cred,
+                        const struct pf_regs *regs, const char *comm, int32_t nice,
+                        struct process **ret);
 
 /* --- end (exit.c) --- */
 
@@ -316,6 +342,7 @@ struct kernel_hooks {
     void (*task_kick)(struct task *t); /* something is pending: its owner must look (any thread) */
     /* The leader of session @sid has ended. May park. */
     void (*session_ended)(struct process *leader, int32_t sid);
+    void (*process_gone)(int32_t pid); /* it has left the tables. May park. */
     void (*init_exited)(struct process *first,
                         int32_t status); /* the sandbox's command has ended */
     /* robust futex list and clear_child_tid at exit: kernel/futex.c, same layer */

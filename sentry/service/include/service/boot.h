@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <service/command.h>
+
 struct memfile;
 
 /* What the CLI writes to the control pipe: a signal number to pass on, or one of these. The questions
@@ -46,19 +48,12 @@ struct boot_config {
         root_exclusive; /* written through; otherwise an overlay in memory takes changes */
     const struct boot_mount *mounts;
     unsigned mount_count;
-    int stdio[3]; /* -1: closed */
-    int control;  /* bytes from the CLI; -1: none */
-    int answers;  /* to the CLI */
-    char **argv;  /* NULL-terminated */
-    char **envp;
-    const char *cwd;
-    uint32_t uid, gid;
-    const uint32_t *groups;
-    uint32_t group_count;
+    struct command command;
+    int control; /* bytes from the CLI; -1: none */
+    int answers; /* to the CLI */
+    int attach;  /* service/attach.h: requests with descriptors; -1: none */
     const char *hostname;
     uint32_t pid_max;
-    uint32_t umask;
-    int32_t nice;
     struct memfile *memfile;
 };
 
