@@ -28,15 +28,15 @@ ours() {
 }
 zombies() { ps -o stat= --ppid $$ | grep -c '^Z'; }
 state() {
+    local p
     echo "processes $(ours | wc -l)"
     echo "zombies $(zombies)"
     echo "mounts $(wc -l </proc/self/mounts)"
     echo "runtime directory $(ls -A "$XDG_RUNTIME_DIR"/* | tr '\n' ' ')"
     echo "temporary $(find "$tmp" | wc -l)"
-    echo "cgroups $(find /sys/fs/cgroup -type d -name '*ringbox*' 2>/dev/null | wc -l)"
+    echo "cgroups $(for p in $(ours); do cat "/proc/$p/cgroup"; done | sort -u | wc -l)"
     echo "IPC $(ipcs -m | grep -c "$(id -un 2>/dev/null || echo "$me")")"
     # the one that lives: what run, Sentry and file server have
-    local p
     for p in $(ours | sort -n); do
         echo "descriptors $(find "/proc/$p/fd" -mindepth 1 2>/dev/null | wc -l)"
     done

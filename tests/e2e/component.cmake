@@ -156,6 +156,8 @@ foreach(script cli control attach mounts view bad_input churn)
     set(more)
     if(script STREQUAL "churn")
         set(more 40)
+    elseif(script STREQUAL "cli")
+        set(more ${CMAKE_SOURCE_DIR})
     endif()
     add_test(NAME e2e-user/${script}.sh COMMAND ${CMAKE_CURRENT_LIST_DIR}/as_user
         ${CMAKE_CURRENT_LIST_DIR}/${script}.sh $<TARGET_FILE:ringbox> ${more})
