@@ -351,9 +351,7 @@ static int root_start(struct task *t, const struct pf_regs *regs)
     return err;
 }
 
-int process_create_root(struct mm *mm, struct fdtable *fds, struct fs_struct *fs, struct cred *cred,
-                        const struct pf_regs *regs, const char *comm, int32_t nice,
-                        struct process **ret)
+int process_create_root(const struct process_root *r, struct process **ret)
 {
     struct process *p AUTO_PUT(process) = process_new(process_init());
     struct task *t AUTO_PUT(task) = p ? task_new(p, NULL) : NULL;
@@ -362,18 +360,18 @@ int process_create_root(struct mm *mm, struct fdtable *fds, struct fs_struct *fs
         p->sighand = sighand_new();
     if (!t || !g || !p->sighand) {
         free(g);
-        mm_put(mm);
-        g_kernel_hooks.fds_put(fds);
-        g_kernel_hooks.fs_put(fs);
-        cred_put(cred);
+        mm_put(r->mm);
+        g_kernel_hooks.fds_put(r->fds);
+        g_kernel_hooks.fs_put(r->fs);
+        cred_put(r->cred);
         return -ENOMEM;
     }
-    t->mm = mm;
-    t->fds = fds;
-    t->fs = fs;
-    t->cred = cred;
-    t->nice = nice;
-    memcpy(t->comm, comm, strnlen(comm, TASK_COMM_LEN - 1));
+    t->mm = r->mm;
+    t->fds = r->fds;
+    t->fs = r->fs;
+    t->cred = r->cred;
+    t->nice = r->nice;
+    memcpy(t->comm, r->comm, strnlen(r->comm, TASK_COMM_LEN - 1));
     clone_unveil(p, process_init());
     int err = root_enter(t, g);
     if (err) {
@@ -381,7 +379,9 @@ int process_create_root(struct mm *mm, struct fdtable *fds, struct fs_struct *fs
         task_drop_resources(t);
         return err;
     }
-    err = root_start(t, regs);
+    if (r->entered)
+        r->entered(r->arg, p->pid);
+    err = root_start(t, r->regs);
     if (err) {
         task_drop_resources(t);
         clone_leave(t);

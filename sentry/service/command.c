@@ -130,6 +130,11 @@ static int enter_cwd(struct task *t, const struct command *c, const struct path 
     return 0;
 }
 
+static void terminal_give(void *arg, int32_t pid)
+{
+    host_terminal_give(arg, pid);
+}
+
 /* With @t, which carries lookups until there is a task; it loses what the process takes over. */
 static int start(struct task *t, struct command *c, const struct path *root,
                  struct host_terminal *terminal, struct process **ret, struct command_error *error)
@@ -156,8 +161,16 @@ static int start(struct task *t, struct command *c, const struct path *root,
         error->status = r == -ENOENT || r == -ENOTDIR ? COMMAND_NOTFOUND : COMMAND_NOEXEC;
         return r;
     }
-    return process_create_root(mm, steal(t->fds), steal(t->fs), steal(t->cred), &regs, t->comm,
-                               c->nice, ret);
+    const struct process_root p = {.mm = mm,
+                                   .fds = steal(t->fds),
+                                   .fs = steal(t->fs),
+                                   .cred = steal(t->cred),
+                                   .regs = &regs,
+                                   .comm = t->comm,
+                                   .nice = c->nice,
+                                   .entered = terminal ? terminal_give : NULL,
+                                   .arg = terminal};
+    return process_create_root(&p, ret);
 }
 
 int command_error_text(const struct command_error *e, int err, char *buf, size_t size)
@@ -187,8 +200,6 @@ int command_start(struct command *c, const struct path *root, struct host_termin
             cred_put(t->cred);
     }
     free(t);
-    if (r == 0 && terminal)
-        host_terminal_give(terminal, (*ret)->pid);
     if (r) {
         if (terminal)
             host_terminal_hangup(terminal);

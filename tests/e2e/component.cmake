@@ -8,6 +8,8 @@ set(E2E_UNPATCHED bash_pipeline python_basic python_mp gcc_build git_flow perl_b
 set(E2E_THROUGH gcc_build git_flow make_project sqlite_cli python_files)
 # On the other platform in every run; --full runs all of them.
 set(E2E_TRACED bash_pipeline signals_exit python_basic gcc_build)
+# As an ordinary user in every run; --full runs all of them, and most of the scripts below.
+set(E2E_ORDINARY bash_pipeline signals_exit python_basic git_flow)
 foreach(case ${E2E_CASES})
     get_filename_component(name ${case} NAME_WE)
     add_test(NAME e2e/${name} COMMAND ${CMAKE_CURRENT_LIST_DIR}/compare $<TARGET_FILE:ringbox> ${case})
@@ -25,6 +27,13 @@ foreach(case ${E2E_CASES})
     set_tests_properties(e2e-ptrace/${name} PROPERTIES LABELS full SKIP_RETURN_CODE 77 TIMEOUT 900)
     if(name IN_LIST E2E_TRACED)
         set_property(TEST e2e-ptrace/${name} PROPERTY LABELS e2e)
+    endif()
+    # As an ordinary user.
+    add_test(NAME e2e-user/${name} COMMAND ${CMAKE_CURRENT_LIST_DIR}/as_user
+        ${CMAKE_CURRENT_LIST_DIR}/compare $<TARGET_FILE:ringbox> ${case})
+    set_tests_properties(e2e-user/${name} PROPERTIES LABELS full SKIP_RETURN_CODE 77 TIMEOUT 600)
+    if(name IN_LIST E2E_ORDINARY AND NOT RINGBOX_SANITIZE)
+        set_property(TEST e2e-user/${name} PROPERTY LABELS e2e)
     endif()
     add_test(NAME e2e-nopatch/${name}
         COMMAND ${CMAKE_CURRENT_LIST_DIR}/compare $<TARGET_FILE:ringbox> ${case} --no-patch)
@@ -159,3 +168,26 @@ add_test(NAME e2e/soak COMMAND ${CMAKE_CURRENT_LIST_DIR}/soak.py $<TARGET_FILE:r
 set_tests_properties(e2e/soak PROPERTIES LABELS full SKIP_RETURN_CODE 77 TIMEOUT 300)
 add_test(NAME e2e/heap COMMAND ${CMAKE_CURRENT_LIST_DIR}/heap.sh $<TARGET_FILE:ringbox>)
 set_tests_properties(e2e/heap PROPERTIES LABELS e2e TIMEOUT 120)
+
+# The sandbox itself as an ordinary user sees it; attach and churn in every run.
+foreach(script cli control attach mounts view bad_input churn)
+    set(more)
+    if(script STREQUAL "churn")
+        set(more 40)
+    elseif(script STREQUAL "cli")
+        set(more ${CMAKE_SOURCE_DIR})
+    endif()
+    add_test(NAME e2e-user/${script}.sh COMMAND ${CMAKE_CURRENT_LIST_DIR}/as_user
+        ${CMAKE_CURRENT_LIST_DIR}/${script}.sh $<TARGET_FILE:ringbox> ${more})
+    set_tests_properties(e2e-user/${script}.sh PROPERTIES LABELS full SKIP_RETURN_CODE 77 TIMEOUT 600)
+endforeach()
+if(NOT RINGBOX_SANITIZE)
+    set_property(TEST e2e-user/attach.sh e2e-user/churn.sh PROPERTY LABELS e2e)
+endif()
+# Sandboxes that come and go: nothing is left of them. 10,000 in the full run.
+add_test(NAME e2e/churn COMMAND ${CMAKE_CURRENT_LIST_DIR}/churn.sh $<TARGET_FILE:ringbox> 80)
+set_tests_properties(e2e/churn PROPERTIES LABELS e2e TIMEOUT 300)
+add_test(NAME e2e/churn-10000 COMMAND ${CMAKE_CURRENT_LIST_DIR}/churn.sh $<TARGET_FILE:ringbox> 10000)
+add_test(NAME e2e-user/churn-10000 COMMAND ${CMAKE_CURRENT_LIST_DIR}/as_user
+    ${CMAKE_CURRENT_LIST_DIR}/churn.sh $<TARGET_FILE:ringbox> 10000)
+set_tests_properties(e2e/churn-10000 e2e-user/churn-10000 PROPERTIES LABELS full TIMEOUT 3600)

@@ -12,6 +12,8 @@ set(CROWDED patchrace patchsig storm pthread process exec clone futex signal job
 set(LOADED futex pipe pthread process signal ring)
 # Those that run on the other platform in every run.
 set(TRACED signal sigframe sigstack jobs futex pthread process exec mm mmshare clone pipe proc file unix pledge unveil unveilless)
+# Those that an ordinary user's sandbox passes in every run.
+set(ORDINARY fs file path proc exec process signal unix mmshare ident ring pty)
 function(add_loaded_test test kind program)
     add_test(NAME ${test} COMMAND ${CMAKE_SOURCE_DIR}/tests/guest/loaded ${kind} $<TARGET_FILE:ringbox> run ${ARGN}
         -- $<TARGET_FILE:${program}>)
@@ -43,6 +45,13 @@ function(add_guest_test name)
         set_tests_properties(guest-ptrace/${name} guest-ptrace-2/${name} PROPERTIES LABELS full TIMEOUT 300)
         if(name IN_LIST TRACED)
             set_property(TEST guest-ptrace/${name} PROPERTY LABELS guest)
+        endif()
+        # As an ordinary user: some in every run, all in the full one.
+        add_test(NAME guest-user/${name} COMMAND ${CMAKE_SOURCE_DIR}/tests/e2e/as_user $<TARGET_FILE:ringbox> run
+            -- $<TARGET_FILE:guest_${name}>)
+        set_tests_properties(guest-user/${name} PROPERTIES LABELS full SKIP_RETURN_CODE 77 TIMEOUT 240)
+        if(name IN_LIST ORDINARY AND NOT RINGBOX_SANITIZE)
+            set_property(TEST guest-user/${name} PROPERTY LABELS guest)
         endif()
         add_loaded_test(guest-one/${name} one guest_${name})
         add_loaded_test(guest-one-nopatch/${name} one guest_${name} --no-patch)

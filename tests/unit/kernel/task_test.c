@@ -49,10 +49,13 @@ static int setup(void **state)
     fail_fork = fail_thread = 0;
     files = fs_structs = 1;
     struct cred *cred = cred_new(1000, 1000, NULL, 0);
-    assert_int_equal(process_create_root(fake_mm_new(), (struct fdtable *)&files,
-                                         (struct fs_struct *)&fs_structs, cred, &no_regs, "first",
-                                         0, &first),
-                     0);
+    const struct process_root root = {.mm = fake_mm_new(),
+                                      .fds = (struct fdtable *)&files,
+                                      .fs = (struct fs_struct *)&fs_structs,
+                                      .cred = cred,
+                                      .regs = &no_regs,
+                                      .comm = "first"};
+    assert_int_equal(process_create_root(&root, &first), 0);
     shell = first->leader;
     return 0;
 }

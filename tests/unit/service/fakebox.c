@@ -330,7 +330,9 @@ int box_spawn(uint32_t uid)
     fs_struct_put(t->fs);
     t->fs = seen;
     if (r == 0) {
-        r = process_create_root(mm, t->fds, t->fs, t->cred, &regs, t->comm, 0, &p);
+        const struct process_root root = {
+            .mm = mm, .fds = t->fds, .fs = t->fs, .cred = t->cred, .regs = &regs, .comm = t->comm};
+        r = process_create_root(&root, &p);
     } else {
         mm_put(mm);
         template_drop(t);

@@ -303,11 +303,22 @@ void task_become_leader(struct task *t);
 void task_exec_commit(struct task *t, struct mm *mm, struct sighand *sighand,
                       const struct pf_regs *regs, const char *comm);
 
-/* A process that nobody inside has made, in a session of its own; when the first one of them ends,
- * init_exited is called. Takes over mm, fds, fs, cred, also on error: -EAGAIN limits, -ENOMEM. May park. */
-int process_create_root(struct mm *mm, struct fdtable *fds, struct fs_struct *fs, struct cred *cred,
-                        const struct pf_regs *regs, const char *comm, int32_t nice,
-                        struct process **ret);
+/* What a process that nobody inside has made begins with. */
+struct process_root {
+    struct mm *mm; /* taken over, also on error */
+    struct fdtable *fds;
+    struct fs_struct *fs;
+    struct cred *cred;
+    const struct pf_regs *regs;
+    const char *comm;
+    int32_t nice;
+    /* It is known by its pid, and has not run yet. May be NULL. */
+    void (*entered)(void *arg, int32_t pid);
+    void *arg;
+};
+/* It is in a session of its own; when the first one of them ends, init_exited is called. *ret: a
+ * reference. -EAGAIN limits, -ENOMEM. May park. */
+int process_create_root(const struct process_root *r, struct process **ret);
 
 /* --- end (exit.c) --- */
 
