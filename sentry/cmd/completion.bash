@@ -23,6 +23,8 @@ _ringbox_value() { # RINGBOX OPTION WORD
     --bind | --file) _ringbox_files -f "$3" ;;
     -s | --signal) _ringbox_words "HUP INT QUIT KILL USR1 USR2 TERM CONT STOP TSTP WINCH" "$3" ;;
     --name | --env | --hostname | --user | --memory | --pids | --timeout | --sentry-cores | --guest-cores | --tmpfs | --mount | --pid | --aname) COMPREPLY=() ;;
+    --unveil) _ringbox_files -f "$3" ;;
+    --pledge) COMPREPLY=() ;;
     *) return 1 ;;
     esac
 }
