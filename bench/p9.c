@@ -97,7 +97,8 @@ static uint32_t session(const char *aname, const char *name, bool open)
                             .aname = p9_str_from(aname),
                             .n_uname = getuid()};
     drop(call(p9_encode_tattach(g_out, sizeof g_out, &ta), P9_rattach));
-    struct p9_twalk tw = {.fid = 0, .newfid = 1, .names = {.count = 1, .name = {p9_str_from(name)}}};
+    struct p9_twalk tw = {
+        .fid = 0, .newfid = 1, .names = {.count = 1, .name = {p9_str_from(name)}}};
     drop(call(p9_encode_twalk(g_out, sizeof g_out, &tw), P9_rwalk));
     struct p9_tlopen to = {.fid = 1};
     if (open)

@@ -19,10 +19,11 @@
 #define WATCHES_MAX 65536u     /* watched directories; at most a quarter of the user's */
 #define WATCH_PAUSE_MS 250     /* between two lots of changes told */
 #define WATCH_LATE_MS 500      /* from the first look at anything until changes are watched for */
-#define WATCH_LATE_MAX 64u     /* directories remembered until then, each by a descriptor of at most 1/32 */
-#define PIPE_BYTES (1u << 20)  /* of a file between Tread and the socket; a user's own limit */
-#define PIPE_READ_MIN 32768u   /* shorter reads are copied */
-#define SCAN_DEPTH_MAX 8u      /* directories open at once for one Tscan */
+#define WATCH_LATE_MAX \
+    64u /* directories remembered until then, each by a descriptor of at most 1/32 */
+#define PIPE_BYTES (1u << 20) /* of a file between Tread and the socket; a user's own limit */
+#define PIPE_READ_MIN 32768u  /* shorter reads are copied */
+#define SCAN_DEPTH_MAX 8u     /* directories open at once for one Tscan */
 
 /* An object reached by a path beneath an export. Fids at the same path share it. Its O_PATH
  * descriptor may be closed under pressure and is reopened from the parent's, unless pinned. */

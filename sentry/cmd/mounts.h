@@ -28,7 +28,7 @@ struct export
     int sock[2]; /* the server's end, the Sentry's */
     bool read_only, shared;
     const char *aname; /* another name to attach to than "", or NULL */
-    bool as_nobody; /* served as an ordinary user, of whom nothing here is */
+    bool as_nobody;    /* served as an ordinary user, of whom nothing here is */
     struct file_id {
         uint64_t dev, ino;
     } hidden[2]; /* directories that are not entered */
@@ -65,7 +65,9 @@ int mounts_start(struct mounts *m, void (*child)(const int *keep, int n));
 int mounts_sentry_fds(const struct mounts *m, int ret[MOUNTS_FDS_MAX]);
 /* The Sentry has its ends: let go of the servers'. */
 void mounts_started(struct mounts *m);
-/* The sandbox has ended: so do the servers. SIGCHLD is blocked. */
+/* The sandbox is ending: so do the servers. */
+void mounts_end(struct mounts *m);
+/* Wait for that. SIGCHLD is blocked. */
 void mounts_reap(struct mounts *m);
 /* At once. */
 void mounts_kill(struct mounts *m);

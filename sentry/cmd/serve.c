@@ -47,10 +47,12 @@ struct serve {
 static int usage(void)
 {
     printf("usage: ringbox serve [--rw] [--aname NAME] DIR SOCKET\n\n"
-           "Serves a directory of this host over 9P2000.L at the unix socket SOCKET, which is made, to\n"
+           "Serves a directory of this host over 9P2000.L at the unix socket SOCKET, which is "
+           "made, to\n"
            "who may open it (mode 0600). Everything is done as you. Ends by SIGTERM or SIGINT.\n\n"
            "  --rw           clients may change what is there, and lock files of others\n"
-           "  --aname NAME   what clients may attach to besides the empty name; else DIR's absolute path\n\n"
+           "  --aname NAME   what clients may attach to besides the empty name; else DIR's "
+           "absolute path\n\n"
            "Mounted by Linux: mount -t 9p -o trans=unix,version=9p2000.L SOCKET /mnt\n"
            "In a sandbox:     ringbox run --mount 9p:SOCKET:/mnt\n");
     return 0;

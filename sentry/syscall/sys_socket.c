@@ -221,7 +221,7 @@ static sysret_t receive_message(struct call *c, struct file *f, struct socket_ms
     bool all = (flags & MSG_WAITALL) && !(flags & (MSG_PEEK | MSG_OOB)) &&
                file_socket(f)->type == SOCK_STREAM;
 
-    if (flags & MSG_ERRQUEUE) {
+    if ((flags & MSG_ERRQUEUE) && file_socket(f)->domain != AF_UNIX) { /* which knows none */
         const struct socket_ops *ops = f->ops->socket;
         return ops->receive_error ? ops->receive_error(f, m, (int)flags) : -EAGAIN;
     }

@@ -6,7 +6,7 @@
 set -u
 ringbox=$1
 MORE=150000 # bytes; before the caches let go of them, 400 for each look and 64 KiB for each stream
-export XDG_RUNTIME_DIR=$(mktemp -d /tmp/ringbox-heap.XXXXXX)
+XDG_RUNTIME_DIR=$(mktemp -d /tmp/ringbox-heap.XXXXXX) && export XDG_RUNTIME_DIR
 trap 'rm -rf "$XDG_RUNTIME_DIR"' EXIT
 mkfifo "$XDG_RUNTIME_DIR/in" || exit 1
 exec 3<>"$XDG_RUNTIME_DIR/in"

@@ -66,7 +66,10 @@ struct boot_config {
     struct memfile *memfile;
 };
 
-/* Before confinement: tables, hooks, host facts. 0 or -errno. */
+/* Before confinement: tables, hooks, host facts; all that needs neither platform nor memory file. At any
+ * time before the other, which has it done if nobody did. 0 or -errno. */
+int boot_ahead(const struct boot_config *cfg);
+/* Before confinement, behind service_init(): the rest. 0 or -errno. */
 int boot_prepare(const struct boot_config *cfg);
 /* On a fiber of poller 0 (service_run's fn; arg = the same boot_config). Failure stops the service
  * with exit status 125, 126 or 127 and one line on the log descriptor. */
