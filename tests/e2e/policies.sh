@@ -106,6 +106,17 @@ try: open("/dev/zero")
 except FileNotFoundError: print("hidden")'
 out_is hidden
 
+# --- both hold for what is started from outside, too ---
+export XDG_RUNTIME_DIR=$tmp/run
+mkdir "$XDG_RUNTIME_DIR"
+"$rb" run ${options[@]+"${options[@]}"} "${see[@]}" --name policies --pledge 'stdio rpath proc exec' --cwd / -- sleep 60 >/dev/null 2>&1 &
+for _ in $(seq 100); do "$rb" ps policies >/dev/null 2>&1 && break; sleep 0.1; done
+timeout 60 "$rb" exec policies -- sh -c 'cat /tree/out/f; ls /; mkdir /tmp/x; echo end' >"$tmp/out" 2>"$tmp/err" </dev/null
+out_is end
+err_has 'No such file'; err_has 'Permission denied'
+"$rb" kill policies
+wait
+
 # --- what is wrong with options ---
 while IFS='|' read -r option value pattern; do
     run 125 "--$option" "$value" -- true
