@@ -100,6 +100,23 @@ def show(bench, name, unit, native, cold, warm, limit, sent):
                           "limit": limit, "met": None if limit is None else w <= limit * n, "messages_cold": sent[0], "messages_warm": sent[1]})
 
 
+def write(bench, where, what):
+    """1 GiB in pieces of 64 KiB through --bind."""
+    top = tempfile.mkdtemp(prefix="ringbox-write.", dir=where)
+    native, inside = [], []
+    try:
+        for i in range(max(3, bench.args.rounds // 2)):
+            for side in ("native", "inside") if i % 2 == 0 else ("inside", "native"):
+                cmd = ["dd", "if=/dev/zero", f"of={top if side == 'native' else '/b'}/file", "bs=64k", "count=16384", "status=none"]
+                wrap = [bench.ringbox, "run", *bench.args.option, "--bind", f"{top}:/b:rw", "--"]
+                _, wall, _ = bench.run(cmd if side == "native" else [*wrap, *cmd])
+                (native if side == "native" else inside).append(wall * 1000)
+                os.unlink(os.path.join(top, "file"))
+        bench.report(f"write 1 GiB, {what}", "ms", native, inside, None, 1.25)
+    finally:
+        shutil.rmtree(top)
+
+
 def run(bench):
     _, options = patch_options(bench)
     top = tempfile.mkdtemp(prefix="ringbox-files.")
@@ -116,5 +133,7 @@ def run(bench):
             bench.guarded(name, lambda n=name, c=cmd, l=limit: program(bench, options, top, n, c, l))
         for which in CALL_NAMES:
             bench.guarded(which, lambda w=which: calls(bench, options, top, w))
+        for where, what in ((None, "temporary directory"), ("/dev/shm", "/dev/shm")):
+            bench.guarded(what, lambda d=where, w=what: write(bench, d, w))
     finally:
         shutil.rmtree(top)

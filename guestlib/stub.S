@@ -80,10 +80,11 @@ stub_call:
         mov     %r10, %gs:LANE_CALL + 32
         mov     %r8, %gs:LANE_CALL + 40
         mov     %r9, %gs:LANE_CALL + 48
-        mov     $SLOT_POSTED, %r11d
-        xchg    %r11d, %gs:LANE_CALL    /* post; a full fence, pairs with the poller's between
-                                           asleep = 1 and its last look at the lanes */
+        movl    $SLOT_POSTED, %gs:LANE_CALL /* plain: a locked store would be late, and the poller have
+                                           taken the line away before it */
 stub_call_posted:
+        xchg    %r11, %gs:PRIV_SAVE     /* a full fence, pairs with the poller's between asleep = 1
+                                           and its last look at the lanes */
         movzbl  %gs:POLLER, %ecx
         movabs  $STUB_RO, %r11
         lea     0(,%rcx,8), %rcx
@@ -178,7 +179,7 @@ stub_call_saved:
         jz      6f
         jmp     7b
 8:      movl    $1, %gs:CALL_PARKED
-        mfence                          /* pairs with the fence in slot_release() */
+        mfence                          /* pairs with the Sentry's after its answer */
         mov     %gs:LANE_CALL, %edx
         test    %edx, %edx
         jz      5f
@@ -511,7 +512,7 @@ stub_handler:
         lsl     %eax, %eax
         mov     %eax, ON_CPU(%rbx)
         movl    $1, EVENT_PARKED(%rbx)
-        mfence                          /* pairs with the fence in slot_release() */
+        mfence                          /* pairs with the Sentry's after its answer */
         mov     EV_STATE(%rbx), %edx
         test    %edx, %edx
         jz      9f

@@ -4,7 +4,7 @@
  * A descriptor is opened with exactly the access asked for, never writable on a read-only export,
  * and only on regular files and directories (node_open). A ringbox client gets the descriptor of a
  * regular file itself and no fid is opened then: reading and writing need no message any more.
- * Host: openat2, pread64, pwrite64, fsync, fdatasync, getdents64, lseek, fchown, statx, close [gofer]
+ * Host: openat2, pread64, pwrite64, read, splice, fsync, fdatasync, getdents64, lseek, fchown, statx, close [gofer]
  */
 #include "server.h"
 
@@ -168,7 +168,7 @@ static int create_file(struct conn *c, struct node *dir, const struct p9_str *na
     if (r == 0 && !created) {
         r = node_open_flags(*ret_node, wire, ret_flags);
         if (r == 0)
-            fd = r = node_open(c, *ret_node, *ret_flags);
+            r = node_open(c, *ret_node, *ret_flags);
         if (r < 0)
             node_put(c, *ret_node);
         return r;
@@ -282,6 +282,51 @@ static int read_xattr(const struct fid *f, uint64_t offset, uint8_t *dst, uint32
     return (int)n;
 }
 
+/* Pages of the file into the pipe instead of a copy: what is announced is there before. Bytes; *ret_all:
+ * no more are to be had. */
+static uint32_t read_piped(struct conn *c, int fd, uint64_t offset, uint32_t count, bool *ret_all)
+{
+    off_t at = (off_t)offset;
+    uint32_t got = 0;
+    *ret_all = false;
+    /* A slot of the pipe holds a part of one page. */
+    if (count < PIPE_READ_MIN || count + (offset & 4095) > c->pipe_bytes)
+        return 0;
+    while (got < count) {
+        ssize_t n = splice(fd, &at, c->pipe[1], NULL, count - got, SPLICE_F_NONBLOCK);
+        if (n <= 0) {
+            *ret_all = n == 0;
+            return got;
+        }
+        got += (uint32_t)n;
+    }
+    *ret_all = true;
+    return got;
+}
+
+/* Data for a reply: behind its header at @dst, or in the pipe. Bytes, or -errno. */
+static ssize_t read_file(struct conn *c, struct fid *f, uint64_t offset, uint32_t count,
+                         uint8_t *dst)
+{
+    if (offset > INT64_MAX)
+        return -EINVAL;
+    bool all;
+    uint32_t got = read_piped(c, f->fd, offset, count, &all);
+    if (all) {
+        c->piped = got;
+        return got;
+    }
+    /* It cannot be had this way, or not all of it. */
+    for (uint32_t done = 0; done < got;) {
+        ssize_t n = read(c->pipe[0], dst + done, got - done);
+        if (n <= 0)
+            return -EIO;
+        done += (uint32_t)n;
+    }
+    ssize_t n = pread(f->fd, dst + got, count - got, (off_t)offset + got);
+    return n >= 0 ? n + got : got ? (ssize_t)got : -errno;
+}
+
 OP(tread)
 {
     struct fid *f = fid_find(c, m->fid);
@@ -292,16 +337,15 @@ OP(tread)
     if (f->kind == FID_XATTR_READ) {
         n = read_xattr(f, m->offset, out + P9_RREAD_HDR, count);
     } else if (f->kind == FID_OPEN && f->node->type == S_IFREG) {
-        n = m->offset > INT64_MAX ? (errno = EINVAL, -1)
-                                  : pread(f->fd, out + P9_RREAD_HDR, count, (off_t)m->offset);
+        n = read_file(c, f, m->offset, count, out + P9_RREAD_HDR);
         if (n < 0)
-            return -errno;
+            return (int)n;
     } else {
         return f->kind == FID_OPEN ? -EISDIR : -EBADF;
     }
     struct p9_rread r = {.tag = m->tag, .data = {.base = NULL, .len = (uint32_t)n}};
     int len = p9_encode_rread(out, cap, &r);
-    return len < 0 ? len : len + (int)n;
+    return len < 0 || c->piped ? len : len + (int)n;
 }
 
 OP(twrite)

@@ -131,7 +131,7 @@ static void scan_watch(struct scan *s, int dirfd, const char *name, int fd,
         attr_from_statx(s->c, s->node, &st, &a);
         known = &a;
     }
-    (void)watch_dir(s->c, s->node->export, dirfd, name, known->qid.path, known->dev);
+    (void)watch_dir(s->c, s->node->export, dirfd, name, fd, known->qid.path, known->dev);
 }
 
 /* The listing of directory @name in @dirfd, @known from its parent's or NULL, if it can be had. false: no more room, nothing was added. */

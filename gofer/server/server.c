@@ -8,8 +8,8 @@
  * Memory is bounded: two buffers of a few msize, FIDS_MAX fids and as many nodes.
  *
  * Left out: parallel requests (a slow disk delays the connection), change notification.
- * Host: recvfrom, sendmsg, close, exit_group [gofer]
- * Host: getrlimit, setrlimit, open, sched_setattr, getpriority [before confinement]
+ * Host: recvfrom, sendmsg, splice, close, exit_group [gofer]
+ * Host: pipe2, fcntl, getrlimit, setrlimit, open, sched_setattr, getpriority [before confinement]
  */
 #include "server.h"
 
@@ -78,6 +78,21 @@ static int conn_flush(struct conn *c)
     }
     c->out_have = 0;
     return 0;
+}
+
+/* What the last reply announced goes after it. */
+static int piped_send(struct conn *c)
+{
+    int r = conn_flush(c);
+    while (r == 0 && c->piped) {
+        ssize_t n = splice(c->pipe[0], NULL, c->config->sock, NULL, c->piped, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO;
+        c->piped -= (uint32_t)n;
+    }
+    return r;
 }
 
 int conn_send(struct conn *c, const uint8_t *msg, size_t len)
@@ -149,7 +164,7 @@ static int handle(struct conn *c, const uint8_t *msg, size_t len)
         r = p9_encode_rlerror(out, c->msize, &e);
     }
     c->out_have += (size_t)r;
-    return 0;
+    return c->piped ? piped_send(c) : 0;
 }
 
 /* All complete messages of the input buffer, then send. */
@@ -205,6 +220,7 @@ static void limits_set(struct conn *c)
     uint32_t n = (uint32_t)MIN(l.rlim_cur, (rlim_t)1 << 20);
     c->node_fds_max = MAX(n / 2, NODE_FDS_MIN + 32) - 32;
     c->open_fds_max = n / 2 > 64 ? n / 2 - 64 : 16;
+    c->watches.late_max = MIN(n / 32, WATCH_LATE_MAX);
 }
 
 static void conn_free(struct conn *c)
@@ -215,6 +231,9 @@ static void conn_free(struct conn *c)
     conn_nodes_fini(c);
     donated_close(c);
     watch_fini(c);
+    for (unsigned i = 0; i < ARRAY_SIZE(c->pipe); i++)
+        if (c->pipe[i] >= 0)
+            close(c->pipe[i]);
     if (c->proc_fd >= 0)
         close(c->proc_fd);
     free(c->root_dev);
@@ -223,13 +242,20 @@ static void conn_free(struct conn *c)
     free(c);
 }
 
+/* For long reads without a copy; without it they are copied. */
+static void pipe_make(struct conn *c)
+{
+    int n = pipe2(c->pipe, O_CLOEXEC) == 0 ? fcntl(c->pipe[1], F_SETPIPE_SZ, PIPE_BYTES) : 0;
+    c->pipe_bytes = n < 0 ? 0 : (uint32_t)n;
+}
+
 static struct conn *conn_new(const struct gofer_config *config)
 {
     struct conn *c = calloc(1, sizeof *c);
     if (!c)
         return NULL;
     c->config = config;
-    c->proc_fd = c->watches.fd = -1;
+    c->proc_fd = c->watches.fd = c->pipe[0] = c->pipe[1] = -1;
     list_init(&c->lru);
     /* Untouched pages of the buffers cost nothing until a client negotiates that much. */
     c->msize = P9_MSIZE_MAX;
@@ -244,6 +270,7 @@ static struct conn *conn_new(const struct gofer_config *config)
     limits_set(c);
     c->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
     watch_init(c);
+    pipe_make(c);
     return c;
 }
 

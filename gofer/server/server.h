@@ -18,7 +18,12 @@
 #define FDS_PENDING_MAX 32u    /* donated descriptors of one batch of replies */
 #define WATCHES_MAX 65536u     /* watched directories; at most a quarter of the user's */
 #define WATCH_PAUSE_MS 250     /* between two lots of changes told */
-#define SCAN_DEPTH_MAX 8u      /* directories open at once for one Tscan */
+#define WATCH_LATE_MS 500      /* from the first look at anything until changes are watched for */
+#define WATCH_LATE_MAX \
+    64u /* directories remembered until then, each by a descriptor of at most 1/32 */
+#define PIPE_BYTES (1u << 20) /* of a file between Tread and the socket; a user's own limit */
+#define PIPE_READ_MIN 32768u  /* shorter reads are copied */
+#define SCAN_DEPTH_MAX 8u     /* directories open at once for one Tscan */
 
 /* An object reached by a path beneath an export. Fids at the same path share it. Its O_PATH
  * descriptor may be closed under pressure and is reopened from the parent's, unless pinned. */
@@ -62,12 +67,19 @@ struct xattr_buf {
 };
 
 struct watch;
+struct watch_late {
+    int fd;
+    uint64_t path, dev;
+};
 struct watches {
     int fd; /* inotify, or -1 */
     uint32_t count, max;
-    struct watch **buckets; /* by wd */
-    int64_t next_ms;
-    bool paused;
+    struct watch **buckets; /* by wd; there once it has begun */
+    int64_t next_ms;        /* when changes may be told; before it has begun: when it is to */
+    bool paused, began;
+    bool unsaid; /* that it has begun */
+    unsigned late_count, late_max;
+    struct watch_late late[WATCH_LATE_MAX];
 };
 
 struct conn {
@@ -91,6 +103,9 @@ struct conn {
     size_t in_have, out_have, buf_cap;
     int out_fds[FDS_PENDING_MAX];
     unsigned out_fd_count;
+    int pipe[2];         /* pages of a file on their way to the socket, or -1 */
+    uint32_t pipe_bytes; /* how much it takes; 0: there is none */
+    uint32_t piped;      /* in it: data of the reply that was made last */
     uint8_t dirents[32768] ALIGNED(8);
 };
 
@@ -125,10 +140,10 @@ void conn_nodes_fini(struct conn *c);
 void watch_init(struct conn *c); /* before confinement */
 void watch_fini(struct conn *c);
 /* Tell the client of the next change in a directory of @e that it knows as @path, @dev: @name in @at, or the
- * descriptor of that number with @at proc_fd. Before something of it is read. Its number, or 0: it is not
- * watched. */
-int watch_dir(struct conn *c, const struct gofer_export *e, int at, const char *name, uint64_t path,
-              uint64_t dev);
+ * descriptor of that number with @at proc_fd; open as @fd. Before something of it is read. Its number, or
+ * 0: it is not watched, or not yet. */
+int watch_dir(struct conn *c, const struct gofer_export *e, int at, const char *name, int fd,
+              uint64_t path, uint64_t dev);
 void watch_node(struct conn *c, struct node *n, int fd); /* the same, if it is not yet */
 /* Until there is a request, or the socket fails; meanwhile tells of changes. 0, -errno. */
 int watch_wait(struct conn *c);

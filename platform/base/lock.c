@@ -30,9 +30,11 @@ bool spin_trylock(struct spin *l)
     return true;
 }
 
-void spin_lock(struct spin *l)
+static void wait_for(struct spin *l)
 {
-    for (unsigned n = 0; atomic_exchange_explicit(&l->locked, 1, memory_order_acquire); n++) {
+    unsigned n = 0;
+
+    do {
         while (atomic_load_explicit(&l->locked, memory_order_relaxed)) {
             __builtin_ia32_pause();
             if (++n > SPINS_BEFORE_YIELD) {
@@ -40,7 +42,14 @@ void spin_lock(struct spin *l)
                 n = 0;
             }
         }
-    }
+    } while (atomic_exchange_explicit(&l->locked, 1, memory_order_acquire));
+}
+
+#ifdef RINGBOX_LOCKDEP
+void spin_lock(struct spin *l)
+{
+    if (atomic_exchange_explicit(&l->locked, 1, memory_order_acquire))
+        wait_for(l);
     lockdep_spin_acquire(l->rank);
 }
 
@@ -49,6 +58,12 @@ void spin_unlock(struct spin *l)
     lockdep_spin_release(l->rank);
     atomic_store_explicit(&l->locked, 0, memory_order_release);
 }
+#else
+void spin_wait(struct spin *l)
+{
+    wait_for(l);
+}
+#endif
 
 struct fmutex_waiter {
     struct list_head link;

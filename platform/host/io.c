@@ -247,6 +247,8 @@ static ssize_t io_op_transfer(struct io_op *op)
         ssize_t r = io_op_try(op);
         if (r == -EINTR)
             continue;
+        if (r == -EOPNOTSUPP && io_op_direct(io, op, &r))
+            return r;
         if (r != -EAGAIN && r != -EOPNOTSUPP)
             return r;
         r = io_op_wait(io, op, r == -EAGAIN);

@@ -83,6 +83,8 @@ struct io {
     unsigned inflight;       /* owner thread */
     _Atomic(unsigned) polls; /* written under lock */
 
+    int64_t direct_after_ns; /* io_direct.c; owner thread */
+
     /* Sleep protocol, see io_wake.c. */
     struct io_waker waker;
     _Atomic(uint32_t) asleep;
@@ -117,6 +119,10 @@ void io_wake_owner(struct io *io);
 int io_helpers_get(void);
 void io_helpers_put(void);
 void io_helpers_queue(struct io_op *op);
+
+#define IO_DIRECT_BYTES_MAX (256u << 10)
+/* Owner thread: what could not be tried is made here and now (*ret); false: it is not to be. */
+bool io_op_direct(struct io *io, const struct io_op *op, ssize_t *ret);
 
 /* The call itself, blocking; result or -errno. */
 ssize_t io_op_call(const struct io_op *op);

@@ -4,7 +4,11 @@
  * The Sentry becomes an ordinary uid first and makes its user namespace as that uid: then one path
  * serves root and everybody, every file it creates and every process it starts has that uid, and no
  * privilege outside is left to lose. Root becomes ID_NOBODY; where the host refuses user namespaces
- * to ordinary uids (a child tries), root keeps its capabilities across the change of uid instead.
+ * to ordinary uids, root starts anew (in another process: this one has nothing left to go back to) and
+ * keeps its capabilities across the change of uid instead.
+ *
+ * A network namespace takes the host four times as long as all the others together. So it is made by the
+ * process that was to make the others, while its child goes on, and the child enters it by descriptor.
  *
  * Order matters and is tested: changing uid makes a process undumpable, which gives /proc/self to
  * root and makes uid_map unwritable, so dumpable is set before the map; unshare(CLONE_NEWPID)
@@ -16,8 +20,8 @@
  *
  * The empty root is a detached tmpfs that nothing is ever put on, entered by descriptor: no
  * directory of the host is needed to hold it.
- * Host: capget, capset, chdir, chroot, close, fchdir, fork, mount, open, prctl, setgroups,
- *   setresgid, setresuid, unshare, waitpid, write [before confinement]
+ * Host: capget, capset, chdir, chroot, close, fchdir, mount, open, prctl, recvmsg, sendmsg, setgroups,
+ *   setns, setresgid, setresuid, unshare, write [before confinement]
  */
 #include <isolate/isolate.h>
 
@@ -27,13 +31,12 @@
 #include <linux/capability.h>
 #include <linux/securebits.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <base/compiler.h>
@@ -43,7 +46,7 @@
 
 #define ID_NOBODY 65534
 #define CAP_BIT(c) (1ULL << (c))
-#define NAMESPACES (CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWNS | CLONE_NEWUTS)
+#define NAMESPACES (CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWNS | CLONE_NEWUTS) /* and NEWNET */
 
 static struct {
     int empty_root; /* descriptor of the detached tmpfs, -1 */
@@ -116,20 +119,6 @@ int isolate_become_nobody(void)
     return become_nobody(&what);
 }
 
-/* May an ordinary uid make a user namespace here? Asked by root, in a child. */
-static bool user_namespace_works(void)
-{
-    pid_t pid = fork();
-    if (pid == 0) {
-        const char *what;
-        _exit(become_nobody(&what) || unshare(CLONE_NEWUSER | CLONE_NEWNS));
-    }
-    int status;
-    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
 static int user_namespace(const char **ret_what)
 {
     char map[64];
@@ -162,32 +151,89 @@ static int become_nobody_with_caps(const char **ret_what)
     return err;
 }
 
-int isolate_namespaces(bool keep_user, const char **ret_what)
+/* Root's way into a user namespace; no way back from becoming nobody. */
+static int user_namespace_of_nobody(const char **ret_what)
+{
+    int err = become_nobody(ret_what);
+    if (err)
+        return err;
+    err = user_namespace(ret_what);
+    return err && strcmp(*ret_what, "unshare") == 0 ? -EOPNOTSUPP : err;
+}
+
+int isolate_namespaces(enum isolate_user how, const char **ret_what)
 {
     int err = 0;
     if (BUILD_TSAN) {
         log_warn("isolate", "ThreadSanitizer build: nothing is isolated");
         return 0;
     }
-    if (keep_user) {
-        if (unshare(NAMESPACES))
-            return step_failed(ret_what, "unshare");
-    } else if (geteuid() != 0) {
-        err = user_namespace(ret_what);
-    } else if (user_namespace_works()) {
-        err = become_nobody(ret_what);
-        if (!err)
-            err = user_namespace(ret_what);
-    } else {
-        /* namespaces by root's right, then the other uid, capabilities kept for the setup */
-        err = unshare(NAMESPACES) ? step_failed(ret_what, "unshare")
-                                  : become_nobody_with_caps(ret_what);
-    }
+    if (how == ISOLATE_OWN_USER)
+        err = geteuid() ? user_namespace(ret_what) : user_namespace_of_nobody(ret_what);
+    else if (unshare(NAMESPACES))
+        return step_failed(ret_what, "unshare");
+    else if (how == ISOLATE_BY_RIGHT)
+        err = become_nobody_with_caps(ret_what); /* kept for the setup */
     if (err)
         return err;
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
         return step_failed(ret_what, "private mounts");
     return 0;
+}
+
+/* One descriptor with one byte. */
+union fd_message {
+    char buf[CMSG_SPACE(sizeof(int))];
+    struct cmsghdr align;
+};
+
+int isolate_net_give(int sock, const char **ret_what)
+{
+    if (BUILD_TSAN)
+        return 0;
+    *ret_what = "network namespace";
+    if (unshare(CLONE_NEWNET))
+        return -errno;
+    autoclose int fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    union fd_message control = {0};
+    struct iovec iov = {.iov_base = "", .iov_len = 1};
+    struct msghdr m = {.msg_iov = &iov,
+                       .msg_iovlen = 1,
+                       .msg_control = control.buf,
+                       .msg_controllen = sizeof control.buf};
+    struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+    h->cmsg_level = SOL_SOCKET;
+    h->cmsg_type = SCM_RIGHTS;
+    h->cmsg_len = CMSG_LEN(sizeof fd);
+    memcpy(CMSG_DATA(h), &fd, sizeof fd);
+    return sendmsg(sock, &m, MSG_NOSIGNAL) == 1 ? 0 : -errno;
+}
+
+int isolate_net_take(int sock, const char **ret_what)
+{
+    if (BUILD_TSAN)
+        return 0;
+    *ret_what = "network namespace";
+    union fd_message control = {0};
+    char byte;
+    struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr m = {.msg_iov = &iov,
+                       .msg_iovlen = 1,
+                       .msg_control = control.buf,
+                       .msg_controllen = sizeof control.buf};
+    ssize_t n;
+    while ((n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR)
+        ;
+    if (n < 0)
+        return -errno;
+    struct cmsghdr *h = n == 1 ? CMSG_FIRSTHDR(&m) : NULL;
+    if (!h || h->cmsg_type != SCM_RIGHTS || h->cmsg_len != CMSG_LEN(sizeof(int)))
+        return -ECHILD; /* who was to make it died, and said why */
+    autoclose int fd = -1;
+    memcpy(&fd, CMSG_DATA(h), sizeof fd);
+    return setns(fd, CLONE_NEWNET) ? -errno : 0;
 }
 
 /* --- the way down --- */

@@ -184,11 +184,6 @@ static struct ring_poller_word *ptrace_poller_words(void)
     return (struct ring_poller_word *)(void *)g_stubs.ro;
 }
 
-static uint64_t ptrace_vdso_addr(void)
-{
-    return g_stubs.vdso;
-}
-
 static void ptrace_threads_roam(bool roam)
 {
     stubs_roam(roam);
@@ -227,7 +222,6 @@ const struct platform_ops *ptrace_platform(void)
         .as_pidfd = ptrace_as_pidfd,
         .thread_cpu_ns = ptrace_thread_cpu_ns,
         .poller_words = ptrace_poller_words,
-        .vdso_addr = ptrace_vdso_addr,
         .print_filters = ptrace_print_filters,
     };
     return &ops;

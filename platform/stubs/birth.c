@@ -108,7 +108,7 @@ int birth_handlers(const int *signals, size_t n, uint64_t handler, uint64_t in_h
 
 unsigned birth_forget_memory(struct stub_op *op, unsigned n)
 {
-    uint64_t keep = g_stubs.vdso_keep, keep_end = g_stubs.vdso_keep_end;
+    uint64_t keep = g_stubs.limits.vdso_data, keep_end = g_stubs.limits.vdso_end;
 
     op[n++] = (struct stub_op){SYS_munmap, {0, STUB_REGION}, 0};
     if (keep) {

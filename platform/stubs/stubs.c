@@ -55,7 +55,6 @@ static void vdso_find(void)
     char line[512];
     FILE *f = fopen("/proc/self/maps", "re");
 
-    g_stubs.vdso = g_stubs.vdso_keep = 0;
     if (!f)
         return;
     while (vdso && fgets(line, sizeof line, f)) {
@@ -67,9 +66,9 @@ static void vdso_find(void)
         to = hi;
         if (lo == vdso) {
             if (from >= STUB_REGION_END) {
-                g_stubs.vdso = vdso;
-                g_stubs.vdso_keep = from;
-                g_stubs.vdso_keep_end = to;
+                g_stubs.limits.vdso_data = from;
+                g_stubs.limits.vdso = vdso;
+                g_stubs.limits.vdso_end = to;
             }
             break;
         }

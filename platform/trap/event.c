@@ -405,6 +405,13 @@ static uint32_t event_self(volatile uint64_t *arg, const struct pf_reply *r)
 }
 
 /* To the call slot. What the thread does itself is remembered, in case it is interrupted before. */
+static void wake_if_parked(struct lane_slot *s, const _Atomic(uint32_t) *parked)
+{
+    ring_full_fence(); /* pairs with the mfence between parked = 1 and the re-check in the stub */
+    if (ring_load_relaxed(parked))
+        slot_wake(s);
+}
+
 static void reply_posted(struct pf_thread *t, const struct pf_reply *r)
 {
     struct lane_slot *s = &t->lane->call;
@@ -422,8 +429,9 @@ static void reply_posted(struct pf_thread *t, const struct pf_reply *r)
         arg[3] = r->set_fs ? r->base : r->self_len;
         arg[4] = r->set_fs ? 0 : self_calls[r->self_op].arg2;
     }
-    if (slot_reply(s, &t->lane->guest.call_parked, nr, r->val))
-        slot_wake(s);
+    slot_publish(s, nr, r->val);
+    if (!r->wake_later)
+        wake_if_parked(s, &t->lane->guest.call_parked);
 }
 
 void trap_thread_reply(struct pf_thread *t, const struct pf_reply *r)
@@ -443,6 +451,7 @@ void trap_thread_reply(struct pf_thread *t, const struct pf_reply *r)
     t->self_open = false;
     t->open = false;
     t->frame = 0;
-    if (slot_reply(s, &t->lane->guest.event_parked, nr, r->val))
-        slot_wake(s);
+    slot_publish(s, nr, r->val);
+    if (!r->wake_later)
+        wake_if_parked(s, &t->lane->guest.event_parked);
 }

@@ -87,7 +87,7 @@ static int trap_init(struct memfile *mf, const char *guest_cpus)
         goto fail;
     space_pool_start();
     log_debug("trap", "template pid=%d fpu=%u vdso=%#llx", g_trap.template->pid, g_stubs.fpu_size,
-              (unsigned long long)g_stubs.vdso);
+              (unsigned long long)g_stubs.limits.vdso);
     return 0;
 fail:
     trap_fini();
@@ -108,11 +108,6 @@ void trap_set_ids(uint32_t uid, uint32_t gid)
 {
     g_stubs.uid = uid;
     g_stubs.gid = gid;
-}
-
-uint64_t trap_vdso_addr(void)
-{
-    return g_stubs.vdso;
 }
 
 static uint64_t trap_post_addr(void)
@@ -166,7 +161,6 @@ const struct platform_ops *trap_platform(void)
         .thread_reply = trap_thread_reply,
         .as_pidfd = trap_as_pidfd,
         .thread_cpu_ns = trap_thread_cpu_ns,
-        .vdso_addr = trap_vdso_addr,
         .post_addr = trap_post_addr,
         .replies_posted = true,
         .local_addr = trap_local_addr,

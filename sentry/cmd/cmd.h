@@ -23,6 +23,7 @@ int cmd_ps(int argc, char **argv);
 int cmd_stats(int argc, char **argv);
 int cmd_exec(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
 
 /* Print what a sandbox answers (stats.c). An exit status. */
 int cmd_ask(const char *name, const char *request, int timeout_ms);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-add_component(cmd sentry/cmd SOURCES options.c mounts.c exports.c view.c run.c attend.c attach.c control.c control_fds.c kill.c ps.c stats.c exec.c trace.c syscalls.c doctor.c platforms.c
+add_component(cmd sentry/cmd SOURCES options.c mounts.c exports.c view.c run.c attend.c attach.c control.c control_fds.c kill.c ps.c stats.c exec.c trace.c serve.c syscalls.c doctor.c platforms.c
     USES service trap ptrace isolate)
 add_executable(ringbox sentry/cmd/main.c)
 target_include_directories(ringbox PRIVATE sentry/cmd)

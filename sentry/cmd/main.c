@@ -16,16 +16,18 @@ int (*cmd_gofer)(const struct export *e);
 
 static int gofer_main(const struct export *e)
 {
-    struct gofer_export root = {
-        .root_fd = e->fd, .aname = "", .read_only = e->read_only, .locks = e->shared};
+    struct gofer_export root[2] = {
+        {.root_fd = e->fd, .aname = "", .read_only = e->read_only, .locks = e->shared}};
     struct gofer_hidden hidden[ARRAY_SIZE(e->hidden)];
     struct gofer_config cfg = {
-        .sock = e->sock[0], .exports = &root, .export_count = 1, .donate = true};
+        .sock = e->sock[0], .exports = root, .export_count = e->aname ? 2 : 1, .donate = true};
 
     for (unsigned i = 0; i < e->hidden_count; i++)
         hidden[i] = (struct gofer_hidden){.dev = e->hidden[i].dev, .ino = e->hidden[i].ino};
-    root.hidden = hidden;
-    root.hidden_count = e->hidden_count;
+    root[0].hidden = hidden;
+    root[0].hidden_count = e->hidden_count;
+    root[1] = root[0];
+    root[1].aname = e->aname;
     int r = e->as_nobody ? isolate_become_nobody() : 0;
     if (r)
         return cmd_error("the file server cannot become an ordinary user: %s", strerror(-r));
@@ -59,6 +61,7 @@ static const struct verb {
     {"stats", cmd_stats, "counters of a running sandbox"},
     {"exec", cmd_exec, "run a command in a running sandbox"},
     {"trace", cmd_trace, "print the system calls of a running sandbox"},
+    {"serve", cmd_serve, "serve a directory to any client of 9P2000.L"},
     {"doctor", cmd_doctor, "say what this host offers and lacks"},
 };
 

@@ -27,7 +27,8 @@ struct export
     int fd;      /* O_PATH: what is served */
     int sock[2]; /* the server's end, the Sentry's */
     bool read_only, shared;
-    bool as_nobody; /* served as an ordinary user, of whom nothing here is */
+    const char *aname; /* another name to attach to than "", or NULL */
+    bool as_nobody;    /* served as an ordinary user, of whom nothing here is */
     struct file_id {
         uint64_t dev, ino;
     } hidden[2]; /* directories that are not entered */

@@ -4,7 +4,8 @@
  *   ringbox (stays, in the caller's namespaces)
  *     gofers      forked (exports.c); each holds one directory
  *     launcher    forked; enters the namespaces, clones the Sentry as our child (CLONE_PARENT),
- * leaves Sentry      pid 1 of its pid namespace: when it ends, everything below it ends
+ *                 makes the network namespace meanwhile, leaves
+ *     Sentry      pid 1 of its pid namespace: when it ends, everything below it ends
  *
  * When we die, the Sentry sees the end of the control pipe and stops; gofers see the ends of their
  * sockets. Nothing is left behind however one of us is killed.
@@ -46,11 +47,12 @@
 
 #define MALLOC_ARENAS 8
 #define HOST_GROUPS_MAX 256
+#define EXIT_BY_RIGHT 2 /* of a launcher: root's own way is to be taken */
 #define CPUS_LIST_MAX 256
 
 struct run {
     struct run_options o;
-    int control[2], answers[2], attach[2], pid_pipe[2], trace_fd, stats_fd;
+    int control[2], answers[2], attach[2], pid_pipe[2], net[2], trace_fd, stats_fd;
     struct control at;
     char cwd[PATH_MAX];
     char guest_cpus[CPUS_LIST_MAX];
@@ -128,6 +130,7 @@ static int prepare(struct run *r)
         return e;
     if (pipe2(r->control, O_CLOEXEC | O_NONBLOCK) || pipe2(r->answers, O_CLOEXEC | O_NONBLOCK) ||
         pipe2(r->pid_pipe, O_CLOEXEC) ||
+        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, r->net) ||
         socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, r->attach))
         return cmd_error("cannot create pipes: %s", strerror(errno));
     choose_cpus(r);
@@ -185,7 +188,12 @@ static int sentry_setup(struct run *r, struct boot_config *boot, struct memfile 
     int e = memfile_create(r->o.memory_bytes, mf);
     if (e)
         return cmd_error("memory file: %s", strerror(-e));
-    e = isolate_drop(&what);
+    e = isolate_net_take(r->net[1], &what);
+    if (e == -ECHILD)
+        return EXIT_FAILED;
+    close(r->net[1]);
+    if (e == 0)
+        e = isolate_drop(&what);
     if (e)
         return cmd_error("cannot drop privileges: %s: %s", what, strerror(-e));
     /* Stuck and stopped as it may be, it ends with the CLI. Not earlier: new ids forget it. */
@@ -256,8 +264,9 @@ NORETURN static void sentry_main(struct run *r)
     signals_reset();
     signal(SIGPIPE, SIG_IGN);
     setsid();
-    int keep[MOUNTS_FDS_MAX + 5];
+    int keep[MOUNTS_FDS_MAX + 6];
     int kept = mounts_sentry_fds(&r->o.mounts, keep);
+    keep[kept++] = r->net[1];
     keep[kept++] = r->control[0];
     keep[kept++] = r->answers[1];
     keep[kept++] = r->attach[0];
@@ -276,12 +285,14 @@ NORETURN static void sentry_main(struct run *r)
     _exit(service_exit_status());
 }
 
-NORETURN static void launcher_main(struct run *r)
+NORETURN static void launcher_main(struct run *r, enum isolate_user how)
 {
     const char *what;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    int e = isolate_namespaces(false, &what);
+    int e = isolate_namespaces(how, &what);
+    if (e == -EOPNOTSUPP)
+        _exit(EXIT_BY_RIGHT);
     if (e)
         _exit(
             cmd_error("cannot isolate the Sentry: %s: %s (user namespaces are needed without root)",
@@ -291,7 +302,11 @@ NORETURN static void launcher_main(struct run *r)
         sentry_main(r);
     if (pid < 0)
         _exit(cmd_error("cannot start the Sentry: %s", strerror(errno)));
-    _exit(write(r->pid_pipe[1], &pid, sizeof pid) == sizeof pid ? 0 : EXIT_FAILED);
+    if (write(r->pid_pipe[1], &pid, sizeof pid) != sizeof pid)
+        _exit(EXIT_FAILED);
+    close(r->net[1]); /* the Sentry's death is to be seen */
+    e = isolate_net_give(r->net[0], &what);
+    _exit(e ? cmd_error("cannot isolate the Sentry: %s: %s", what, strerror(-e)) : 0);
 }
 
 static void gofer_child(const int *keep, int n)
@@ -302,7 +317,8 @@ static void gofer_child(const int *keep, int n)
     close_others(keep, n);
 }
 
-static int start_sentry(struct run *r)
+/* The launcher's exit status: 0 when there is a Sentry, which goes on meanwhile. */
+static int launch(struct run *r, enum isolate_user how)
 {
     int status;
     pid_t launcher = fork();
@@ -310,13 +326,28 @@ static int start_sentry(struct run *r)
     if (launcher < 0)
         return cmd_error("cannot start the launcher: %s", strerror(errno));
     if (launcher == 0)
-        launcher_main(r);
+        launcher_main(r, how);
     while (waitpid(launcher, &status, 0) < 0 && errno == EINTR)
         ;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : cmd_error("the launcher died");
+}
+
+static int start_sentry(struct run *r)
+{
+    int e = launch(r, ISOLATE_OWN_USER);
+
+    if (e == EXIT_BY_RIGHT)
+        e = launch(r, ISOLATE_BY_RIGHT);
     close(r->pid_pipe[1]);
-    if (status || read(r->pid_pipe[0], &r->sentry, sizeof r->sentry) != sizeof r->sentry)
-        return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status)
-                                                        : cmd_error("the launcher died");
+    close(r->net[0]);
+    close(r->net[1]);
+    if (read(r->pid_pipe[0], &r->sentry, sizeof r->sentry) != sizeof r->sentry)
+        return e ? e : cmd_error("the launcher died");
+    if (e) { /* it waits for what the launcher could not make */
+        kill(r->sentry, SIGKILL);
+        waitpid(r->sentry, NULL, 0);
+        return e;
+    }
     mounts_started(&r->o.mounts);
     close(r->control[0]);
     close(r->answers[1]);

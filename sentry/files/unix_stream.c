@@ -71,6 +71,18 @@ static void chunk_free(struct unix_chunk *c)
     free(c);
 }
 
+void unix_pool_trim(void)
+{
+    struct unix_chunk *c;
+
+    do {
+        spin_lock(&g_pool_lock);
+        c = g_pool_count ? g_pool[--g_pool_count] : NULL;
+        spin_unlock(&g_pool_lock);
+        free(c);
+    } while (c);
+}
+
 static void chunks_free(struct list_head *dead)
 {
     while (!list_empty(dead)) {

@@ -27,7 +27,7 @@
 
 static struct list_head *ov_bucket(struct ov_sb *s, uint64_t dev, uint64_t ino)
 {
-    return &s->buckets[hash_u64(ino ^ dev << 40) % OVERLAY_BUCKETS];
+    return list_bucket(&s->buckets[hash_u64(ino ^ dev << 40) % OVERLAY_BUCKETS]);
 }
 
 static struct inode *ov_inode_make(struct superblock *sb, const struct attr *a, struct inode *lower)
@@ -266,7 +266,7 @@ static void ov_shutdown(struct superblock *sb)
             struct ov_inode *oi;
             i = NULL;
             spin_lock(&s->lock);
-            list_for_each_entry (oi, &s->buckets[b], hash_link)
+            list_for_each_entry (oi, list_bucket(&s->buckets[b]), hash_link)
                 if (oi->pinned) {
                     i = oi->vfs;
                     break;
@@ -312,8 +312,6 @@ struct superblock *overlay_new(struct superblock *lower, uint64_t upper_limit_by
     s->lower = lower;
     s->upper = upper;
     spin_init(&s->lock, RANK_OBJECT);
-    for (unsigned b = 0; b < OVERLAY_BUCKETS; b++)
-        list_init(&s->buckets[b]);
     sb->private_data = s;
     sb->shutdown = ov_shutdown;
     sb->release = ov_sb_release;

@@ -409,8 +409,6 @@ static struct p9fs *p9fs_alloc(int sock)
         p9fs_free(fs);
         return NULL;
     }
-    for (unsigned i = 0; i < P9_HASH_BUCKETS; i++)
-        list_init(&fs->hash[i]);
     return fs;
 }
 

@@ -21,7 +21,7 @@
 
 static struct list_head *bucket_of(struct p9fs *fs, uint64_t path, uint64_t dev)
 {
-    return &fs->hash[hash_u64(path ^ hash_u64(dev)) % P9_HASH_BUCKETS];
+    return list_bucket(&fs->hash[hash_u64(path ^ hash_u64(dev)) % P9_HASH_BUCKETS]);
 }
 
 /* Of what is gone the number may be another's by now, unless the server still holds the file. */

@@ -166,6 +166,7 @@ struct p9fs {
     _Atomic(uint64_t) changes, all_changed;       /* p9fs_changed.c; written under the lock */
     struct list_head waiting[P9_WAITING_BUCKETS]; /* those that came before they were asked for */
     uint32_t ahead_bytes;                /* that may come unasked; 0: nobody walks a tree */
+    uint32_t lookup_scans;               /* while nobody walked */
     uint32_t ahead_given, ahead_waiting; /* listings: came lately; wait */
     _Atomic(uint32_t) attrs_unused;      /* listings that came since one told a file's attributes */
     struct p9_ahead_fd {                 /* descriptors that wait to be asked for */

@@ -28,6 +28,7 @@
 #define SCAN_OUT_BYTES (P9_LIST_MAX * (P9_NAME_MAX + 2u) + 64u)
 #define SCAN_AHEAD_FIRST (16u << 10) /* bytes of listings nobody asked for */
 #define SCAN_AHEAD_MAX (192u << 10)
+#define SCAN_WALK 4u
 #define SCAN_RECENT 256u /* listings after which older experience counts half */
 #define SCAN_BARE 64u    /* listings without use of a file's attributes, then they come without */
 #define SCAN_BYTES_NAME 2048u /* of a directory's size: what costs about as much as one walk */
@@ -146,12 +147,22 @@ static bool sibling_wanted(struct p9fs *fs, const struct p9_attr *a)
     return a->valid && S_ISDIR(a->mode) && !p9_listing_known_locked(fs, a);
 }
 
-static void scan_names(struct scan *s)
+static bool walks(struct p9fs *fs, bool lookup)
+{
+    spin_lock(&fs->lock);
+    bool yes = !lookup || fs->ahead_bytes || ++fs->lookup_scans > SCAN_WALK;
+    spin_unlock(&fs->lock);
+    return yes;
+}
+
+static void scan_names(struct scan *s, bool lookup)
 {
     struct p9fs *fs = s->fs;
     bool big, in_sequence;
     s->m.names.count = 1;
     s->m.names.name[0] = p9_name(s->pi->name, s->pi->name_len);
+    if (!walks(fs, lookup))
+        return;
     s->peers = p9_listing_cached(p9_of(s->parent), &big);
     s->m.ahead = ahead_bytes(fs);
     if (!s->peers || !s->peers->index)
@@ -310,7 +321,7 @@ static int scan_run(struct scan *s, bool lookup, struct p9_listing **ret)
     s->parent = p9_fid_parent(s->pi, name);
     s->m.bare = !lookup && fs->attrs_unused >= SCAN_BARE;
     if (s->parent)
-        scan_names(s);
+        scan_names(s, lookup);
     spin_lock(&fs->lock);
     uint32_t gen = s->pi->listing_gen;
     s->seen = fs->changes;

@@ -139,6 +139,7 @@ static const struct pseudo_node root_nodes[] = {
     PSEUDO_DIR("sys", proc_sys_nodes),
     PSEUDO_FILE("cpuinfo", proc_show_cpuinfo),
     PSEUDO_FILE("meminfo", proc_show_meminfo),
+    PSEUDO_FILE("vmstat", proc_show_vmstat),
     PSEUDO_FILE("stat", proc_show_stat),
     PSEUDO_FILE("uptime", proc_show_uptime),
     PSEUDO_FILE("loadavg", proc_show_loadavg),
@@ -163,6 +164,24 @@ static const struct pseudo_node root_node = {
     .lookup = root_lookup,
     .emit = root_emit,
 };
+
+struct process *procfs_process(const struct file *f)
+{
+    const struct inode *i = f->inode;
+
+    if (!i || i->sb->magic != PROC_SUPER_MAGIC || pseudo_node(i) != &proc_pid_node)
+        return NULL;
+    struct process *p = proc_process(pseudo_key(i));
+    return p ? p : ERR_PTR(-ESRCH);
+}
+
+void procfs_process_gone(int32_t pid)
+{
+    char name[16];
+
+    snprintf(name, sizeof(name), "%d", pid);
+    mount_forget("proc", name);
+}
 
 struct superblock *procfs_new(void)
 {

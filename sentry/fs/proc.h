@@ -51,10 +51,22 @@ int proc_show_loadavg(struct text *t, const struct pseudo_key *k);
 int proc_show_version(struct text *t, const struct pseudo_key *k);
 int proc_show_filesystems(struct text *t, const struct pseudo_key *k);
 int proc_show_osrelease(struct text *t, const struct pseudo_key *k);
+int proc_show_vmstat(struct text *t, const struct pseudo_key *k);
 /* CPUs that guests see. */
 unsigned proc_cpus(void);
-/* "0-3" */
-void proc_cpu_list(struct text *t);
+/* Where a CPU is, as the host numbers cores and packages; without a word from the host each CPU is
+ * a core of one package. */
+struct cpu_place {
+    unsigned package, core, apic;
+};
+struct cpu_place proc_cpu_place(unsigned cpu);
+/* Memory that the sandbox has and uses; used <= total. */
+void proc_memory_kb(uint64_t *ret_total, uint64_t *ret_used);
+
+/* cpus.c: "0-3,7" and "8f", with newline, of the CPUs that guests see. */
+extern const struct pseudo_node sysfs_system_nodes[];
+void proc_cpu_list(struct text *t, const uint64_t mask[TASK_CPU_WORDS]);
+void proc_cpu_map(struct text *t, const uint64_t mask[TASK_CPU_WORDS]);
 
 /* proc_status.c, proc_maps.c, proc_pid.c */
 int proc_show_pid_stat(struct text *t, const struct pseudo_key *k);

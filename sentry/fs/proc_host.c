@@ -20,7 +20,8 @@
 #define HOST_TEXT_MAX (1u << 20)
 
 static struct {
-    char *cpuinfo; /* NUL-terminated; NULL: unreadable */
+    char *cpuinfo;            /* NUL-terminated; NULL: unreadable */
+    struct cpu_place *places; /* of @cpus CPUs */
     uint64_t mem_total_kb;
     unsigned cpus;
 } g_host;
@@ -49,6 +50,35 @@ static char *host_read(const char *path)
     return buf;
 }
 
+/* The number after @name in one processor's paragraph of cpuinfo, or @otherwise. */
+static unsigned cpuinfo_number(const char *at, const char *end, const char *name,
+                               unsigned otherwise)
+{
+    for (const char *line = at; line && line < end; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (!strncmp(line, name, strlen(name)))
+            return (unsigned)strtoul(line + strcspn(line, ":\n") + 1, NULL, 10);
+    }
+    return otherwise;
+}
+
+static struct cpu_place *places_parse(const char *at, unsigned cpus)
+{
+    struct cpu_place *p = calloc(cpus, sizeof(*p));
+
+    for (unsigned i = 0; p && i < cpus; i++) {
+        const char *end = at ? strstr(at, "\n\n") : NULL;
+        p[i] = (struct cpu_place){.core = i, .apic = i};
+        if (!end)
+            continue;
+        p[i].package = cpuinfo_number(at, end, "physical id\t", 0);
+        p[i].core = cpuinfo_number(at, end, "core id\t", i);
+        p[i].apic = cpuinfo_number(at, end, "apicid\t", i);
+        at = end + 2;
+    }
+    return p;
+}
+
 void procfs_capture_host(void)
 {
     char *mem autofree = host_read("/proc/meminfo");
@@ -59,6 +89,14 @@ void procfs_capture_host(void)
     g_host.cpuinfo = host_read("/proc/cpuinfo");
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     g_host.cpus = n > 0 ? (unsigned)n : 1;
+    g_host.places = places_parse(g_host.cpuinfo, g_host.cpus);
+}
+
+struct cpu_place proc_cpu_place(unsigned cpu)
+{
+    if (g_host.places && cpu < g_host.cpus)
+        return g_host.places[cpu];
+    return (struct cpu_place){.core = cpu, .apic = cpu};
 }
 
 unsigned proc_cpus(void)
@@ -66,16 +104,6 @@ unsigned proc_cpus(void)
     if (g_kernel.cpus)
         return g_kernel.cpus;
     return g_host.cpus ? g_host.cpus : 1;
-}
-
-void proc_cpu_list(struct text *t)
-{
-    unsigned n = proc_cpus();
-
-    if (n == 1)
-        text_printf(t, "0\n");
-    else
-        text_printf(t, "0-%u\n", n - 1);
 }
 
 int proc_show_cpuinfo(struct text *t, const struct pseudo_key *k UNUSED)
@@ -97,7 +125,7 @@ int proc_show_cpuinfo(struct text *t, const struct pseudo_key *k UNUSED)
     return 0;
 }
 
-int proc_show_meminfo(struct text *t, const struct pseudo_key *k UNUSED)
+void proc_memory_kb(uint64_t *ret_total, uint64_t *ret_used)
 {
     uint64_t total = g_host.mem_total_kb, used = 0;
 
@@ -107,7 +135,30 @@ int proc_show_meminfo(struct text *t, const struct pseudo_key *k UNUSED)
             total = limit;
         used = memfile_used(g_fs_memfile) / 1024;
     }
-    uint64_t free_kb = used < total ? total - used : 0;
+    *ret_total = total;
+    *ret_used = MIN(used, total);
+}
+
+/* What there is not, swapping and a page cache that is counted, is 0; the rest is left out. */
+int proc_show_vmstat(struct text *t, const struct pseudo_key *k UNUSED)
+{
+    uint64_t total, used;
+
+    proc_memory_kb(&total, &used);
+    text_printf(t,
+                "nr_free_pages %llu\nnr_inactive_anon 0\nnr_active_anon %llu\n"
+                "nr_inactive_file 0\nnr_active_file 0\npgpgin 0\npgpgout 0\npswpin 0\n"
+                "pswpout 0\n",
+                (unsigned long long)(total - used) / 4, (unsigned long long)used / 4);
+    return 0;
+}
+
+int proc_show_meminfo(struct text *t, const struct pseudo_key *k UNUSED)
+{
+    uint64_t total, used;
+
+    proc_memory_kb(&total, &used);
+    uint64_t free_kb = total - used;
     const struct {
         const char *name;
         uint64_t kb;

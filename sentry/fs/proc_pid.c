@@ -375,5 +375,15 @@ static const struct pseudo_node tid_nodes[] = {
     PSEUDO_END,
 };
 
-const struct pseudo_node proc_pid_node = PSEUDO_DIR("", pid_nodes);
+/* The same process, with the same owner. */
+static bool pid_current(const struct pseudo_key *k)
+{
+    struct pseudo_key now;
+
+    return proc_key_fill(k->pid, &now) && now.start_ns == k->start_ns && now.uid == k->uid &&
+           now.gid == k->gid;
+}
+
+const struct pseudo_node proc_pid_node = {
+    .name = "", .mode = S_IFDIR | 0555, .children = pid_nodes, .current = pid_current};
 const struct pseudo_node proc_tid_node = PSEUDO_DIR("", tid_nodes);

@@ -20,7 +20,8 @@ struct snapshot {
     sigset_t_abi pending, shared_pending, blocked, ignored, caught;
     uint64_t sig_queued, sig_limit;
     bool no_new_privs;
-    struct cred *cred; /* reference or NULL */
+    uint64_t cpu_mask[TASK_CPU_WORDS]; /* of a zombie: none */
+    struct cred *cred;                 /* reference or NULL */
     struct rlimit rss_limit;
     struct mm_stats mem;
     struct mm_layout layout;
@@ -77,6 +78,7 @@ static void snapshot_task(struct snapshot *s, struct task *t)
     s->pending = t->pending.set;
     s->nice = t->nice;
     s->no_new_privs = t->no_new_privs;
+    memcpy(s->cpu_mask, t->cpu_mask, sizeof(s->cpu_mask));
     spin_unlock(&t->process->lock);
     s->cred = task_cred_get(t);
     struct fs_struct *fs = proc_fs(t);
@@ -284,7 +286,6 @@ int proc_show_status(struct text *t, const struct pseudo_key *k)
 
     if (err)
         return err;
-    unsigned cpus = proc_cpus();
     text_printf(t, "Name:\t%s\nUmask:\t%04o\nState:\t%s\n", s.comm, s.umask, state_name(s.state));
     text_printf(t, "Tgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t0\n", s.pid, s.tid,
                 s.ppid);
@@ -295,9 +296,10 @@ int proc_show_status(struct text *t, const struct pseudo_key *k)
         status_memory(t, &s.mem);
     status_signals(t, &s);
     text_printf(t, "NoNewPrivs:\t%d\nSeccomp:\t0\nSeccomp_filters:\t0\n", s.no_new_privs);
-    text_printf(t, "Cpus_allowed:\t%llx\nCpus_allowed_list:\t",
-                (unsigned long long)(cpus >= 64 ? UINT64_MAX : (1ULL << cpus) - 1));
-    proc_cpu_list(t);
+    text_printf(t, "Cpus_allowed:\t");
+    proc_cpu_map(t, s.cpu_mask);
+    text_printf(t, "Cpus_allowed_list:\t");
+    proc_cpu_list(t, s.cpu_mask);
     text_printf(t, "Mems_allowed:\t1\nMems_allowed_list:\t0\n"
                    "voluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n");
     proc_cred_put(&s.cred);

@@ -60,6 +60,7 @@ static uint64_t pseudo_ino(const struct pseudo_node *node, const struct pseudo_k
 
     h = hash_u64(h ^ ((uint64_t)(uint32_t)k->pid << 32 | (uint32_t)k->tid));
     h = hash_u64(h ^ (uint64_t)k->start_ns ^ (uint64_t)(uint32_t)k->fd);
+    h = hash_u64(h ^ ((uint64_t)(uint32_t)k->cpu << 32 | (uint32_t)k->cache));
     return (h & 0xffffffffffff) | 1;
 }
 
@@ -113,8 +114,8 @@ static struct inode *pseudo_lookup(struct inode *dir, const char *name, size_t l
     return node->lookup ? node->lookup(dir, name, len) : ERR_PTR(-ENOENT);
 }
 
-/* Constant children stay; the others are looked up anew. Children of a process's directory depend
- * on the process, which its directory's own lookup has found alive. */
+/* Constant children stay; the others are asked, or looked up anew. Children of a process's directory
+ * depend on the process, which its directory's own lookup has found alive. */
 static bool pseudo_revalidate(struct inode *dir, const char *name UNUSED, size_t len UNUSED,
                               struct inode *child)
 {
@@ -122,6 +123,8 @@ static bool pseudo_revalidate(struct inode *dir, const char *name UNUSED, size_t
 
     if (!child)
         return !pseudo_node(dir)->lookup;
+    if (pseudo_node(child)->current)
+        return pseudo_node(child)->current(pseudo_key(child));
     if (pseudo_key(dir)->uid != pseudo_key(child)->uid ||
         pseudo_key(dir)->gid != pseudo_key(child)->gid)
         return false; /* the process has changed its owner */

@@ -16,8 +16,9 @@ struct pseudo_node;
 /* What an inode of a dynamic directory stands for; zero elsewhere. Handed down to children. */
 struct pseudo_key {
     int32_t pid, tid, fd;
-    int64_t start_ns;  /* of the process: numbers are used again */
-    uint32_t uid, gid; /* owner */
+    int32_t cpu, cache; /* sysfs */
+    int64_t start_ns;   /* of the process: numbers are used again */
+    uint32_t uid, gid;  /* owner */
 };
 
 struct pseudo_node {
@@ -35,6 +36,8 @@ struct pseudo_node {
     /* Children beyond the constant ones. lookup gives a reference; emit is called with ctx->pos >=
      * PSEUDO_DYNAMIC and emits what lies behind it. */
     struct inode *(*lookup)(struct inode *dir, const char *name, size_t len);
+    /* Of a dynamic child: is what lookup gave for @k still what it would give? NULL: never known. */
+    bool (*current)(const struct pseudo_key *k);
     int (*emit)(struct getdents_ctx *ctx, const struct pseudo_key *k);
     /* Devices: sets f->ops and f->private_data. */
     int (*open)(struct inode *i, struct file *f);

@@ -1,44 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * sysfs.c - the little of /sys that programs read to find out how many CPUs there are. Constant
- * but for the CPU list; no locks. */
+ * sysfs.c - the little of /sys that programs read: CPUs (cpus.c), huge pages, and empty lists of
+ * devices. Constant; no locks. */
 #include <linux/magic.h>
 
 #include "proc.h"
 
-static int show_cpus(struct text *t, const struct pseudo_key *k UNUSED)
-{
-    proc_cpu_list(t);
-    return 0;
-}
-
-static const struct pseudo_node cpu_nodes[] = {
-    PSEUDO_FILE("online", show_cpus),
-    PSEUDO_FILE("possible", show_cpus),
-    PSEUDO_FILE("present", show_cpus),
-    PSEUDO_TEXT("offline", "\n"),
-    PSEUDO_END,
-};
-
-static const struct pseudo_node node0_nodes[] = {
-    PSEUDO_FILE("cpulist", show_cpus),
-    PSEUDO_END,
-};
-
-static const struct pseudo_node node_nodes[] = {
-    PSEUDO_TEXT("online", "0\n"),
-    PSEUDO_TEXT("possible", "0\n"),
-    PSEUDO_DIR("node0", node0_nodes),
-    PSEUDO_END,
-};
-
-static const struct pseudo_node system_nodes[] = {
-    PSEUDO_DIR("cpu", cpu_nodes),
-    PSEUDO_DIR("node", node_nodes),
-    PSEUDO_END,
-};
-
 static const struct pseudo_node devices_nodes[] = {
-    PSEUDO_DIR("system", system_nodes),
+    PSEUDO_DIR("system", sysfs_system_nodes),
     PSEUDO_END,
 };
 

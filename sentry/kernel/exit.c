@@ -207,7 +207,7 @@ static void exit_work_finish(struct exit_work *w)
     while (!list_empty(&w->dead)) {
         struct process *p = list_first_entry(&w->dead, struct process, sibling);
         list_del(&p->sibling);
-        process_put(p);
+        process_reaped(p);
     }
     for (unsigned i = 0; i < w->orphan_count; i++) {
         (void)signal_send_group(w->orphans[i], SIGHUP, NULL);

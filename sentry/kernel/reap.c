@@ -88,6 +88,13 @@ void process_reap_locked(struct process *p)
     pids_remove_process_locked(p);
 }
 
+void process_reaped(struct process *p)
+{
+    if (g_kernel_hooks.process_gone)
+        g_kernel_hooks.process_gone(p->pid);
+    process_put(p);
+}
+
 static bool child_matches(const struct process *child, int kind, int32_t id, int options)
 {
     if (kind == WAIT_FOR_PID && child->pid != id)
@@ -151,6 +158,7 @@ int64_t process_wait(struct process *p, int kind, int32_t id, int options, struc
         break;
     }
     spin_unlock(&g_pids);
-    process_put(reaped);
+    if (reaped)
+        process_reaped(reaped);
     return r;
 }

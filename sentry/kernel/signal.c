@@ -31,18 +31,6 @@ static sigset_t_abi set_read(const _Atomic(sigset_t_abi) *set)
 
 /* --- state of one thread --- */
 
-bool signal_pending(struct task *t)
-{
-    struct process *p = t->process;
-    sigset_t_abi pending = set_read(&t->pending.set) | set_read(&p->shared_pending.set);
-    return (pending & ~set_read(&t->blocked)) || t->exit_requested || p->stopped;
-}
-
-bool signal_work(struct task *t)
-{
-    return t->restore_blocked || t->process->cld_notify || signal_pending(t);
-}
-
 sigset_t_abi signal_pending_set(struct task *t)
 {
     return set_read(&t->pending.set) | set_read(&t->process->shared_pending.set);

@@ -63,6 +63,8 @@ void task_ident_publish(struct task *t);
 /* A zombie goes: out of table, group and tree, its times to the parent; reference dropped by the
  * caller after unlocking. */
 void process_reap_locked(struct process *p);
+/* After it, unlocked: tells who has something of its; takes the reference. May park. */
+void process_reaped(struct process *p);
 /* Tell the parent of a zombie. true: nobody will wait for it, reap it. */
 bool process_notify_exit_locked(struct process *p);
 

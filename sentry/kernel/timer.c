@@ -28,6 +28,8 @@ struct timer_base {
     struct spin lock;
     struct timer **heap; /* GUARDED_BY(lock), as what follows */
     uint32_t count, room;
+    _Atomic(int64_t)
+        first_ns; /* of heap[0]; INT64_MAX: none. Written under the lock, read without */
     struct timer *running;
     pthread_t runner; /* valid while running */
     void (*kick)(void *);
@@ -49,6 +51,7 @@ struct timer_base *timer_base_new(void (*kick)(void *), void *arg)
     if (!b)
         return NULL;
     spin_init(&b->lock, RANK_TIMER);
+    b->first_ns = INT64_MAX;
     b->kick = kick;
     b->arg = arg;
     return b;
@@ -113,6 +116,12 @@ uint32_t timer_count(struct timer_base *b)
     return n;
 }
 
+static void first_note(struct timer_base *b)
+{
+    atomic_store_explicit(&b->first_ns, b->count ? b->heap[0]->when_ns : INT64_MAX,
+                          memory_order_relaxed);
+}
+
 static int heap_insert(struct timer_base *b, struct timer *t)
 {
     if (b->count == b->room) {
@@ -125,6 +134,7 @@ static int heap_insert(struct timer_base *b, struct timer *t)
     }
     t->base = b;
     heap_up(b, b->count++, t);
+    first_note(b);
     return 0;
 }
 
@@ -134,12 +144,13 @@ static void heap_remove(struct timer_base *b, struct timer *t)
     struct timer *last = b->heap[--b->count];
     t->base = NULL;
     t->heap_index = NOT_IN_HEAP;
-    if (last == t)
-        return;
-    if (i && b->heap[(i - 1) / 2]->when_ns > last->when_ns)
-        heap_up(b, i, last);
-    else
-        heap_down(b, i, last);
+    if (last != t) {
+        if (i && b->heap[(i - 1) / 2]->when_ns > last->when_ns)
+            heap_up(b, i, last);
+        else
+            heap_down(b, i, last);
+    }
+    first_note(b);
 }
 
 /* --- timers --- */
@@ -218,14 +229,18 @@ bool timer_armed(struct timer *t)
     return armed;
 }
 
-int64_t timer_run(struct timer_base *b)
+int64_t timer_first(const struct timer_base *b)
 {
+    return atomic_load_explicit(&b->first_ns, memory_order_relaxed);
+}
+
+int64_t timer_run(struct timer_base *b, int64_t now)
+{
+    int64_t first = timer_first(b);
+
+    if (likely(first > now)) /* what is armed elsewhere after this kicks us */
+        return first == INT64_MAX ? first : first - now;
     spin_lock(&b->lock);
-    if (!b->count) {
-        spin_unlock(&b->lock);
-        return INT64_MAX;
-    }
-    int64_t now = clock_now_ns(CLOCK_MONOTONIC);
     /* A timer that re-arms itself in the past must not keep the poller here. */
     uint32_t most = b->count;
     b->runner = pthread_self();
@@ -239,6 +254,7 @@ int64_t timer_run(struct timer_base *b)
         b->running = NULL;
     }
     int64_t next = b->count ? b->heap[0]->when_ns - now : INT64_MAX;
+    first_note(b);
     spin_unlock(&b->lock);
     return next < 0 ? 0 : next;
 }

@@ -28,8 +28,6 @@
 #include <base/err.h>
 #include <kernel/task.h>
 
-enum { CALL_RUNNING, CALL_PARKED, CALL_FIRED };
-
 #define WAITERS_PER_BLOCK 32u
 struct call_waiters {
     struct call_waiters *next;
@@ -318,29 +316,6 @@ void call_deadline_move(struct call *c, int64_t monotonic_ns)
 
 /* --- dispatcher --- */
 
-void call_begin(struct call *c, struct task *t, uint32_t nr, const uint64_t *args, uint8_t how)
-{
-    c->task = t;
-    c->nr = nr;
-    c->how = how;
-    c->started = c->timed_out = c->has_deadline = c->set_fs = c->set_gs = false;
-    /* Relaxed, here and below: only the owner's thread touches what is neither armed nor parked. */
-    atomic_store_explicit(&c->interrupted, false, memory_order_relaxed);
-    if (args)
-        memcpy(c->args, args, sizeof(c->args));
-    c->deadline_ns = 0;
-    c->progress = 0;
-    c->state = NULL;
-    c->state_free = NULL;
-    c->user_data = 0;
-    c->self = (struct mm_self){0};
-    c->armed = 0;
-    c->more = NULL;
-    c->owed = NULL;
-    atomic_store_explicit(&c->state_word, CALL_RUNNING, memory_order_relaxed);
-    c->entered_ns = 0;
-}
-
 bool call_park_commit(struct call *c)
 {
     c->started = true;
@@ -385,7 +360,7 @@ void call_disarm(struct call *c)
     atomic_store_explicit(&c->state_word, CALL_RUNNING, memory_order_relaxed);
 }
 
-void call_end(struct call *c, sysret_t result)
+void call_end_more(struct call *c, sysret_t result)
 {
     if (c->armed || c->has_deadline)
         call_disarm(c);

@@ -252,6 +252,7 @@ bool vmas_cover(struct mm *mm, uint64_t a, uint64_t b);
 void vma_account(struct mm *mm, const struct vma *v, int sign);
 uint64_t vma_file_off(const struct vma *v, uint64_t addr);
 bool guest_range_valid(uint64_t addr, uint64_t len); /* inside guest address space, no overflow */
+bool guest_range_readable(uint64_t addr, uint64_t len); /* the same, or inside the vDSO */
 bool vma_place_free(struct mm *mm, uint64_t addr, uint64_t len);
 /* Free range for a mapping; 0 or -ENOMEM. */
 int vma_place(struct mm *mm, uint64_t hint, uint64_t len, uint64_t align, uint32_t flags,

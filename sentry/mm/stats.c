@@ -84,6 +84,21 @@ void mm_stats_get(struct mm *mm, struct mm_stats *ret)
     mm_unlock(mm);
 }
 
+/* The vDSO lies beyond what guests map. */
+static bool region_vdso(uint64_t addr, struct mm_region *ret)
+{
+    const struct pf_limits *l = &g_mm.limits;
+    if (addr >= l->vdso_end)
+        return false;
+    bool data = addr < l->vdso;
+    *ret = (struct mm_region){.start = data ? l->vdso_data : l->vdso,
+                              .end = data ? l->vdso : l->vdso_end,
+                              .prot = data ? PROT_READ : PROT_READ | PROT_EXEC,
+                              .flags = MAP_PRIVATE};
+    strcpy(ret->name, data ? "[vvar]" : "[vdso]");
+    return true;
+}
+
 bool mm_region_next(struct mm *mm, uint64_t addr, struct mm_region *ret)
 {
     memset(ret, 0, sizeof *ret);
@@ -107,7 +122,7 @@ bool mm_region_next(struct mm *mm, uint64_t addr, struct mm_region *ret)
             ret->rss += seg_resident(s, MAX(s->r.start, v->r.start), MIN(s->r.end, v->r.end));
     }
     mm_unlock(mm);
-    return v != NULL;
+    return v || region_vdso(addr, ret);
 }
 
 /* Residency of up to SCAN_PAGES pages from @addr; -ENOMEM: not mapped. */

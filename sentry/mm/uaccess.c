@@ -93,6 +93,17 @@ static int resolve_text(struct vma *v, uint64_t addr, struct tcache *t)
     return 0;
 }
 
+/* The vDSO is no memory of ours, but a string in it may be written to a file like any other. */
+static bool resolve_vdso(uint64_t addr, uint32_t access, struct tcache *t)
+{
+    const struct pf_limits *l = &g_mm.limits;
+    if (addr < l->vdso || addr >= l->vdso_end || (access & PF_ACCESS_WRITE))
+        return false;
+    *t =
+        (struct tcache){.start = l->vdso, .end = l->vdso_end, .ptr = (uint8_t *)(uintptr_t)l->vdso};
+    return true;
+}
+
 static int resolve_slow(struct mm *mm, uint64_t addr, uint64_t len, uint32_t access, bool force,
                         struct tcache *t)
 {
@@ -138,17 +149,19 @@ int user_resolve(struct mm *mm, uint64_t addr, uint32_t access, bool force, uint
         if (addr >= mm->tc[i].start && addr < mm->tc[i].end && (!write || mm->tc[i].writable))
             t = &mm->tc[i];
     if (!t) {
-        int r = resolve_slow(mm, addr, *ret_len, access, force, &fresh);
+        bool vdso = resolve_vdso(addr, access, &fresh);
+        int r = vdso ? 0 : resolve_slow(mm, addr, *ret_len, access, force, &fresh);
         if (r < 0)
             return r;
         t = &fresh;
         struct vma *v = vma_at(mm, addr);
-        tcache_fill(mm, t, force && !(v && vma_allows(v, access)));
+        if (!vdso)
+            tcache_fill(mm, t, force && !(v && vma_allows(v, access)));
     }
     *ret_len = MIN(*ret_len, t->end - addr);
     *ret_ptr = t->ptr + (addr - t->start);
     *ret_win = t->win;
-    if (!t->win)
+    if (!t->win && t->start < g_mm.limits.user_max)
         want_around(t, addr, *ret_len);
     return 0;
 }
@@ -189,7 +202,7 @@ static int copy_user(struct mm *mm, uint64_t addr, void *buf, size_t n, enum cop
 
 static bool wraps(uaddr_t a, size_t n)
 {
-    return a.va + n < a.va || a.va + n > g_mm.limits.user_max;
+    return !guest_range_readable(a.va, n);
 }
 
 int copy_in(struct mm *mm, void *dst, uaddr_t src, size_t n)

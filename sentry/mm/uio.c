@@ -29,7 +29,7 @@ int uio_init_user(struct uio *u, struct mm *mm, uaddr_t base, size_t len)
     uio_clear(u, mm);
     if ((ssize_t)len < 0)
         return -EINVAL;
-    if (!guest_range_valid(base.va, len))
+    if (!guest_range_readable(base.va, len))
         return -EFAULT;
     u->iov[0].iov_base = (void *)(uintptr_t)base.va;
     u->iov[0].iov_len = MIN(len, UIO_MAX_BYTES);
@@ -44,7 +44,7 @@ static int check_segments(struct uio *u)
         struct iovec *v = &u->iov[i];
         if ((ssize_t)v->iov_len < 0)
             return -EINVAL;
-        if (!guest_range_valid((uint64_t)(uintptr_t)v->iov_base, v->iov_len))
+        if (!guest_range_readable((uint64_t)(uintptr_t)v->iov_base, v->iov_len))
             return -EFAULT;
         v->iov_len = MIN(v->iov_len, UIO_MAX_BYTES - u->left);
         u->left += v->iov_len;

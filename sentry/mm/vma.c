@@ -164,6 +164,13 @@ bool guest_range_valid(uint64_t addr, uint64_t len)
     return !add_overflow(addr, len, &end) && end <= g_mm.limits.user_max;
 }
 
+bool guest_range_readable(uint64_t addr, uint64_t len)
+{
+    const struct pf_limits *l = &g_mm.limits;
+    return guest_range_valid(addr, len) ||
+           (addr >= l->vdso && addr < l->vdso_end && len <= l->vdso_end - addr);
+}
+
 bool vma_place_free(struct mm *mm, uint64_t addr, uint64_t len)
 {
     if (addr < g_mm.limits.user_min || !guest_range_valid(addr, len))

@@ -30,10 +30,6 @@ struct port_table g_tcp_ports, g_udp_ports;
 static void table_init(struct port_table *t)
 {
     spin_init(&t->lock, RANK_NET);
-    for (unsigned i = 0; i < PORT_BUCKETS; i++) {
-        list_init(&t->bound[i]);
-        list_init(&t->listeners[i]);
-    }
     t->next = (uint32_t)hash_u64((uintptr_t)t);
 }
 
@@ -57,7 +53,7 @@ static bool port_free_locked(struct port_table *t, const struct inet_sock *s, ui
 {
     struct inet_sock *o;
 
-    list_for_each_entry (o, &t->bound[port % PORT_BUCKETS], port_link) {
+    list_for_each_entry (o, list_bucket(&t->bound[port % PORT_BUCKETS]), port_link) {
         if (o != s && o->local.port == port && !may_share(s, o))
             return false;
     }
@@ -68,7 +64,7 @@ static bool port_unused_locked(struct port_table *t, uint16_t port)
 {
     struct inet_sock *o;
 
-    list_for_each_entry (o, &t->bound[port % PORT_BUCKETS], port_link) {
+    list_for_each_entry (o, list_bucket(&t->bound[port % PORT_BUCKETS]), port_link) {
         if (o->local.port == port)
             return false;
     }
@@ -93,7 +89,7 @@ static uint16_t port_choose_locked(struct port_table *t)
 static void port_take_locked(struct port_table *t, struct inet_sock *s, uint16_t port)
 {
     s->local.port = port;
-    list_add_tail(&s->port_link, &t->bound[port % PORT_BUCKETS]);
+    list_add_tail(&s->port_link, list_bucket(&t->bound[port % PORT_BUCKETS]));
 }
 
 int port_bind(struct port_table *t, struct inet_sock *s, const struct inet_name *name)
@@ -134,7 +130,7 @@ static bool pair_exists_locked(struct port_table *t, const struct inet_sock *s)
 {
     struct inet_sock *o;
 
-    list_for_each_entry (o, &t->bound[s->local.port % PORT_BUCKETS], port_link) {
+    list_for_each_entry (o, list_bucket(&t->bound[s->local.port % PORT_BUCKETS]), port_link) {
         if (o != s && o->local.port == s->local.port && o->remote.port == s->remote.port &&
             ip_equal(&o->remote.ip, &s->remote.ip) && ip_equal(&o->local.ip, &s->local.ip))
             return true;
@@ -235,7 +231,7 @@ int port_listen(struct port_table *t, struct inet_sock *s)
     }
     if (!r && !s->listening) {
         s->listening = true;
-        list_add_tail(&s->listen_link, &t->listeners[s->local.port % PORT_BUCKETS]);
+        list_add_tail(&s->listen_link, list_bucket(&t->listeners[s->local.port % PORT_BUCKETS]));
     }
     spin_unlock(&t->lock);
     return r;
@@ -272,7 +268,7 @@ struct inet_sock *port_find_listener(struct port_table *t, const struct inet_nam
     unsigned best_match = 0, seen = 0;
 
     spin_lock(&t->lock);
-    list_for_each_entry (s, &t->listeners[to->port % PORT_BUCKETS], listen_link) {
+    list_for_each_entry (s, list_bucket(&t->listeners[to->port % PORT_BUCKETS]), listen_link) {
         unsigned match = s->local.port == to->port ? inet_match(s, &to->ip) : 0;
         if (match > best_match) {
             best = s;
@@ -306,7 +302,7 @@ struct inet_sock *port_find_receiver(struct port_table *t, const struct inet_nam
     unsigned best_match = 0, seen = 0;
 
     spin_lock(&t->lock);
-    list_for_each_entry (s, &t->bound[to->port % PORT_BUCKETS], port_link) {
+    list_for_each_entry (s, list_bucket(&t->bound[to->port % PORT_BUCKETS]), port_link) {
         unsigned match = receiver_match(s, to, from);
         if (!match || match < best_match)
             continue;
@@ -329,7 +325,7 @@ void port_each(struct port_table *t, void (*fn)(struct inet_sock *s, void *arg),
 
     spin_lock(&t->lock);
     for (unsigned i = 0; i < PORT_BUCKETS; i++) {
-        list_for_each_entry (s, &t->bound[i], port_link)
+        list_for_each_entry (s, list_bucket(&t->bound[i]), port_link)
             fn(s, arg);
     }
     spin_unlock(&t->lock);
@@ -342,7 +338,7 @@ bool port_bucket_each(struct port_table *t, uint32_t bucket, uint32_t skip,
     bool on = true;
 
     spin_lock(&t->lock);
-    list_for_each_entry (s, &t->bound[bucket % PORT_BUCKETS], port_link) {
+    list_for_each_entry (s, list_bucket(&t->bound[bucket % PORT_BUCKETS]), port_link) {
         if (skip) {
             skip--;
             continue;

@@ -68,6 +68,7 @@ int boot_prepare(const struct boot_config *cfg)
     g_kernel_hooks.fds_put = fdtable_put;
     g_kernel_hooks.fs_clone = hook_fs_clone;
     g_kernel_hooks.fs_put = fs_struct_put;
+    g_kernel_hooks.process_gone = procfs_process_gone;
     g_kernel_hooks.init_exited = hook_init_exited;
     g_vfs_hooks.fifo_open = fifo_open;
     g_vfs_hooks.file_gone = epoll_file_gone;

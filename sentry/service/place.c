@@ -32,8 +32,8 @@
 #include "private.h"
 
 #define GUEST_SPIN_NS 30000
-#define PAUSES 2000 /* of which the length is measured, */
-#define YIELDS 50   /* and of these, of a thread that is alone */
+#define PAUSES 300 /* of which the length is measured, */
+#define YIELDS 15  /* and of these, of a thread that is alone */
 #define SPINS_MAX 20000
 #define SLICE_NS 100000   /* what a poller asks for at a time: who asks for less comes sooner */
 #define FOLLOW_RUN 8      /* callers on end from one CPU, until the poller goes there */

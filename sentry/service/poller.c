@@ -22,6 +22,7 @@
 
 #include <base/err.h>
 #include <base/log.h>
+#include <files/files.h>
 #include <host/numa.h>
 #include <mm/mm.h>
 
@@ -32,7 +33,7 @@
 #define IDLE_NS 12000LL /* without work so long: time for what can wait */
 #define QUIET_ROUNDS 64 /* empty looks until a lane is quiet */
 #define INBOX_BATCH 64  /* things out of the inbox before the lanes have their turn */
-#define QUIET_BATCH 2   /* quiet lanes looked at in a round */
+#define QUIET_BATCH 8   /* quiet lanes looked at with the clock */
 #define TRIM_IDLE_NS 500000000LL
 #define TRIM_NS 30000000000LL
 #define TRIM_BYTES (8u << 20)
@@ -120,11 +121,18 @@ static bool inbox_run(struct poller *p)
     return any;
 }
 
-/* Look at the busy lanes once, each at most. A served lane moves to the end of the list, so a stack
- * that took over mid-way goes on with the others. */
-static bool busy_run(struct poller *p)
+/* A call in the slot, and nothing else. */
+static inline bool quick_call(const struct poller *p, const struct served *s)
 {
-    bool any = false;
+    return s->state == SERVED_GUEST && p->quick && !s->sq &&
+           ring_load_acquire(&s->lane->call.state) == SLOT_POSTED &&
+           ring_load_relaxed(&s->lane->event.state) == SLOT_FREE;
+}
+
+/* Look at the busy lanes once, each at most. A served lane moves to the end of the list, so a stack
+ * that took over mid-way goes on with the others. @local: fiber_local_slot() of this stack. */
+static bool busy_run(struct poller *p, void **local)
+{
     struct served *s, *tmp;
 
     list_for_each_entry_safe (s, tmp, &p->busy, link) {
@@ -134,7 +142,8 @@ static bool busy_run(struct poller *p)
             s->idle_rounds = 0;
             if (p->busy.prev != &s->link)
                 served_move(s, SERVED_ON_BUSY);
-            served_poll(s);
+            if (!quick_call(p, s) || !posted_quick(s, local))
+                served_poll(s);
             (void)fiber_loop_check();
             return true; /* the list may be another one now */
         }
@@ -142,7 +151,7 @@ static bool busy_run(struct poller *p)
             (p->busy.next != &s->link || p->busy.prev != &s->link))
             served_move(s, SERVED_ON_QUIET);
     }
-    return any;
+    return false;
 }
 
 static bool quiet_run(struct poller *p, unsigned most)
@@ -187,22 +196,19 @@ static unsigned poller_parked(const struct poller *p)
     return f.stacks_in_use - MIN(f.stacks_in_use, 1U);
 }
 
-/* Guest threads that run: those we look at, less those whose call waits so. */
-static unsigned poller_active(const struct poller *p)
-{
-    return p->listed - MIN(p->listed, poller_parked(p));
-}
-
 static void poller_sleep(struct poller *p, int64_t now, int64_t until_timer_ns)
 {
     int64_t look = policy_deadline(&p->policy, now, p->policy.active);
     bool slept = false;
 
+    if (p->answered_count)
+        poller_wake_answered(p);
     if (look != INT64_MAX && (until_timer_ns < 0 || look - now < until_timer_ns))
         until_timer_ns = MAX(look - now, (int64_t)0);
     atomic_store_explicit(&p->word->asleep, 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst); /* pairs with the posters' and poller_kick()'s */
-    if (!any_lane_has_work(p) && !fiber_any_ready() && !atomic_load(&p->inbox_full) &&
+    bool sooner = timer_first(p->timers) < (until_timer_ns < 0 ? INT64_MAX : now + until_timer_ns);
+    if (!any_lane_has_work(p) && !fiber_any_ready() && !atomic_load(&p->inbox_full) && !sooner &&
         !atomic_load(&p->stop)) {
         tally_add(&p->stats->sleeps, 1);
         io_sleep(p->io, &p->word->asleep, 1, until_timer_ns);
@@ -229,6 +235,7 @@ static int64_t memory_trim(struct poller *p, int64_t now)
         return due - now;
     p->trim_owed = false;
     p->trimmed_ns = now;
+    unix_pool_trim();
     if (mallinfo2().fordblks > TRIM_BYTES)
         (void)malloc_trim(0);
     return INT64_MAX;
@@ -240,16 +247,18 @@ static void poller_look(struct poller *p)
     bool more = quiet_run(p, QUIET_BATCH);
 
     more |= io_round(p->io) > 0;
-    int64_t next = timer_run(p->timers);
     int64_t now = clock_now_ns(CLOCK_MONOTONIC), passed = now - p->policy.looked;
+    int64_t next = timer_run(p->timers, now);
+    unsigned parked = poller_parked(p);
 
     more |= p->last_work_ns == 0;
     /* Rounds without work take no time: somebody else had the CPU, or the host the virtual one. Who does
      * what a call waits for is no stranger. */
     bool gap = passed > POLICY_GAP_NS && !more && !p->waited_for;
     bool lost = place_lost_cpu(p, now) || gap;
-    p->waited_for = poller_parked(p) > 0;
-    if (policy_look(&p->policy, now, poller_active(p), more, lost))
+    p->waited_for = parked > 0;
+    /* Guest threads that run: those we look at, less those whose call waits in the middle. */
+    if (policy_look(&p->policy, now, p->listed - MIN(p->listed, parked), more, lost))
         place_mode(p);
     stats_time(p, more ? &p->stats->working_ns : &p->stats->spinning_ns, now);
     if (unlikely(g_service.cfg.stats))
@@ -270,26 +279,41 @@ static void poller_look(struct poller *p)
     if (now - p->last_work_ns >= spin) {
         next = MIN(next, memory_trim(p, now));
         poller_sleep(p, now, next == INT64_MAX ? -1 : next);
-    } else
+    }
+}
+
+/* Who was answered in this round and has parked is woken when there is no more to do, or before it has
+ * waited for several rounds. */
+static void round_end(struct poller *p, bool work)
+{
+    if (p->answered_count && (!work || ++p->answered_rounds >= ANSWERED_ROUNDS_MAX))
+        poller_wake_answered(p);
+    if (work)
+        p->last_work_ns = 0; /* looked up when it matters */
+    if (++p->rounds >= (work ? CLOCK_ROUNDS : CLOCK_ROUNDS_LATE) ||
+        (!work && p->policy.mode == POLICY_HANDOVER)) { /* nobody spins */
+        p->rounds = 0;
+        poller_look(p);
+    }
+    if (!work) /* also: loads of a lane that are ahead of a call's arrival would be undone */
         __builtin_ia32_pause();
 }
 
 static void poller_loop(void *arg)
 {
     struct poller *p = arg;
+    void **local = fiber_local_slot();
+
     while (!atomic_load_explicit(&p->stop, memory_order_relaxed)) {
-        bool work = busy_run(p);
+        bool work = busy_run(p, local);
 
         if (unlikely(atomic_load_explicit(&p->inbox_full, memory_order_relaxed)))
             work |= inbox_run(p);
-        if (fiber_any_ready())
+        if (unlikely(fiber_any_ready())) {
             work |= fiber_run_ready() > 0;
-        (void)fiber_loop_check();
-        if (work)
-            p->last_work_ns = 0; /* looked up when it matters */
-        if (++p->rounds % CLOCK_ROUNDS == 0 ||
-            (!work && p->policy.mode == POLICY_HANDOVER)) /* nobody spins */
-            poller_look(p);
+            (void)fiber_loop_check();
+        }
+        round_end(p, work);
     }
 }
 
@@ -303,6 +327,7 @@ static int poller_init(struct poller *p, unsigned index, const struct service_co
     p->index = index;
     p->cpu = cfg->poller_cpus ? cfg->poller_cpus[index] : -1;
     p->word = &cfg->poller_words[index];
+    p->quick = !cfg->trace && !cfg->stats;
     list_init(&p->busy);
     list_init(&p->quiet);
     list_init(&p->rest);

@@ -12,6 +12,7 @@
 #include <host/io.h>
 #include <kernel/task.h>
 #include <ring/abi.h>
+#include <ring/barrier.h>
 #include <service/service.h>
 #include <syscall/sys.h>
 
@@ -46,6 +47,7 @@ struct served {
     bool by_trap;                     /* the call in work came as an event, which is still open */
     bool slot_open;                   /* ... or as a posted one, not answered yet */
     bool event_open;
+    bool call_clean; /* the task's call is as call_begin() makes it, but for what comes with each */
     bool interrupt_sent;
     bool slot_kept; /* a slot call has ended with slot_result; told at the trap it was sent to */
     uint32_t slot_nr;
@@ -70,6 +72,8 @@ struct served {
     uint64_t slot_rip, site_rip; /* this event came from a slot: where, and what stands for it */
     bool from_frame;             /* rip is what a signal frame says */
 };
+
+/* --- where a task stands --- */
 
 #define SERVED_ON_BUSY 0
 #define SERVED_ON_QUIET 1
@@ -122,7 +126,12 @@ struct poller_stats {
     struct tally (*latency)[LATENCY_CLASSES]; /* --stats: of each call number; else NULL */
 };
 
-#define CLOCK_ROUNDS 16 /* rounds between looks at clock, timers, completions, quiet lanes */
+/* Rounds between looks at clock, timers, completions, quiet lanes: the first behind an answer, at last
+ * where a call may come. */
+#define CLOCK_ROUNDS 32
+#define CLOCK_ROUNDS_LATE 64
+#define ANSWERED_MAX 32       /* tasks answered and not looked at yet */
+#define ANSWERED_ROUNDS_MAX 4 /* rounds with work that a wake may be put off */
 
 struct poller {
     unsigned index;
@@ -131,6 +140,7 @@ struct poller {
     struct fiber_sched *sched;
     struct timer_base *timers;
     struct io *io;
+    bool quick; /* calls need be neither shown nor timed */
     struct ring_poller_word *word;
 
     struct list_head busy;  /* polled every round */
@@ -143,7 +153,10 @@ struct poller {
     int64_t worked_ns, trimmed_ns;
     int64_t accounted_ns; /* up to here its time is in the statistics */
     uint64_t taken;       /* --stats: calls since the clock was last looked at */
-    uint64_t rounds;
+    unsigned rounds;      /* since the clock was looked at */
+    unsigned answered_count,
+        answered_rounds;                   /* tasks in answered; rounds with work since the first */
+    struct served *answered[ANSWERED_MAX]; /* whose threads may have parked before they were */
     struct policy policy;
     uint32_t spins;   /* of guest threads, for the mode */
     uint32_t placing; /* changes with the mode */
@@ -201,7 +214,11 @@ void served_woken(struct served *s); /* its thread was parked when it was answer
 
 /* served.c */
 void served_poll(struct served *s); /* take what the lane offers; may park */
-bool served_has_work(const struct served *s);
+/* A call taken from slot or event: runs it. */
+void served_call(struct served *s, const uint64_t *args, uint32_t nr, uint8_t how);
+/* Its handler has run, in life @epoch of the task, and gave @r: goes on from there. May park. */
+void served_ran(struct served *s, uint32_t epoch, sysret_t r);
+void served_release_last(struct served *s);
 void served_run_again(struct call *c); /* fired call; may park */
 void served_attend(struct served *s);  /* signals or exit pending; may park */
 void served_add(struct served *s);
@@ -210,6 +227,15 @@ int served_attach(struct task *t, struct task *near);
 void served_detach(struct task *t);
 void served_quiesce(struct task *t);
 void served_kick(struct task *t);
+
+/* posted.c */
+void posted_take(struct served *s);
+bool posted_quick(struct served *s, void **local); /* local: fiber_local_slot() of this stack */
+void posted_refuse(struct served *s);
+void posted_finish(struct served *s, sysret_t result);
+void served_answered(struct served *s); /* its slot or event: wake its thread if that has parked */
+void served_answered_drop(const struct served *s);
+void poller_wake_answered(struct poller *p); /* end of a round */
 
 /* watch.c */
 void served_watch(struct served *s);
@@ -266,5 +292,50 @@ int boot_mount_root(const struct boot_config *cfg, struct path *ret); /* gives r
 void boot_mount_system(struct task *t); /* a root without the places goes without those mounts */
 /* *ret_name: the place that an error is about. */
 int boot_mount_given(struct task *t, const struct boot_config *cfg, const char **ret_name);
+
+/* --- what every call passes --- */
+
+/* Lists change only where a wait begins or ends: a call that does not wait leaves its task where it
+ * is. Waiting tasks are not looked at, unless they have a queue. */
+static inline void served_set_state(struct served *s, enum served_state state)
+{
+    atomic_store_explicit(&s->state, state, memory_order_relaxed);
+    if (state == SERVED_GUEST) {
+        if (s->where != SERVED_ON_BUSY)
+            served_move(s, SERVED_ON_BUSY);
+    } else if (state != SERVED_CALL && s->where != SERVED_ON_REST && !s->sq) {
+        served_move(s, SERVED_ON_REST);
+    }
+}
+
+/* A frame of this poller is done with @s; the last one after detach drops the attachment's task
+ * reference, and with it perhaps @s itself. */
+static inline void served_release(struct served *s)
+{
+    if (--s->users == 0 && unlikely(s->state == SERVED_GONE && s->attached))
+        served_release_last(s);
+}
+
+static inline bool served_has_work(const struct served *s)
+{
+    if (s->state == SERVED_GUEST && (ring_load_relaxed(&s->lane->call.state) == SLOT_POSTED ||
+                                     ring_load_relaxed(&s->lane->event.state) != SLOT_FREE))
+        return true;
+    return unlikely(s->sq) && sq_ready(s->sq);
+}
+
+static inline bool is_restart(sysret_t r)
+{
+    return r <= -ERESTARTSYS && r >= -ERESTART_RESTARTBLOCK;
+}
+
+static inline bool task_must_die(struct task *t)
+{
+    return t->exit_requested || (signal_pending_set(t) & SIGBIT(SIGKILL));
+}
+
+struct pf_reply;
+/* What the thread is to do itself before it goes on. */
+void reply_add_self(struct call *c, struct task *t, struct pf_reply *r);
 
 #endif

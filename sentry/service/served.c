@@ -24,16 +24,10 @@
 
 #define INTERRUPT_DEADLINE_NS 5000000000LL /* a loaded host may not run the thread for seconds */
 
-static void call_execute(struct served *s);
-
-/* A frame of this poller is done with @s; the last one after detach drops the attachment's task
- * reference, and with it perhaps @s itself. */
-static void served_release(struct served *s)
+void served_release_last(struct served *s)
 {
-    if (--s->users == 0 && s->state == SERVED_GONE && s->attached) {
-        s->attached = false;
-        task_put(s->task);
-    }
+    s->attached = false;
+    task_put(s->task);
 }
 
 void served_move(struct served *s, uint8_t where)
@@ -48,19 +42,6 @@ void served_move(struct served *s, uint8_t where)
     list_add_tail(&s->link, lists[where]);
     if (where == SERVED_ON_BUSY)
         served_place(s);
-}
-
-/* Lists change only where a wait begins or ends: a call that does not wait leaves its task where it
- * is. Waiting tasks are not looked at, unless they have a queue. */
-static void set_state(struct served *s, enum served_state state)
-{
-    atomic_store_explicit(&s->state, state, memory_order_relaxed);
-    if (state == SERVED_GUEST) {
-        if (s->where != SERVED_ON_BUSY)
-            served_move(s, SERVED_ON_BUSY);
-    } else if (state != SERVED_CALL && s->where != SERVED_ON_REST && !s->sq) {
-        served_move(s, SERVED_ON_REST);
-    }
 }
 
 /* --- arrival and departure --- */
@@ -148,6 +129,7 @@ void served_detach(struct task *t)
     list_del(&s->link);
     stats_local_add(s);
     list_del(&s->kick_link);
+    served_answered_drop(s);
     p->listed -= s->where < SERVED_ON_REST;
     s->where = SERVED_ON_NONE;
     t->lane = NULL;
@@ -189,7 +171,7 @@ void served_kick(struct task *t)
 /* --- back to the guest --- */
 
 /* What the thread is to do itself before it goes on. */
-static void reply_add_self(struct call *c, struct task *t, struct pf_reply *r)
+void reply_add_self(struct call *c, struct task *t, struct pf_reply *r)
 {
     if (c->set_fs || c->set_gs) {
         r->set_fs = c->set_fs;
@@ -207,30 +189,20 @@ static void reply_add_self(struct call *c, struct task *t, struct pf_reply *r)
 
 static void reply_event(struct served *s, struct pf_reply *r)
 {
+    r->wake_later = true;
     reply_add_self(&s->task->call, s->task, r);
     if (unlikely(s->slot_rip || s->from_frame))
         patch_resume(s);
     s->event_open = false;
     g_service.cfg.platform->thread_reply(s->task->thread, r);
-    if (unlikely(ring_load_relaxed(&s->lane->guest.event_parked)))
-        served_woken(s);
-    set_state(s, SERVED_GUEST);
+    served_answered(s);
+    served_set_state(s, SERVED_GUEST);
 }
 
 /* The task leaves for good. */
 static void served_exit(struct served *s, int32_t status)
 {
     task_exit(s->task, status);
-}
-
-static bool is_restart(sysret_t r)
-{
-    return r <= -ERESTARTSYS && r >= -ERESTART_RESTARTBLOCK;
-}
-
-static bool must_die(struct task *t)
-{
-    return t->exit_requested || (signal_pending_set(t) & SIGBIT(SIGKILL));
 }
 
 /* An open event ends: signals first. @in_call: @result and @nr count. */
@@ -255,7 +227,7 @@ static void event_finish(struct served *s, bool in_call, uint32_t nr, sysret_t r
             t->call.nr = nr;
             t->call.args[0] = (uint64_t)result; /* kept until continued */
             t->call.how = in_call ? CALL_BY_TRAP : UINT8_MAX;
-            set_state(s, SERVED_STOPPED);
+            served_set_state(s, SERVED_STOPPED);
             return;
         }
         if (o == SIGNAL_REGS) {
@@ -267,52 +239,6 @@ static void event_finish(struct served *s, bool in_call, uint32_t nr, sysret_t r
     }
     reply.val = (uint64_t)result;
     reply_event(s, &reply);
-}
-
-/* One that the trap is to bring again. */
-static void slot_refuse(struct served *s)
-{
-    s->slot_open = false;
-    set_state(s, SERVED_GUEST);
-    if (slot_reply(&s->lane->call, &s->lane->guest.call_parked, CALL_SLOW, 0)) {
-        slot_wake(&s->lane->call);
-        served_woken(s);
-    }
-}
-
-/* The result, and what the thread does itself first. */
-static void slot_finish_self(struct served *s, sysret_t result)
-{
-    struct pf_reply r = {.posted = true, .val = (uint64_t)result};
-
-    reply_add_self(&s->task->call, s->task, &r);
-    g_service.cfg.platform->thread_reply(s->task->thread, &r);
-    if (unlikely(ring_load_relaxed(&s->lane->guest.call_parked)))
-        served_woken(s);
-}
-
-/* With a signal to handle the result is kept and the guest sent to its trap, where the frame can be
- * made: the call has ended, and the handler runs before the caller sees the result. */
-static void slot_finish(struct served *s, sysret_t result)
-{
-    bool self = s->task->call.self.op || s->task->call.set_fs;
-    bool slow = is_restart(result) || signal_work(s->task) ||
-                unlikely(self && !g_service.cfg.platform->replies_posted);
-
-    s->slot_kept = slow;
-    s->slot_nr = s->task->call.nr;
-    s->slot_result = result;
-    s->slot_open = false;
-    set_state(s, SERVED_GUEST);
-    if (unlikely(self && !slow))
-        slot_finish_self(s, result);
-    else if (slot_reply(&s->lane->call, &s->lane->guest.call_parked, slow ? CALL_SLOW : CALL_DONE,
-                        (uint64_t)result)) {
-        slot_wake(&s->lane->call);
-        served_woken(s);
-    }
-    if (slow ? must_die(s->task) : signal_work(s->task))
-        served_kick(s->task);
 }
 
 static void call_finish(struct served *s, sysret_t result)
@@ -330,45 +256,60 @@ static void call_finish(struct served *s, sysret_t result)
     if (s->by_trap)
         event_finish(s, true, c->nr, result);
     else
-        slot_finish(s, result);
+        posted_finish(s, result);
 }
 
 /* --- calls --- */
 
+static sysret_t call_dispatch(struct served *s)
+{
+    struct call *c = &s->task->call;
+
+    fiber_set_local(c);
+    if (c->started && signal_pending(s->task))
+        c->interrupted = true;
+    sysret_t r = unlikely(c->nr == RING_CTL_NR) ? ring_ctl(c) : sys_dispatch(c);
+    fiber_set_local(NULL);
+    return r;
+}
+
+/* It runs again now, or when it has fired: false. */
+static bool call_waits(struct served *s, unsigned runs)
+{
+    struct call *c = &s->task->call;
+
+    tally_add(&s->poller->stats->parks, 1);
+    served_set_state(s, SERVED_PARKED);
+    served_wait_begins(s);
+    if (signal_pending(s->task) && !c->interrupted)
+        c->interrupted = true;
+    else if (call_park_commit(c))
+        return false;
+    if (unlikely(runs == RUNS_AT_ONCE)) { /* it says that it can go on, and cannot */
+        call_ready_hook(c);
+        return false;
+    }
+    served_wait_ends(s);
+    served_set_state(s, SERVED_CALL);
+    call_disarm(c);
+    tally_add(&s->poller->stats->again, 1);
+    return true;
+}
+
 /* Runs on the loop's stack, or on a fiber when it has parked. s->users is held by the caller. */
-static void call_execute(struct served *s)
+void served_ran(struct served *s, uint32_t epoch, sysret_t r)
 {
     struct task *t = s->task;
     struct call *c = &t->call;
-    uint32_t epoch = s->epoch;
-    sysret_t r;
 
-    for (unsigned runs = 1;; runs++) {
-        fiber_set_local(c);
-        if (c->started && signal_pending(t))
-            c->interrupted = true;
-        r = unlikely(c->nr == RING_CTL_NR) ? ring_ctl(c) : sys_dispatch(c);
-        fiber_set_local(NULL);
+    for (unsigned runs = 1;; runs++, r = call_dispatch(s)) {
         if (unlikely(s->state == SERVED_GONE || s->epoch != epoch)) /* exit; exec: a new thread */
             return;
         c->started = true;
         if (likely(r != SYS_PARK))
             break;
-        tally_add(&s->poller->stats->parks, 1);
-        set_state(s, SERVED_PARKED);
-        served_wait_begins(s);
-        if (signal_pending(t) && !c->interrupted)
-            c->interrupted = true;
-        else if (call_park_commit(c))
+        if (!call_waits(s, runs))
             return;
-        if (unlikely(runs == RUNS_AT_ONCE)) { /* it says that it can go on, and cannot */
-            call_ready_hook(c);
-            return;
-        }
-        served_wait_ends(s);
-        set_state(s, SERVED_CALL);
-        call_disarm(c);
-        tally_add(&s->poller->stats->again, 1);
     }
     if (r == SYS_NORETURN) { /* the registers are set */
         call_end(c, 0);
@@ -380,22 +321,29 @@ static void call_execute(struct served *s)
     if (unlikely(r == SYS_BY_TRAP && !s->by_trap)) {
         call_end(c, r);
         atomic_store_explicit(&t->in_call, false, memory_order_relaxed);
-        slot_refuse(s);
+        posted_refuse(s);
         return;
     }
     call_finish(s, r);
 }
 
-static void call_start(struct served *s, const uint64_t *args, uint32_t nr, uint8_t how)
+static void call_execute(struct served *s)
+{
+    uint32_t epoch = s->epoch;
+
+    served_ran(s, epoch, call_dispatch(s));
+}
+
+void served_call(struct served *s, const uint64_t *args, uint32_t nr, uint8_t how)
 {
     struct task *t = s->task;
     struct call *c = &t->call;
 
-    set_state(s, SERVED_CALL);
+    served_set_state(s, SERVED_CALL);
     s->by_trap = how == CALL_BY_TRAP;
     s->slot_open = !s->by_trap;
     if (unlikely(s->slot_kept)) {
-        if (s->by_trap && nr == RING_CTL_NR && args[0] == RING_CTL_IDLE && !must_die(t)) {
+        if (s->by_trap && nr == RING_CTL_NR && args[0] == RING_CTL_IDLE && !task_must_die(t)) {
             /* It waited for the slot; the trap that wants the kept result comes next. */
             reply_event(s, &(struct pf_reply){.kind = PF_REPLY_RET});
             return;
@@ -406,6 +354,7 @@ static void call_start(struct served *s, const uint64_t *args, uint32_t nr, uint
             return;
         }
     }
+    s->call_clean = false;
     call_begin(c, t, nr, args == c->args ? NULL : args, how);
     atomic_store_explicit(&t->in_call, true, memory_order_relaxed);
     if (unlikely(s->sq) && sys_row(nr)->sq != SQ_YES)
@@ -433,7 +382,7 @@ void served_run_again(struct call *c)
         return;
     s->users++;
     served_wait_ends(s);
-    set_state(s, SERVED_CALL);
+    served_set_state(s, SERVED_CALL);
     call_disarm(c);
     call_execute(s);
     served_release(s);
@@ -472,7 +421,7 @@ static void event_run(struct served *s, struct pf_event *e)
         timer_cancel(&s->deadline);
     }
     if (g_service.cfg.patch || e->in_posted_call) {
-        set_state(s, SERVED_CALL);
+        served_set_state(s, SERVED_CALL);
         if (patch_event(s, e)) {
             reply_event(s, &(struct pf_reply){.kind = PF_REPLY_RESUME});
             return;
@@ -480,21 +429,21 @@ static void event_run(struct served *s, struct pf_event *e)
     }
     switch ((enum pf_event_kind)e->kind) {
     case PF_EVENT_SYSCALL:
-        call_start(s, e->args, e->nr, CALL_BY_TRAP);
+        served_call(s, e->args, e->nr, CALL_BY_TRAP);
         return;
     case PF_EVENT_FAULT:
-        set_state(s, SERVED_CALL);
+        served_set_state(s, SERVED_CALL);
         event_fault(s, e);
         return;
     case PF_EVENT_EXCEPTION:
-        set_state(s, SERVED_CALL);
+        served_set_state(s, SERVED_CALL);
         signal_force_fault(t, e->signo, e->si_code, e->addr, e->trapno, e->err);
         event_finish(s, false, 0, 0);
         return;
     case PF_EVENT_INTERRUPTED:
     case PF_EVENT_NONE:
-        set_state(s, SERVED_CALL);
-        if (s->slot_kept && !must_die(t)) /* on its way to the trap: signals there */
+        served_set_state(s, SERVED_CALL);
+        if (s->slot_kept && !task_must_die(t)) /* on its way to the trap: signals there */
             reply_event(s, &(struct pf_reply){.kind = PF_REPLY_RESUME});
         else
             event_finish(s, false, 0, 0);
@@ -504,34 +453,11 @@ static void event_run(struct served *s, struct pf_event *e)
                  t->tid);
         FALLTHROUGH;
     case PF_EVENT_DIED:
-        set_state(s, SERVED_CALL);
+        served_set_state(s, SERVED_CALL);
         process_kill(t->process, SIGKILL);
         event_finish(s, false, 0, 0);
         return;
     }
-}
-
-bool served_has_work(const struct served *s)
-{
-    if (s->state == SERVED_GUEST && (ring_load_relaxed(&s->lane->call.state) == SLOT_POSTED ||
-                                     ring_load_relaxed(&s->lane->event.state) != SLOT_FREE))
-        return true;
-    return unlikely(s->sq) && sq_ready(s->sq);
-}
-
-static void slot_take(struct served *s)
-{
-    uint64_t *args = s->task->call.args; /* nobody's while the guest runs */
-    uint32_t nr = slot_take_call(&s->lane->call, args);
-    const struct sys_row *row = sys_row(nr);
-
-    if (unlikely(row->sq == SQ_NO && (row->run || nr == RING_CTL_NR)) ||
-        unlikely(row->sq == SQ_LAST &&
-                 (s->interrupt_sent || !g_service.cfg.platform->replies_posted))) {
-        slot_refuse(s);
-        return;
-    }
-    call_start(s, args, nr, CALL_BY_SLOT);
 }
 
 /* The lane has something. May park. */
@@ -546,7 +472,7 @@ void served_poll(struct served *s)
             if (g_service.cfg.platform->thread_event(s->task->thread, &e))
                 event_run(s, &e);
         } else if (ring_load_acquire(&s->lane->call.state) == SLOT_POSTED) {
-            slot_take(s);
+            posted_take(s);
         }
     }
     if (unlikely(s->sq) && fiber_is_loop() && sq_ready(s->sq))
@@ -560,7 +486,7 @@ static void stopped_continue(struct served *s)
 {
     struct call *c = &s->task->call;
 
-    set_state(s, SERVED_CALL);
+    served_set_state(s, SERVED_CALL);
     event_finish(s, c->how != UINT8_MAX, c->nr, (sysret_t)c->args[0]);
 }
 
@@ -574,7 +500,7 @@ void served_attend(struct served *s)
     if (s->watch && s->watch->dead) {
         process_kill(t->process, SIGKILL);
         if (s->state == SERVED_GUEST) {
-            set_state(s, SERVED_CALL);
+            served_set_state(s, SERVED_CALL);
             event_finish(s, false, 0, 0);
         }
     }

@@ -308,7 +308,7 @@ static void batches_write(FILE *to, bool json)
     fprintf(to,
             json ? "\"batches\":["
                  : "\nbatches: calls taken between two looks at the clock, %u rounds at most\n",
-            (unsigned)CLOCK_ROUNDS);
+            (unsigned)CLOCK_ROUNDS_LATE);
     for (unsigned b = 0; b < BATCH_BUCKETS; b++) {
         uint64_t n = sum(offsetof(struct poller_stats, batches) + b * sizeof(struct tally));
         if (!n)

@@ -277,13 +277,16 @@ static size_t auxv_fill(struct load *l, uint64_t (*v)[2])
     const struct cred *c = l->t->cred;
     const struct elf_plan *p = &l->program.plan;
     size_t n = 0;
+    struct pf_limits limits;
+
+    g_platform->limits(&limits);
 #define AUX(type, value)     \
     do {                     \
         v[n][0] = (type);    \
         v[n++][1] = (value); \
     } while (0)
-    if (g_platform->vdso_addr && g_platform->vdso_addr())
-        AUX(AT_SYSINFO_EHDR, g_platform->vdso_addr());
+    if (limits.vdso)
+        AUX(AT_SYSINFO_EHDR, limits.vdso);
     AUX(AT_HWCAP, g_host_cpu.hwcap);
     AUX(AT_PAGESZ, PAGE_SIZE);
     AUX(AT_CLKTCK, CLOCK_TICKS);

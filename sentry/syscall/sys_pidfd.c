@@ -13,6 +13,7 @@
 #include <linux/capability.h>
 
 #include <base/err.h>
+#include <fs/fs.h>
 #include <mm/mm.h>
 #include <vfs/fdtable.h>
 
@@ -96,6 +97,14 @@ sysret_t sys_pidfd_open(struct call *c, int32_t pid, uint32_t flags)
     return IS_ERR(f) ? PTR_ERR(f) : fd_install(c->task, f, O_CLOEXEC, 0);
 }
 
+/* A pidfd or, as before there were any, a directory of proc. Reference, or ERR_PTR. */
+static struct process *signal_target(struct task *t, int fd)
+{
+    struct file *f AUTO_PUT(file) = fd_file(t, fd);
+    struct process *p = IS_ERR(f) ? NULL : procfs_process(f);
+    return p ? p : pidfd_get(t, fd);
+}
+
 sysret_t sys_pidfd_send_signal(struct call *c, int32_t pidfd, int32_t sig, uaddr_t info,
                                uint32_t flags)
 {
@@ -103,7 +112,7 @@ sysret_t sys_pidfd_send_signal(struct call *c, int32_t pidfd, int32_t sig, uaddr
     struct task *t = c->task;
     if (flags)
         return -EINVAL;
-    struct process *p AUTO_PUT(process) = pidfd_get(t, pidfd);
+    struct process *p AUTO_PUT(process) = signal_target(t, pidfd);
     if (IS_ERR(p))
         return PTR_ERR(p);
     if (uaddr_null(info)) {

@@ -79,7 +79,7 @@
 #define SYSCALL6(n, w, q, s, t, k0, a0, k1, a1, k2, a2, k3, a3, k4, a4, k5, a5) \
     ROW(n, w, q, s, t, 6, LIST(#a0, #a1, #a2, #a3, #a4, #a5), LIST(#k0, #k1, #k2, #k3, #k4, #k5))
 
-static const struct sys_row rows[SYS_NR_MAX] = {
+const struct sys_row sys_rows[SYS_NR_MAX] = {
 #include "table.def"
 };
 
@@ -97,10 +97,9 @@ const char *sys_name(uint32_t nr)
 
 const struct sys_row *sys_row(uint32_t nr)
 {
-    if (nr >= SYS_NR_MAX)
-        return &row_unknown;
-    const struct sys_row *r = &rows[index_nospec(nr, SYS_NR_MAX)];
-    return r->name ? r : &row_unknown;
+    const struct sys_row *r = sys_row_plain(nr);
+
+    return r && r->name ? r : &row_unknown;
 }
 
 static void log_unknown_once(uint32_t nr)

@@ -263,6 +263,8 @@ struct dentry *dentry_lookup_locked(struct dentry *parent, const char *name, siz
         return old;
     }
     if (old) {
+        if (!mount_beneath(old))
+            dentry_prune_all(old); /* nobody asks for them any more, but they hold it */
         dentry_drop(old);
         dentry_put(old);
     }

@@ -275,6 +275,44 @@ bool mount_follow_up(struct path *p)
     return true;
 }
 
+bool mount_beneath(struct dentry *d)
+{
+    struct mount *m;
+    bool found = false;
+    spin_lock(&g_dentry_tree);
+    bool leaf = list_empty(&d->children);
+    spin_unlock(&g_dentry_tree);
+    if (leaf)
+        return false;
+    spin_lock(&g_mounts);
+    list_for_each_entry (m, &mounts, link)
+        found |= m->at && dentry_is_ancestor(d, m->at);
+    spin_unlock(&g_mounts);
+    return found;
+}
+
+void mount_forget(const char *type, const char *name)
+{
+    for (unsigned n = 0;; n++) {
+        struct mount *m, *found = NULL;
+        unsigned i = 0;
+        spin_lock(&g_mounts);
+        list_for_each_entry (m, &mounts, link)
+            if (!m->root->parent && strcmp(m->sb->type, type) == 0 && i++ == n)
+                found = mount_get(m);
+        spin_unlock(&g_mounts);
+        if (!found)
+            return;
+        struct dentry *d = dentry_find(found->root, name, strlen(name));
+        if (d && !d->mounts && !mount_beneath(d)) {
+            dentry_prune_all(d);
+            dentry_drop(d);
+        }
+        dentry_put(d);
+        mount_put(found);
+    }
+}
+
 bool mount_info(unsigned n, struct mount_info *ret)
 {
     struct mount *m, *found = NULL;

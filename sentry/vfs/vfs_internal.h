@@ -71,6 +71,8 @@ struct mount *mount_get(struct mount *m);
 void mount_put(struct mount *m);
 /* Replaces p by what is mounted on it, as often as needed. true: crossed. */
 bool mount_follow_down(struct path *p);
+/* Is something mounted on a descendant of d? */
+bool mount_beneath(struct dentry *d);
 /* From a mount's root to the place it is mounted on. false: it is the top. */
 bool mount_follow_up(struct path *p);
 void mount_init(void);

@@ -118,6 +118,8 @@ add_test(NAME e2e/bad_input COMMAND ${CMAKE_CURRENT_LIST_DIR}/bad_input.sh $<TAR
 set_tests_properties(e2e/bad_input PROPERTIES LABELS e2e SKIP_RETURN_CODE 77 TIMEOUT 600)
 add_test(NAME e2e/mounts COMMAND ${CMAKE_CURRENT_LIST_DIR}/mounts.sh $<TARGET_FILE:ringbox>)
 set_tests_properties(e2e/mounts PROPERTIES LABELS e2e TIMEOUT 300)
+add_test(NAME e2e/serve COMMAND ${CMAKE_CURRENT_LIST_DIR}/serve.sh $<TARGET_FILE:ringbox>)
+set_tests_properties(e2e/serve PROPERTIES LABELS e2e TIMEOUT 200)
 # Random file operations: some in every run, 1,200,000 in the full one.
 set(FS_KINDS overlay tmpfs bind bind-exclusive rw diod)
 add_test(NAME e2e/fsrandom COMMAND ${CMAKE_CURRENT_LIST_DIR}/fsrandom.sh $<TARGET_FILE:ringbox>
@@ -150,6 +152,8 @@ add_test(NAME e2e/waiting COMMAND ${CMAKE_CURRENT_LIST_DIR}/waiting.sh $<TARGET_
 set_tests_properties(e2e/waiting PROPERTIES LABELS e2e TIMEOUT 200 RUN_SERIAL ON)
 add_test(NAME e2e/soak COMMAND ${CMAKE_CURRENT_LIST_DIR}/soak.py $<TARGET_FILE:ringbox> 20)
 set_tests_properties(e2e/soak PROPERTIES LABELS full SKIP_RETURN_CODE 77 TIMEOUT 300)
+add_test(NAME e2e/heap COMMAND ${CMAKE_CURRENT_LIST_DIR}/heap.sh $<TARGET_FILE:ringbox>)
+set_tests_properties(e2e/heap PROPERTIES LABELS e2e TIMEOUT 120)
 
 # The sandbox itself as an ordinary user sees it; attach and churn in every run.
 foreach(script cli control attach mounts view bad_input churn)

@@ -201,25 +201,25 @@ def load(seconds):
     r, w = os.pipe()
     seed = 0
 
-    def begin():
+    def begin(doomed):
         nonlocal seed
         seed += 1
-        return child(lambda: (os.dup2(w, 1), client(seed, until, seed % 4 != 0)))
-    pids = {begin() for _ in range(WORKERS)}
+        return child(lambda: (os.dup2(w, 1), client(seed, until, doomed)))
+    pids = {begin(i > 0): i > 0 for i in range(WORKERS)}
     killed, total = 0, 0
     os.set_blocking(r, False)
     while pids:
         pid, status = os.wait()
         if pid not in pids:
             continue
-        pids.discard(pid)
+        doomed = pids.pop(pid)
         if status not in (0, signal.SIGKILL):
             sys.exit("a client was not served")
         killed += status != 0
         with contextlib.suppress(BlockingIOError): # the answer of several at once
             total += sum(int(n) for n in os.read(r, 1000).split())
         if time.monotonic() < until - 0.1:
-            pids.add(begin())
+            pids[begin(doomed)] = doomed
     os.close(r)
     os.close(w)
     return total, killed

@@ -217,6 +217,13 @@ static void case_pidfd(void)
     CHECK(pidfd >= 0);
     struct pollfd pf = {.fd = pidfd, .events = POLLIN};
     CHECK_EQ(poll(&pf, 1, 0), 0);
+    char name[32];
+    snprintf(name, sizeof(name), "/proc/%ld", pid);
+    int dir = open(name, O_RDONLY | O_DIRECTORY), fds = open("/proc/self/fd", O_RDONLY);
+    CHECK(dir >= 0 && fds >= 0);
+    CHECK_ERR(syscall(SYS_pidfd_send_signal, fds, 0, NULL, 0), EBADF);
+    CHECK_ERR(syscall(SYS_pidfd_send_signal, 0x3fffffff, 0, NULL, 0), EBADF);
+    CHECK(syscall(SYS_pidfd_send_signal, dir, 0, NULL, 0) == 0);
     CHECK(syscall(SYS_pidfd_send_signal, pidfd, SIGTERM, NULL, 0) == 0);
     CHECK_EQ(poll(&pf, 1, 5000), 1);
     CHECK(pf.revents & POLLIN);
@@ -225,6 +232,7 @@ static void case_pidfd(void)
     CHECK_EQ(si.si_pid, pid);
     CHECK_EQ(si.si_status, SIGTERM);
     CHECK_ERR(syscall(SYS_pidfd_send_signal, pidfd, SIGTERM, NULL, 0), ESRCH);
+    CHECK_ERR(syscall(SYS_pidfd_send_signal, dir, SIGTERM, NULL, 0), ESRCH);
     int other = (int)syscall(SYS_pidfd_open, getpid(), 0);
     CHECK(other >= 0);
     CHECK_ERR(syscall(SYS_pidfd_open, 0x3fffffff, 0), ESRCH);

@@ -3,6 +3,7 @@
 #include "mmutil.h"
 
 #include <pthread.h>
+#include <sys/auxv.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
 
@@ -315,6 +316,33 @@ static void case_rlimit_as(void)
     CHECK(map(1UL << 20, PROT_READ) != NULL);
 }
 
+/* The vDSO can be read by calls too, as ld.so does when it lists names, and not be written. */
+static void case_vdso(void)
+{
+    char *vdso = (char *)getauxval(AT_SYSINFO_EHDR), back[16], line[512];
+    bool found = false;
+    int p[2];
+
+    CHECK(vdso);
+    CHECK(pipe(p) == 0);
+    CHECK(write(p[1], vdso, 16) == 16);
+    struct iovec v[2] = {{vdso + 16, 8}, {vdso + 24, 8}};
+    CHECK(writev(p[1], v, 2) == 16);
+    for (int i = 0; i < 2; i++) {
+        CHECK(read(p[0], back, 16) == 16);
+        CHECK(!memcmp(back, vdso + 16 * i, 16));
+    }
+    CHECK(access(vdso, F_OK) == -1 && errno == ENOENT);
+    CHECK(write(p[1], "x", 1) == 1);
+    CHECK(read(p[0], vdso, 1) == -1 && errno == EFAULT);
+    FILE *f = fopen("/proc/self/maps", "r");
+    CHECK(f);
+    while (fgets(line, sizeof(line), f))
+        found |= strstr(line, "[vdso]") && strtoull(line, NULL, 16) == (uintptr_t)vdso;
+    fclose(f);
+    CHECK(found);
+}
+
 static void case_proc_maps(void)
 {
     char *p = map(7 * PG, PROT_READ | PROT_WRITE), line[512];
@@ -432,30 +460,18 @@ static void case_process_vm(void)
 #n, case_##n \
     }
 static const struct guest_case cases[] = {
-    CASE(anonymous),
-    CASE(errors),
-    CASE(munmap_middle),
-    CASE(fixed_replaces),
-    CASE(hint),
-    CASE(reuse_is_zero),
-    CASE(mprotect),
-    CASE(exec_code),
-    CASE(calls_fault),
-    CASE(huge_reservation),
-    CASE(sparse_touch),
-    CASE(large),
-    CASE(mremap),
-    CASE(mremap_no_room),
-    CASE(mremap_file),
-    CASE(brk),
-    CASE(madvise),
-    CASE(madvise_file),
-    CASE(mincore_mlock),
-    CASE(rlimit_as),
-    CASE(proc_maps),
-    CASE(threads),
-    CASE(munmap_other_thread),
-    CASE(stack_grows),
-    CASE(process_vm),
+    CASE(anonymous),     CASE(errors),
+    CASE(munmap_middle), CASE(fixed_replaces),
+    CASE(hint),          CASE(reuse_is_zero),
+    CASE(mprotect),      CASE(exec_code),
+    CASE(calls_fault),   CASE(huge_reservation),
+    CASE(sparse_touch),  CASE(large),
+    CASE(mremap),        CASE(mremap_no_room),
+    CASE(mremap_file),   CASE(brk),
+    CASE(madvise),       CASE(madvise_file),
+    CASE(mincore_mlock), CASE(rlimit_as),
+    CASE(proc_maps),     CASE(vdso),
+    CASE(threads),       CASE(munmap_other_thread),
+    CASE(stack_grows),   CASE(process_vm),
 };
 GUEST_MAIN(cases)

@@ -35,10 +35,15 @@ static inline void slot_copy(struct lane_slot *to, const struct lane_slot *from)
  * @from: shared with the guest; its state has been seen POSTED with acquire
  * Return: the call number.
  */
-static inline uint32_t slot_take_call(const struct lane_slot *from, uint64_t ret_args[6])
+static inline void slot_take_args(const struct lane_slot *from, uint64_t ret_args[6])
 {
     for (unsigned i = 0; i < 6; i++)
         ret_args[i] = ring_read64(&from->arg[i]);
+}
+
+static inline uint32_t slot_take_call(const struct lane_slot *from, uint64_t ret_args[6])
+{
+    slot_take_args(from, ret_args);
     return *(const volatile uint32_t *)&from->nr;
 }
 
@@ -52,6 +57,14 @@ static inline bool slot_release(struct lane_slot *s, const _Atomic(uint32_t) *pa
     ring_store_release(&s->state, SLOT_FREE);
     ring_full_fence(); /* pairs with the mfence between parked = 1 and the re-check in the stub */
     return ring_load_relaxed(parked) != 0;
+}
+
+/* Answer with one result word. Who has parked is to be woken: the caller looks, after a full fence. */
+static inline void slot_publish(struct lane_slot *s, uint32_t nr, uint64_t val)
+{
+    *(volatile uint64_t *)&s->arg[0] = val;
+    *(volatile uint32_t *)&s->nr = nr;
+    ring_store_release(&s->state, SLOT_FREE);
 }
 
 /**

@@ -17,6 +17,10 @@
 
 #include "client.h"
 
+/* As in the server. */
+#define WATCH_LATE_MS 500
+#define WATCH_LATE_MAX 64u
+
 static struct client g_client;
 
 static void dir_make(const char *name)
@@ -228,37 +232,76 @@ static bool told_within(int ms)
     return poll(&p, 1, ms) == 1;
 }
 
-/* The next change of a directory that was told of is told, once; what is writable is not watched. */
+static void told_of(const struct p9_attr *dir)
+{
+    struct p9_rchanged told;
+    assert_true(told_within(5000));
+    assert_int_equal(client_receive(&g_client), 0);
+    assert_int_equal(p9_tag_of(g_client.buf), P9_NOTAG);
+    assert_int_equal(p9_decode_rchanged(g_client.buf, g_client.len, &told), 0);
+    assert_int_equal(told.path, dir ? dir->qid.path : 0);
+    assert_int_equal(told.dev, dir ? dir->dev : 0);
+}
+
+static void attr_get(const char *name, struct p9_attr *ret)
+{
+    struct p9_rwalkattr walked;
+    assert_int_equal(rpc(&g_client, twalkattr, rwalkattr, &walked, .fid = 1, .newfid = P9_NOFID,
+                         .names = ONE(name)),
+                     0);
+    *ret = walked.attrs.attr[0];
+}
+
+/* The next change of a directory that was told of is told, once, after everything may have changed before
+ * anything was watched; what is writable is not watched. */
 static void changed(void **state)
 {
     struct p9_rscan s;
-    struct p9_rchanged told;
-    struct p9_rwalkattr walked;
+    struct p9_attr dir;
     (void)state;
     client_start(&g_client, P9_VERSION_RINGBOX, true);
     dir_make("watched");
     (void)rpc(&g_client, tscan, rscan, &s, .fid = 0, .count = 60000, .names = ONE("watched"));
     file_make("watched/1");
-    assert_false(told_within(400));
-    struct p9_names name = ONE("watched");
-    assert_int_equal(
-        rpc(&g_client, twalkattr, rwalkattr, &walked, .fid = 1, .newfid = P9_NOFID, .names = name),
-        0);
-    struct p9_attr dir = walked.attrs.attr[0];
+    assert_false(told_within(WATCH_LATE_MS + 200));
+    attr_get("watched", &dir);
+    assert_false(told_within(WATCH_LATE_MS / 2));
+    told_of(NULL);
     for (unsigned round = 0; round < 2; round++) {
         assert_int_equal(
             rpc(&g_client, tscan, rscan, &s, .fid = 1, .count = 60000, .names = ONE("watched")), 0);
         file_make(round ? "watched/2" : "watched/3");
         file_make(round ? "watched/4" : "watched/5");
-        assert_true(told_within(5000));
-        assert_int_equal(client_receive(&g_client), 0);
-        assert_int_equal(p9_tag_of(g_client.buf), P9_NOTAG);
-        assert_int_equal(p9_decode_rchanged(g_client.buf, g_client.len, &told), 0);
-        assert_int_equal(told.path, dir.qid.path);
-        assert_int_equal(told.dev, dir.dev);
+        told_of(&dir);
         file_make(round ? "watched/6" : "watched/7");
         assert_false(told_within(600)); /* nobody has looked since */
     }
+    assert_int_equal(client_stop(&g_client), 0);
+}
+
+/* @n directories fit into what is remembered before anything is watched, one more ends that. */
+static void late_limit(void **state)
+{
+    struct p9_rscan s;
+    struct p9_attr last;
+    char name[16];
+    (void)state;
+    client_start(&g_client, P9_VERSION_RINGBOX, true);
+    for (unsigned i = 0; i < WATCH_LATE_MAX; i++) {
+        snprintf(name, sizeof name, "late%u", i);
+        dir_make(name);
+    }
+    for (unsigned i = 0; i < WATCH_LATE_MAX; i++) { /* the root is the first that is looked at */
+        assert_int_equal(i ? told_within(0) : 0, 0);
+        snprintf(name, sizeof name, "late%u", i);
+        assert_int_equal(
+            rpc(&g_client, tscan, rscan, &s, .fid = 1, .count = 60000, .names = ONE(name)), 0);
+    }
+    told_of(NULL);
+    attr_get(name, &last);
+    snprintf(name + strlen(name), sizeof name - strlen(name), "/x");
+    file_make(name);
+    told_of(&last);
     assert_int_equal(client_stop(&g_client), 0);
 }
 
@@ -268,7 +311,7 @@ int main(void)
         cmocka_unit_test(own_only),  cmocka_unit_test(beneath_and_siblings),
         cmocka_unit_test(continued), cmocka_unit_test(block_limit),
         cmocka_unit_test(deep),      cmocka_unit_test(bare),
-        cmocka_unit_test(changed),
+        cmocka_unit_test(changed),   cmocka_unit_test(late_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -130,9 +130,49 @@ static void file_body(void *arg)
 static void files(void **state)
 {
     (void)state;
-    int fd = temp_file();
-    run(file_body, &fd);
-    run_all();
+    /* By the poller itself where that is allowed; then by the engine. */
+    for (int i = 0; i < 2; i++) {
+        int fd = temp_file();
+        io->direct_after_ns = i ? INT64_MAX : 0;
+        run(file_body, &fd);
+        run_all();
+        close(fd);
+    }
+}
+
+static bool direct(enum io_kind kind, int fd, size_t bytes, ssize_t *ret)
+{
+    static char buf[IO_DIRECT_BYTES_MAX + 1];
+    const struct iovec iov[] = {{buf, 1}, {buf + 1, bytes - 1}};
+    const struct io_op op = {.kind = kind, .fd = fd, .rw = {.iov = iov, .n = 2, .off = 0}};
+    return io_op_direct(io, &op, ret);
+}
+
+static void direct_or_not(void **state)
+{
+    (void)state;
+    char name[32];
+    ssize_t r = 0;
+    int pipes[2], fd = memfd_create("direct", MFD_CLOEXEC);
+    assert_true(direct(IO_WRITEV, fd, IO_DIRECT_BYTES_MAX, &r));
+    assert_int_equal(r, IO_DIRECT_BYTES_MAX);
+    assert_true(direct(IO_READV, fd, IO_DIRECT_BYTES_MAX, &r));
+    assert_int_equal(r, IO_DIRECT_BYTES_MAX);
+    assert_false(direct(IO_WRITEV, fd, IO_DIRECT_BYTES_MAX + 1, &r));
+    assert_false(direct(IO_FSYNC, fd, 2, &r));
+    io->direct_after_ns = now_ns() + 1000000000000; /* it was slow */
+    assert_false(direct(IO_WRITEV, fd, 2, &r));
+    io->direct_after_ns = now_ns();
+    assert_true(direct(IO_WRITEV, fd, 2, &r));
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    int sync = open(name, O_RDWR | O_DSYNC | O_CLOEXEC);
+    assert_false(direct(IO_WRITEV, sync, 2, &r));
+    assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+    assert_false(direct(IO_WRITEV, pipes[1], 2, &r)); /* no such file system */
+    assert_false(direct(IO_WRITEV, -1, 2, &r));
+    close(pipes[0]);
+    close(pipes[1]);
+    close(sync);
     close(fd);
 }
 
@@ -213,6 +253,7 @@ static void names(void **state)
         cmocka_unit_test_setup_teardown(wakes_from_sleep, setup, teardown), \
         cmocka_unit_test_setup_teardown(terminal, setup, teardown),         \
         cmocka_unit_test_setup_teardown(files, setup, teardown),            \
+        cmocka_unit_test_setup_teardown(direct_or_not, setup, teardown),    \
         cmocka_unit_test_setup_teardown(many_readers_at_once, setup, teardown)
 
 int main(void)

@@ -18,13 +18,7 @@
 #include <kernel/task.h>
 #include <kernel/wait.h>
 
-static bool fake_pending, fake_exit;
-
-bool signal_pending(struct task *t)
-{
-    (void)t;
-    return fake_pending;
-}
+static bool fake_exit;
 
 bool task_must_exit(struct task *t)
 {
@@ -57,12 +51,14 @@ static bool refuse_fire(struct waiter *w, uint32_t events)
 }
 
 static struct call call;
-static struct task task;
+static struct process process;
+static struct task task = {.process = &process};
 
 static void begin(void)
 {
     memset(&call, 0, sizeof(call));
-    fake_pending = fake_exit = false;
+    fake_exit = false;
+    task.pending.set = 0;
     atomic_store(&ready_count, 0);
     call_ready_hook = ready;
     call_begin(&call, &task, 1, NULL, CALL_BY_SLOT);
@@ -193,17 +189,17 @@ static void test_interrupt(void **state)
 
     /* a signal that came before the call waits */
     begin();
-    fake_pending = true;
+    task.pending.set = SIGBIT(SIGUSR1);
     assert_int_equal(call_wait(&call, &q, 0), -ERESTARTSYS);
     begin();
-    fake_pending = true;
+    task.pending.set = SIGBIT(SIGUSR1);
     call_arm(&call, &q, 0);
     assert_int_equal(call_wait_armed_killable(&call), SYS_PARK);
     fake_exit = true;
     assert_int_equal(call_wait_armed_killable(&call), -EINTR);
     /* queue calls are not interrupted by signals */
     begin();
-    fake_pending = true;
+    task.pending.set = SIGBIT(SIGUSR1);
     call.how = CALL_BY_SQ;
     assert_int_equal(call_wait(&call, &q, 0), SYS_PARK);
     call_end(&call, 0);
@@ -266,7 +262,7 @@ static void test_deadline(void **state)
     assert_int_equal(call_wait_none(&call), SYS_PARK);
     assert_true(call_park_commit(&call));
     call_deadline(&call, INT64_MAX - 1); /* only the first run's counts */
-    while (timer_run(b) != INT64_MAX)
+    while (timer_run(b, clock_now_ns(CLOCK_MONOTONIC)) != INT64_MAX)
         sched_yield();
     assert_int_equal(ready_count, 1);
     call_disarm(&call);

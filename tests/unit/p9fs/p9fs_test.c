@@ -340,7 +340,7 @@ static void loop(void *arg)
     while (g_running) {
         unsigned n = io_round(g_io) + fiber_run_ready();
         fiber_loop_check();
-        (void)timer_run(timer_base_self());
+        (void)timer_run(timer_base_self(), clock_now_ns(CLOCK_MONOTONIC));
         if (n == 0 && g_running && !fiber_any_ready())
             io_sleep(g_io, &g_word, g_word, 1000000);
     }

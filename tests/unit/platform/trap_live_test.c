@@ -496,7 +496,9 @@ static void vdso(void **state)
     struct timespec before, after, *ts = (struct timespec *)(void *)w.data;
     (void)state;
 
-    if (fn && pf->vdso_addr()) {
+    struct pf_limits limits;
+    pf->limits(&limits);
+    if (fn && limits.vdso) {
         clock_gettime(CLOCK_MONOTONIC, &before);
         struct pf_thread *t = thread_start(
             &w, guest_function,

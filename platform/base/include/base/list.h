@@ -21,6 +21,14 @@ static inline void list_init(struct list_head *h)
     h->next = h->prev = h;
 }
 
+/* A head in zeroed memory, made where it is first used: a large table is not touched for nothing. */
+static inline struct list_head *list_bucket(struct list_head *h)
+{
+    if (!h->next)
+        list_init(h);
+    return h;
+}
+
 static inline bool list_empty(const struct list_head *h)
 {
     return h->next == h;

@@ -8,6 +8,7 @@
 #ifndef BASE_LOCK_H
 #define BASE_LOCK_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -62,9 +63,24 @@ struct spin {
     }
 
 void spin_init(struct spin *l, enum lock_rank rank);
-void spin_lock(struct spin *l);
 bool spin_trylock(struct spin *l);
+#ifdef RINGBOX_LOCKDEP
+void spin_lock(struct spin *l);
 void spin_unlock(struct spin *l);
+#else
+void spin_wait(struct spin *l); /* it was held: until it is ours */
+
+static inline void spin_lock(struct spin *l)
+{
+    if (unlikely(atomic_exchange_explicit(&l->locked, 1, memory_order_acquire)))
+        spin_wait(l);
+}
+
+static inline void spin_unlock(struct spin *l)
+{
+    atomic_store_explicit(&l->locked, 0, memory_order_release);
+}
+#endif
 
 /* Mutex that parks the calling fiber (or, outside a scheduler, the thread). FIFO hand-over. */
 struct fmutex {

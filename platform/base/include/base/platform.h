@@ -84,7 +84,8 @@ enum pf_reply_kind {
 };
 struct pf_reply {
     uint32_t kind;
-    bool posted; /* to the call slot, not to an event: no RESUME, no set_gs */
+    bool posted;     /* to the call slot, not to an event: no RESUME, no set_gs */
+    bool wake_later; /* the caller wakes the thread if it has parked: lane->guest says */
     uint64_t val;
     bool set_fs, set_gs; /* load base first: one of them at most */
     uint64_t base;
@@ -100,6 +101,10 @@ struct pf_limits {
     uint64_t user_min, user_max; /* addresses a guest may use: [user_min, user_max) */
     uint32_t max_processes;
     uint32_t max_threads_per_as;
+    /* The host's vDSO, which stays mapped in every address space, beyond user_max: its data in [vdso_data,
+     * vdso), its code in [vdso, vdso_end), which the Sentry has at the same addresses. vdso 0: none.
+     * Its fallback calls arrive like any other. */
+    uint64_t vdso_data, vdso, vdso_end;
 };
 
 struct platform_ops {
@@ -171,10 +176,6 @@ struct platform_ops {
 
     /* RO_POLLERS words that say which pollers sleep, for whoever posts; valid after init(). */
     struct ring_poller_word *(*poller_words)(void);
-
-    /* Guest address of a vDSO that stays mapped in every address space, for AT_SYSINFO_EHDR; NULL member
-     * or 0: none. Its fallback calls arrive like any other. */
-    uint64_t (*vdso_addr)(void);
 
     /* Guest address to which code may jump to post a call instead of trapping (rax = number, rcx =
      * address behind the site's own syscall instruction, where it goes on; preserves all but rax,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * isolate.h - staged loss of privilege for each process of the sandbox, and its seccomp list.
  *
- * Stages of the Sentry: namespaces (may still mount) -> setup (memory file, io engines, template)
+ * Stages of the Sentry: namespaces, network last (may still mount) -> setup (memory file, io engines, template)
  * -> confined (empty root, unprivileged uid, no capability, no_new_privs, seccomp list "sentry").
  * Lists are generated from `Host: a, b [sentry]` declarations beside the code that makes the calls.
  */
@@ -11,17 +11,32 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum isolate_user {
+    ISOLATE_OWN_USER, /* a user namespace with one id: the caller's; root becomes 65534 before */
+    ISOLATE_BY_RIGHT, /* root where that is refused: the caller's user namespace, but 65534 */
+    ISOLATE_KEEP_USER /* root, for debugging: the caller's user namespace and id */
+};
+
 /**
- * isolate_namespaces - user, pid, mount, net, ipc and uts namespaces for this process.
- * @keep_user: stay in the user namespace and keep the uid (root only; for debugging)
+ * isolate_namespaces - user, pid, mount, ipc and uts namespaces for this process, not yet net.
  * @ret_what: names the step that failed
  *
- * The caller forks afterwards: the child is pid 1 of the pid namespace. As an ordinary user: a user
- * namespace with that one id. As root: the process first becomes uid 65534, in a user namespace of
- * its own where the host lets an ordinary uid have one. Capabilities are complete in there until
- * isolate_drop(). PR_SET_PDEATHSIG set before is lost. Single-threaded. Return: 0, -errno.
+ * The caller forks afterwards: the child is pid 1 of the pid namespace. Capabilities are complete in
+ * there until isolate_drop(). PR_SET_PDEATHSIG set before is lost. Single-threaded. Return: 0, -EOPNOTSUPP
+ * root may have no user namespace (this process is no root any more: try ISOLATE_BY_RIGHT in another), -errno.
  */
-int isolate_namespaces(bool keep_user, const char **ret_what);
+int isolate_namespaces(enum isolate_user how, const char **ret_what);
+
+/**
+ * isolate_net_give - a network namespace for who takes it at the other end of the stream socket @sock.
+ *
+ * By the process that called isolate_namespaces(), after its fork: it takes long, and the child need not
+ * wait. The caller is in it as well. Return: 0, -errno.
+ */
+int isolate_net_give(int sock, const char **ret_what);
+
+/* Enter it, before isolate_drop(). 0, -ECHILD the other process died, -errno. */
+int isolate_net_take(int sock, const char **ret_what);
 
 /**
  * isolate_drop - second stage: every capability but the one to enter the empty root, bounding set

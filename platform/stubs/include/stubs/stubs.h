@@ -24,8 +24,7 @@ struct stubs {
     cpu_set_t all_cpus;
     uint32_t uid, gid; /* UINT32_MAX: unchanged */
     uint64_t text_off, text_len, ro_off;
-    uint8_t *ro; /* the Sentry's alias of STUB_RO */
-    uint64_t vdso, vdso_keep, vdso_keep_end;
+    uint8_t *ro;             /* the Sentry's alias of STUB_RO */
     struct pf_limits limits; /* the Sentry cannot ask once it is confined */
     /* fpu.c */
     uint32_t fpu_size; /* of the extended state in a host signal frame, end mark included */

@@ -21,7 +21,4 @@ struct ring_poller_word *trap_poller_words(void);
  */
 void trap_set_ids(uint32_t uid, uint32_t gid);
 
-/* Where the host's vDSO stays mapped in every stub (for AT_SYSINFO_EHDR), or 0. After init(). */
-uint64_t trap_vdso_addr(void);
-
 #endif

@@ -107,6 +107,7 @@ int signalfd_change(struct file *f, uint64_t mask); /* -EINVAL when @f is none *
 
 /* --- unix.c --- */
 
+void unix_pool_trim(void); /* frees what is kept of it for the next sends */
 uint64_t unix_bytes(void); /* what queues on AF_UNIX sockets, as charged */
 
 /* --- epoll.c --- */

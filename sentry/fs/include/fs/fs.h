@@ -42,6 +42,10 @@ void procfs_capture_host(void);
 void p9fs_limit_fds(uint32_t fds);
 
 struct superblock *procfs_new(void);
+/* The process whose directory /proc/PID @f is open on: a reference; NULL: it is no such directory;
+ * ERR_PTR(-ESRCH): the process has gone. */
+struct process *procfs_process(const struct file *f);
+void procfs_process_gone(int32_t pid); /* it has been waited for: nothing of it stays in caches */
 struct superblock *sysfs_new(void);
 /* /dev: null zero full random urandom tty stdin stdout stderr fd, ptmx, shm/ and pts/ to mount on. */
 struct superblock *devfs_new(void);

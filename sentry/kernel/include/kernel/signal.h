@@ -95,15 +95,10 @@ void signal_task_exit(struct task *t);
 /* May @sender (cred of the current task) signal @p? 0, -EPERM. */
 int signal_permitted(struct task *sender, struct process *p, int signo);
 
-/* Is a deliverable (unblocked, not ignored) signal or an exit request pending? Owner or any thread.
- */
-bool signal_pending(struct task *t);
 /* Pending and unblocked set, for sigpending and sigtimedwait. */
 sigset_t_abi signal_pending_set(struct task *t);
 /* Take one of @set; 0 none, else signo with info. */
 int signal_dequeue(struct task *t, sigset_t_abi set, siginfo_t *ret);
-/* Must signal_deliver() run before the guest goes on? Owner only. */
-bool signal_work(struct task *t);
 /* ppoll, pselect6, epoll_pwait, sigsuspend: a mask for the duration of the call. push again in a
  * re-run does nothing. pop: the call ended without being interrupted. If it was interrupted, leave
  * it: signal_deliver() puts the old mask back. */

@@ -16,6 +16,8 @@
 #ifndef KERNEL_TASK_H
 #define KERNEL_TASK_H
 
+#include <stdatomic.h>
+
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -169,6 +171,24 @@ struct task {
     uint32_t restart_nr;
     uint64_t trap_nr, trap_err, trap_addr; /* last fault, for signal frames */
 };
+
+/* Is a deliverable (unblocked, not ignored) signal or an exit request pending? Owner or any thread; a
+ * sender publishes first and interrupts afterwards. */
+static inline bool signal_pending(const struct task *t)
+{
+    const struct process *p = t->process;
+    sigset_t_abi pending = atomic_load_explicit(&t->pending.set, memory_order_acquire) |
+                           atomic_load_explicit(&p->shared_pending.set, memory_order_acquire);
+
+    return (pending & ~atomic_load_explicit(&t->blocked, memory_order_acquire)) ||
+           t->exit_requested || p->stopped;
+}
+
+/* Must signal_deliver() run before the guest goes on? Owner only. */
+static inline bool signal_work(const struct task *t)
+{
+    return t->restore_blocked || t->process->cld_notify || signal_pending(t);
+}
 
 /* --- table --- */
 
@@ -333,6 +353,7 @@ struct kernel_hooks {
     void (*task_kick)(struct task *t); /* something is pending: its owner must look (any thread) */
     /* The leader of session @sid has ended. May park. */
     void (*session_ended)(struct process *leader, int32_t sid);
+    void (*process_gone)(int32_t pid); /* it has left the tables. May park. */
     void (*init_exited)(struct process *first,
                         int32_t status); /* the sandbox's command has ended */
     /* robust futex list and clear_child_tid at exit: kernel/futex.c, same layer */

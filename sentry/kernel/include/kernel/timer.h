@@ -36,7 +36,10 @@ bool timer_cancel_nowait(struct timer *t);
 bool timer_armed(struct timer *t);
 uint32_t timer_count(struct timer_base *b); /* armed there. Any thread */
 
-/* Fire what is due. Return: ns until the next (INT64_MAX none). */
-int64_t timer_run(struct timer_base *b);
+/* CLOCK_MONOTONIC of the first one armed there; INT64_MAX: none. Any thread. */
+int64_t timer_first(const struct timer_base *b);
+
+/* Fire what is due at @now. Return: ns until the next (INT64_MAX none). */
+int64_t timer_run(struct timer_base *b, int64_t now);
 
 #endif

@@ -23,6 +23,7 @@
 #define KERNEL_WAIT_H
 
 #include <stdatomic.h>
+#include <string.h>
 
 #include <base/list.h>
 #include <base/lock.h>
@@ -116,7 +117,7 @@ struct call {
     uint32_t owed_mask;
     void *owed_ref;
     void (*owed_put)(void *ref);
-    _Atomic(uint32_t) state_word; /* wait.c: RUNNING, PARKED, FIRED */
+    _Atomic(uint32_t) state_word; /* CALL_RUNNING ... */
     struct list_head ready_link;  /* poller's run-again list */
     struct timer timer;           /* the deadline's */
     int64_t entered_ns;
@@ -124,6 +125,7 @@ struct call {
 #define CALL_BY_SLOT 0
 #define CALL_BY_SQ 1
 #define CALL_BY_TRAP 2
+enum { CALL_RUNNING, CALL_PARKED, CALL_FIRED }; /* state_word */
 
 /**
  * call_wait - wait on @q for @mask (POLL* or 0).
@@ -174,15 +176,59 @@ void call_deadline_move(struct call *c, int64_t monotonic_ns);
 
 /* A new call: clears everything a call of before has left. @args may be NULL (set by the caller).
  */
-void call_begin(struct call *c, struct task *t, uint32_t nr, const uint64_t *args, uint8_t how);
+static inline void call_begin(struct call *c, struct task *t, uint32_t nr, const uint64_t *args,
+                              uint8_t how)
+{
+    c->task = t;
+    c->nr = nr;
+    c->how = how;
+    c->started = c->timed_out = c->has_deadline = c->set_fs = c->set_gs = false;
+    /* Relaxed, here and below: only the owner's thread touches what is neither armed nor parked. */
+    atomic_store_explicit(&c->interrupted, false, memory_order_relaxed);
+    if (args)
+        memcpy(c->args, args, sizeof(c->args));
+    c->deadline_ns = 0;
+    c->progress = 0;
+    c->state = NULL;
+    c->state_free = NULL;
+    c->user_data = 0;
+    c->self = (struct mm_self){0};
+    c->armed = 0;
+    c->more = NULL;
+    c->owed = NULL;
+    atomic_store_explicit(&c->state_word, CALL_RUNNING, memory_order_relaxed);
+    c->entered_ns = 0;
+}
+
+/* The same where a call_begin() for the same task and way was the last that happened to @c. */
+static inline void call_begin_clean(struct call *c, uint32_t nr)
+{
+    c->nr = nr;
+    /* call_interrupt() may have come since */
+    atomic_store_explicit(&c->interrupted, false, memory_order_relaxed);
+    atomic_store_explicit(&c->state_word, CALL_RUNNING, memory_order_relaxed);
+}
+
 /* The handler returned SYS_PARK. true: parked, call_ready_hook() comes exactly once when it is to
  * run again; false: it has fired meanwhile: disarm and run it again now. */
 bool call_park_commit(struct call *c);
 /* Disarm everything after a wake, before running again or ending; drops references: may park. Also
  * notes a passed deadline in c->timed_out. */
 void call_disarm(struct call *c);
+/* Is there anything for call_end() to do? */
+static inline bool call_has_end(const struct call *c)
+{
+    return c->armed || c->has_deadline || c->owed || c->state_free;
+}
+
+void call_end_more(struct call *c, sysret_t result);
 /* After the last run, which gave @result: disarm, release c->state. May park. */
-void call_end(struct call *c, sysret_t result);
+static inline void call_end(struct call *c, sysret_t result)
+{
+    if (call_has_end(c))
+        call_end_more(c, result);
+}
+
 /* Wake a parked call from outside (signal, cancel): the handler runs again with interrupted set.
  * Any thread; a call that runs or is none is marked only. */
 void call_interrupt(struct call *c);

@@ -9,6 +9,7 @@
 #define SYSCALL_SYS_H
 
 #include <abi/types.h>
+#include <base/checked.h>
 #include <kernel/task.h>
 
 /* C type of each argument kind. */
@@ -101,6 +102,12 @@ struct sys_row {
 #define SYS_NR_MAX 512
 /* Name of a number, whether it has a row or not; NULL: no such call. */
 const char *sys_name(uint32_t nr);
+extern const struct sys_row sys_rows[SYS_NR_MAX];
+/* Row of a number, empty where the table has none; NULL: beyond all. Not by guesses either. */
+static inline const struct sys_row *sys_row_plain(uint32_t nr)
+{
+    return nr < SYS_NR_MAX ? &sys_rows[index_nospec(nr, SYS_NR_MAX)] : NULL;
+}
 /* Row of a number; never NULL (numbers without a row: SUPPORT_NONE, ENOSYS, name NULL). */
 const struct sys_row *sys_row(uint32_t nr);
 /* Run c->nr. Unknown numbers: -ENOSYS, logged once. */

@@ -215,6 +215,8 @@ int mount_internal(struct superblock *sb, struct path *ret_root);
 /* -EROFS when the mount or its file system is read-only. */
 int path_want_write(const struct path *p);
 uint32_t path_mount_flags(const struct path *p);
+/* Out of the cache of names: @name in the root of every mount of @type, and what is below. May park. */
+void mount_forget(const char *type, const char *name);
 /* For /proc/PID/mounts, mountinfo: nth mount; false at the end. */
 struct mount_info {
     uint32_t id, parent;
