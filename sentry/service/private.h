@@ -140,7 +140,7 @@ struct poller {
     struct fiber_sched *sched;
     struct timer_base *timers;
     struct io *io;
-    bool quick; /* calls need be neither shown nor timed */
+    _Atomic(bool) quick; /* calls need be neither shown nor timed; trace.c changes it */
     struct ring_poller_word *word;
 
     struct list_head busy;  /* polled every round */
