@@ -154,7 +154,8 @@ static bool signal_take(struct serve *s)
     return false;
 }
 
-static int serve(struct serve *s)
+/* Before there is a socket: who sees it may end us. */
+static int signals_take(struct serve *s)
 {
     sigset_t set;
 
@@ -167,6 +168,11 @@ static int serve(struct serve *s)
     s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (s->signals < 0)
         return cmd_error("serve: cannot wait for signals: %s", strerror(errno));
+    return 0;
+}
+
+static int serve(struct serve *s)
+{
     for (;;) {
         struct pollfd p[2] = {{.fd = s->signals, .events = POLLIN},
                               {.fd = s->listener, .events = POLLIN}};
@@ -202,6 +208,8 @@ int cmd_serve(int argc, char **argv)
         return cmd_error("serve: a directory and a socket are needed; see ringbox serve --help");
     s.export.shared = !s.export.read_only;
     int r = export_open(&s, arg[0]);
+    if (r == 0)
+        r = signals_take(&s);
     if (r == 0)
         r = socket_make(&s, arg[1]);
     if (r)

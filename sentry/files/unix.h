@@ -73,10 +73,10 @@ struct sock {
     _Atomic(bool) no_space; /* a send found none: SIGIO when there is some */
     int error;              /* SO_ERROR */
     struct ucred peer_cred;
-    uint32_t send_size, recv_size; /* SO_SNDBUF, SO_RCVBUF (without effect) */
-    uint32_t flag_options;         /* SO_REUSEADDR and the like: kept, no effect */
-    int32_t low_water, priority;   /* SO_RCVLOWAT, SO_PRIORITY: the same */
-    struct linger linger;          /* the same */
+    uint32_t send_size, recv_size;     /* SO_SNDBUF, SO_RCVBUF (without effect) */
+    uint32_t flag_options;             /* SO_REUSEADDR and the like: kept, no effect */
+    int32_t low_water, priority, mark; /* SO_RCVLOWAT, SO_PRIORITY, SO_MARK: the same */
+    struct linger linger;              /* the same */
     bool pass_cred;
 
     struct wait_queue wait;

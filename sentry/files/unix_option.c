@@ -71,9 +71,11 @@ static int option_int_locked(struct sock *s, int name, int *ret)
         *ret = s->listening;
         return 0;
     case SO_PROTOCOL:
-    case SO_MARK:
     case SO_REUSEPORT:
         *ret = 0;
+        return 0;
+    case SO_MARK:
+        *ret = s->mark;
         return 0;
     case SO_PRIORITY:
         *ret = s->priority;
@@ -173,6 +175,9 @@ static int option_set_locked(struct sock *s, int name, int value)
     case SO_PASSCRED:
         s->pass_cred = value;
         return 0;
+    case SO_MARK:
+        s->mark = value;
+        return 0;
     case SO_PRIORITY:
         s->priority = value;
         return 0;
@@ -180,7 +185,7 @@ static int option_set_locked(struct sock *s, int name, int value)
         s->low_water = value < 0 ? INT32_MAX : value ? value : 1;
         return 0;
     case SO_PEEK_OFF:
-        s->peek_offset = MAX(value, -1);
+        s->peek_offset = value;
         return 0;
     case SO_REUSEPORT:
         return value ? -EOPNOTSUPP : 0;
@@ -217,7 +222,7 @@ int unix_option_set(struct file *f, int level, int name, const void *buf, uint32
     if (name == SO_LINGER)
         return option_set_linger(s, buf, len);
     memcpy(&value, buf, sizeof(value));
-    if (force && !cred_capable(task_current()->cred, CAP_NET_ADMIN))
+    if ((force || name == SO_MARK) && !cred_capable(task_current()->cred, CAP_NET_ADMIN))
         return -EPERM;
     spin_lock(&s->lock);
     int err = option_set_locked(s, name, value);

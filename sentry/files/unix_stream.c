@@ -108,10 +108,13 @@ void unix_stream_drop(struct sock *s)
     spin_lock(&s->lock);
     list_splice_tail(&s->chunks, &chunks);
     list_splice_tail(&s->marks, &marks);
+    size_t unread = s->tail - s->head;
     s->head = s->tail;
     spin_unlock(&s->lock);
     fmutex_unlock(&s->send_lock);
     chunks_free(&chunks);
+    if (unread && s->peer)
+        sock_uncharge(s->peer, unread); /* who sent it may see room: for writing, and in SIOCOUTQ */
     while (!list_empty(&marks)) {
         struct unix_mark *k = list_first_entry(&marks, struct unix_mark, link);
         list_del(&k->link);

@@ -32,6 +32,8 @@ void inet_init(struct inet_sock *s, int domain, int type, int protocol,
     list_init(&s->listen_link);
     s->linger_s = -1;
     inet_options_default(s);
+    if (domain == AF_INET6)
+        s->opt[OPT_IP_MULTICAST_ALL] = 0; /* an AF_INET socket's default only */
 }
 
 void inet_inherit(struct inet_sock *s, const struct inet_sock *from)

@@ -56,8 +56,10 @@ struct inet_sock {
     _Atomic(int32_t) opt[OPT_COUNT];
     _Atomic(uint32_t) send_size, recv_size; /* SO_SNDBUF, SO_RCVBUF as shown */
     _Atomic(bool) send_size_set, recv_size_set;
-    _Atomic(int32_t) linger_s; /* -1: off */
-    _Atomic(bool) wants_time;  /* SO_TIMESTAMP and the like */
+    _Atomic(int32_t) linger_s;        /* -1: off */
+    _Atomic(uint32_t) multicast_from; /* IP_MULTICAST_IF, network order */
+    _Atomic(int32_t) multicast_index; /* IPV6_MULTICAST_IF */
+    _Atomic(bool) wants_time;         /* SO_TIMESTAMP and the like */
 };
 
 static inline struct inet_sock *file_inet(const struct file *f)

@@ -24,6 +24,10 @@
 #define RECV_SIZE_MIN 2304u
 #define SIZE_MAX_ASKED 212992u /* net.core.wmem_max, rmem_max */
 #define SIZE_MAX_FORCED (INT32_MAX / 2)
+#define TCP_FIN_SECONDS 60      /* net.ipv4.tcp_fin_timeout */
+#define TCP_RECV_MOST 6291456u  /* the last of net.ipv4.tcp_rmem */
+#define FASTOPEN_QUEUE_MAX 4096 /* net.core.somaxconn */
+#define SYN_WAIT_MAX 120        /* seconds between two SYN-ACKs, at most */
 
 /* SO_TIMESTAMPING: what asks for times of sending. */
 #define STAMP_SENT                                                                             \
@@ -31,7 +35,7 @@
      SOF_TIMESTAMPING_TX_ACK)
 
 enum who { WHO_ALL, WHO_T, WHO_U };
-enum kind { KIND_FLAG, KIND_NUMBER, KIND_CLAMP, KIND_READ };
+enum kind { KIND_FLAG, KIND_NUMBER, KIND_CLAMP, KIND_BYTE, KIND_READ, KIND_NONE };
 
 static const struct option {
     int level, name;
@@ -144,15 +148,25 @@ static int special_get(struct inet_sock *s, int level, int name, void *buf, uint
     if ((level == IPPROTO_IP && name == IP_MTU) || (level == IPPROTO_IPV6 && name == IPV6_MTU)) {
         if (!s->remote.port)
             return -ENOTCONN;
-        option_store_int(buf, len, LO_MTU);
+        option_store_int(buf, len,
+                         ip_is_v4(&s->remote.ip) && level == IPPROTO_IP ? MIN(LO_MTU, IP_MAXPACKET)
+                                                                        : LO_MTU);
+        return 0;
+    }
+    if (level == IPPROTO_IP && name == IP_MULTICAST_IF) {
+        option_store(buf, len, &(uint32_t){s->multicast_from}, sizeof(uint32_t));
+        return 0;
+    }
+    if (level == IPPROTO_IPV6 && name == IPV6_MULTICAST_IF) {
+        option_store_int(buf, len, s->multicast_index);
         return 0;
     }
     if (level == IPPROTO_IP && name == IP_OPTIONS) {
         *len = 0;
         return 0;
     }
-    return level == IPPROTO_IP || level == IPPROTO_IPV6 || level == IPPROTO_UDP ? -ENOPROTOOPT
-                                                                                : -EOPNOTSUPP;
+    bool own = level == IPPROTO_IP || (level == IPPROTO_UDP && !inet_is_tcp(s));
+    return own || s->base.domain == AF_INET6 ? -ENOPROTOOPT : -EOPNOTSUPP;
 }
 
 /* Kept numbers that are shown otherwise. */
@@ -164,6 +178,8 @@ static int32_t shown(const struct inet_sock *s, int i)
         return 64;
     if (i == OPT_MULTICAST_HOPS && v < 0)
         return 1;
+    if (i == OPT_LINGER2 && v == 0)
+        return TCP_FIN_SECONDS;
     if (i == OPT_MAXSEG && container_of(s, const struct tcp_sock, i)->peer)
         return 65483; /* lo's MTU without headers */
     return v;
@@ -179,6 +195,11 @@ int inet_option_get(struct file *f, int level, int name, void *buf, uint32_t *le
     if (i < 0)
         return special_get(s, level, name, buf, len);
     int32_t v = shown(s, i);
+    if (i == OPT_TIMESTAMPING) {
+        int32_t and_clock[2] = {v, 0};
+        option_store(buf, len, and_clock, sizeof(and_clock));
+        return 0;
+    }
     if (level == IPPROTO_IP && *len < sizeof(v) && *len > 0 && v >= 0 && v <= 255) {
         *(uint8_t *)buf = (uint8_t)v; /* IP options may be asked for as one byte */
         *len = 1;
@@ -265,7 +286,7 @@ static int socket_level_set(struct inet_sock *s, int name, const void *buf, uint
 }
 
 /* The old structs of two or three members, by length, of an interface and perhaps a group. */
-static int multicast_set_v4(int name, const void *buf, uint32_t len)
+static int multicast_set_v4(struct inet_sock *s, int name, const void *buf, uint32_t len)
 {
     struct ip_mreqn m = {0};
     bool join = name == IP_ADD_MEMBERSHIP || name == IP_ADD_SOURCE_MEMBERSHIP;
@@ -275,16 +296,19 @@ static int multicast_set_v4(int name, const void *buf, uint32_t len)
     if (name == MCAST_LEAVE_GROUP)
         return -EADDRNOTAVAIL;
     if (name == IP_MULTICAST_IF) {
-        if (len < sizeof(m.imr_address))
+        if (len < sizeof(m.imr_address) || inet_is_tcp(s))
             return -EINVAL;
         if (len < sizeof(struct ip_mreq))
             memcpy(&m.imr_address, buf, sizeof(m.imr_address));
         else
             memcpy(&m, buf, MIN(len, (uint32_t)sizeof(m)));
-        bool lo = m.imr_ifindex
-                      ? m.imr_ifindex == LO_INDEX
-                      : !m.imr_address.s_addr || m.imr_address.s_addr == htonl(INADDR_LOOPBACK);
-        return lo ? 0 : -EADDRNOTAVAIL; /* where nothing is sent from */
+        bool lo = m.imr_ifindex ? m.imr_ifindex == LO_INDEX
+                                : !m.imr_address.s_addr ||
+                                      ntohl(m.imr_address.s_addr) >> 24 == IN_LOOPBACKNET;
+        if (!lo)
+            return -EADDRNOTAVAIL; /* where nothing is sent from */
+        s->multicast_from = m.imr_address.s_addr;
+        return 0;
     }
     if (!join && name != IP_DROP_MEMBERSHIP)
         return -ENOPROTOOPT;
@@ -295,20 +319,25 @@ static int multicast_set_v4(int name, const void *buf, uint32_t len)
 }
 
 /* Groups: there is no interface that has any. */
-static int multicast_set(int level, int name, const void *buf, uint32_t len)
+static int multicast_set(struct inet_sock *s, int level, int name, const void *buf, uint32_t len)
 {
     int32_t index = 0;
 
     if (level == IPPROTO_IP)
-        return multicast_set_v4(name, buf, len);
+        return multicast_set_v4(s, name, buf, len);
     if (name == IPV6_JOIN_GROUP || name == MCAST_JOIN_GROUP)
         return -ENODEV;
     if (name == IPV6_LEAVE_GROUP || name == MCAST_LEAVE_GROUP)
         return -EADDRNOTAVAIL;
-    if (name != IPV6_MULTICAST_IF)
+    if (name != IPV6_MULTICAST_IF || inet_is_tcp(s))
         return -ENOPROTOOPT;
-    memcpy(&index, buf, MIN(len, (uint32_t)sizeof(index)));
-    return len < sizeof(index) ? -EINVAL : !index || index == LO_INDEX ? 0 : -ENODEV;
+    if (len < sizeof(index))
+        return -EINVAL;
+    memcpy(&index, buf, sizeof(index));
+    if (index && index != LO_INDEX)
+        return -ENODEV;
+    s->multicast_index = index;
+    return 0;
 }
 
 static int special_set(struct inet_sock *s, int level, int name, const void *buf, uint32_t len)
@@ -317,44 +346,143 @@ static int special_set(struct inet_sock *s, int level, int name, const void *buf
         return socket_level_set(s, name, buf, len);
     if (level == IPPROTO_TCP && inet_is_tcp(s))
         return tcp_option_set(s, name, buf, len);
+    if (level == IPPROTO_UDP && !inet_is_tcp(s) && len < sizeof(int32_t))
+        return -EINVAL;
     if (level == IPPROTO_IP || level == IPPROTO_IPV6)
-        return multicast_set(level, name, buf, len);
+        return multicast_set(s, level, name, buf, len);
     return -ENOPROTOOPT;
 }
 
-/* Numbers whose limits depend on more than themselves. */
+/* As Linux keeps the time to wait for data: so many SYN-ACKs, one second apart at first, then twice as long each
+ * time. Returns the seconds after which the last of them is given up. */
+static int32_t defer_seconds(int32_t asked)
+{
+    int32_t wait = 1, all = 1;
+
+    if (asked <= 0)
+        return 0;
+    for (int sent = 1; asked > all && sent < UINT8_MAX; sent++) {
+        wait = MIN(wait * 2, SYN_WAIT_MAX);
+        all += wait;
+    }
+    return all;
+}
+
+/* TCP keeps the two bits of congestion for itself. */
+static int32_t class_of_traffic(const struct inet_sock *s, int i, int32_t v)
+{
+    return inet_is_tcp(s) ? (v & ~3) | (inet_opt(s, (enum inet_option)i) & 3) : v;
+}
+
+static int kept_check_tcp(const struct inet_sock *s, int i, int32_t *v)
+{
+    switch (i) {
+    case OPT_FASTOPEN:
+        if (*v < 0 || s->remote.port)
+            return -EINVAL;
+        *v = MIN(*v, FASTOPEN_QUEUE_MAX);
+        return 0;
+    case OPT_DEFER_ACCEPT:
+        *v = defer_seconds(*v);
+        return 0;
+    case OPT_MAXSEG:
+        if (!*v)
+            *v = g_options[i].start; /* as if never set */
+        return 0;
+    case OPT_WINDOW_CLAMP:
+        if (!*v)
+            return s->remote.port || tcp_is_listening(s) ? -EINVAL : 1;
+        return 0;
+    case OPT_RCVLOWAT:
+        *v = *v < 0 ? INT32_MAX : *v ? *v : 1;
+        if (inet_is_tcp(s)) /* no more than gets in */
+            *v = MIN(*v, (int32_t)((s->recv_size_set ? s->recv_size : TCP_RECV_MOST) / 2));
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+static int kept_check_ip(const struct inet_sock *s, int i, int32_t *v)
+{
+    switch (i) {
+    case OPT_V6ONLY:
+        return s->local.port ? -EINVAL : (*v = !!*v, 0);
+    case OPT_MULTICAST_HOPS:
+        return inet_is_tcp(s) ? -ENOPROTOOPT : 0;
+    case OPT_IP_MULTICAST_TTL:
+        if (inet_is_tcp(s))
+            return -EINVAL;
+        FALLTHROUGH;
+    case OPT_TTL:
+        if (*v == -1)
+            *v = g_options[i].start;
+        return 0;
+    case OPT_TOS:
+        *v = class_of_traffic(s, i, *v & UINT8_MAX);
+        return 0;
+    case OPT_TCLASS:
+        if (*v < -1 || *v > UINT8_MAX)
+            return -EINVAL;
+        *v = class_of_traffic(s, i, MAX(*v, 0));
+        return 0;
+    case OPT_ROUTER_ALERT: /* of raw sockets */
+        return -EINVAL;
+    default:
+        return 0;
+    }
+}
+
+/* Numbers whose limits depend on more than themselves. 1: kept as it is now. */
+static int kept_check_special(const struct inet_sock *s, int i, int32_t *v)
+{
+    switch (i) {
+    case OPT_PRIORITY:
+        return (*v < 0 || *v > 6) && !capable(CAP_NET_ADMIN) ? -EPERM : 1;
+    case OPT_MARK:
+        return capable(CAP_NET_ADMIN) || capable(CAP_NET_RAW) ? 0 : -EPERM;
+    case OPT_BUSY_POLL:
+        return *v > inet_opt(s, OPT_BUSY_POLL) && !capable(CAP_NET_ADMIN) ? -EPERM : 0;
+    case OPT_TIMESTAMPING: /* times of sending are not told */
+        return *v > 0 && (*v & STAMP_SENT) ? -EOPNOTSUPP : 0;
+    default:
+        return g_options[i].level == IPPROTO_TCP || i == OPT_RCVLOWAT ? kept_check_tcp(s, i, v)
+                                                                      : kept_check_ip(s, i, v);
+    }
+}
+
 static int kept_check(const struct inet_sock *s, int i, int32_t *v)
 {
     const struct option *o = &g_options[i];
+    int r = kept_check_special(s, i, v);
 
-    switch (i) {
-    case OPT_RCVLOWAT:
-        *v = *v < 0 ? INT32_MAX : *v ? *v : 1;
-        return 0;
-    case OPT_PRIORITY:
-        return (*v < 0 || *v > 6) && !capable(CAP_NET_ADMIN) ? -EPERM : 0;
-    case OPT_V6ONLY:
-        return s->local.port ? -EINVAL : (*v = !!*v, 0);
-    case OPT_TTL:
-        if (*v == -1)
-            *v = 64;
-        break;
-    case OPT_TIMESTAMPING: /* times of sending are not told */
-        if (*v > 0 && (*v & STAMP_SENT))
-            return -EOPNOTSUPP;
-        break;
-    case OPT_FASTOPEN:
-        return *v < 0 ? -EINVAL : 0;
-    default:
-        break;
-    }
-    if (o->kind == KIND_READ)
+    if (r)
+        return MIN(r, 0);
+    switch ((enum kind)o->kind) {
+    case KIND_READ:
         return -ENOPROTOOPT;
-    if (o->kind == KIND_FLAG)
+    case KIND_NONE:
+        *v = o->start;
+        return 0;
+    case KIND_FLAG:
         *v = !!*v;
-    if (o->kind == KIND_CLAMP)
+        return 0;
+    case KIND_BYTE:
+        *v &= UINT8_MAX;
+        return 0;
+    case KIND_CLAMP:
         *v = MAX(MIN(*v, o->most), o->least);
-    return *v < o->least || *v > o->most ? -EINVAL : 0;
+        return 0;
+    default:
+        return *v < o->least || *v > o->most ? -EINVAL : 0;
+    }
+}
+
+/* Level IPPROTO_IP takes four bytes or one; many options also none, as 0. */
+static bool option_needs_byte(int i)
+{
+    return i == OPT_IP_FREEBIND || i == OPT_IP_MINTTL || i == OPT_IP_MULTICAST_LOOP ||
+           i == OPT_IP_MULTICAST_TTL || i == OPT_IP_MULTICAST_ALL;
 }
 
 int inet_option_set(struct file *f, int level, int name, const void *buf, uint32_t len)
@@ -371,8 +499,8 @@ int inet_option_set(struct file *f, int level, int name, const void *buf, uint32
         memcpy(&v, buf, sizeof(v));
     else if (level == IPPROTO_IP && len)
         v = *(const uint8_t *)buf;
-    else if (level != IPPROTO_IP)
-        return -EINVAL;
+    else if (level != IPPROTO_IP || option_needs_byte(i))
+        return i == OPT_MULTICAST_HOPS && inet_is_tcp(s) ? -ENOPROTOOPT : -EINVAL;
     int r = kept_check(s, i, &v);
     if (r)
         return r;

@@ -144,7 +144,7 @@ int port_connect(struct port_table *t, struct inet_sock *s, const struct inet_na
 
     spin_lock(&t->lock);
     struct inet_name before = s->local;
-    if (!s->ip_fixed)
+    if (ip_is_any(&s->local.ip)) /* a second connect keeps what the first has chosen */
         s->local.ip = inet_source(remote);
     s->remote = *remote;
     if (list_empty(&s->port_link)) {

@@ -315,9 +315,11 @@ static int tcp_accept_name(struct file *f, struct sockaddr_storage *ret)
 
 static ssize_t tcp_send(struct file *f, struct socket_msg *m, int flags)
 {
-    if (flags & MSG_FASTOPEN)
-        return -EOPNOTSUPP; /* as with net.ipv4.tcp_fastopen = 0 */
-    return tcp_send_uio(file_tcp(f), m->data, flags);
+    struct tcp_sock *s = file_tcp(f);
+
+    if (flags & MSG_FASTOPEN) /* as with net.ipv4.tcp_fastopen = 0 */
+        return s->state == TCP_ST_CONNECTED ? -EISCONN : -EOPNOTSUPP;
+    return tcp_send_uio(s, m->data, flags);
 }
 
 static ssize_t tcp_receive(struct file *f, struct socket_msg *m, int flags)
@@ -458,7 +460,7 @@ static uint32_t tcp_readiness(struct file *f)
     spin_unlock(&s->i.lock);
     if (state == TCP_ST_SYN_SENT)
         return ready & ~(uint32_t)(POLLIN | POLLRDNORM);
-    bool room = snd_shut || !peer;
+    bool room = snd_shut || !peer || state == TCP_ST_CLOSE; /* a reset comes at once */
     if (!room) {
         spin_lock(&peer->i.lock);
         room = peer->dead || tcp_writable_locked(s, peer);

@@ -93,6 +93,8 @@ int tcp_option_set(struct inet_sock *i, int name, const void *buf, uint32_t len)
     struct tcp_sock *s = inet_tcp(i);
     char wanted[16] = {0};
 
+    if (name != TCP_CONGESTION && len < sizeof(int32_t))
+        return -EINVAL;
     if (name != TCP_CONGESTION)
         return -ENOPROTOOPT;
     memcpy(wanted, buf, MIN(len, (uint32_t)sizeof(wanted) - 1));

@@ -23,6 +23,8 @@
 
 #include "udp.h"
 
+#define MSG_PROBE 0x10 /* the kernel's; libc has another name for it */
+
 static _Atomic(uint64_t) g_queued_bytes;
 
 uint64_t net_datagram_bytes(void)
@@ -159,12 +161,16 @@ static ssize_t udp_send_msg(struct udp_sock *s, struct uio *u, const struct sock
     struct inet_name to, from;
     int r = list_empty(&s->i.port_link) ? port_auto(&g_udp_ports, &s->i) : 0;
 
-    if (!r && (flags & MSG_OOB))
+    if (!r && (flags & MSG_MORE)) /* nothing is collected, as with UDP_CORK */
+        r = -EOPNOTSUPP;
+    if (!r && (flags & MSG_OOB) && s->i.base.domain == AF_INET)
         r = -EOPNOTSUPP;
     if (!r && u->left > 0xffff)
         r = -EMSGSIZE;
     if (!r)
         r = send_name(&s->i, m, &to);
+    if (!r && (flags & MSG_OOB) && ip_is_v4(&to.ip))
+        r = -EOPNOTSUPP;
     if (!r && u->left > UDP_PAYLOAD_MAX)
         r = -EMSGSIZE;
     if (!r)
@@ -179,8 +185,10 @@ static ssize_t udp_send_msg(struct udp_sock *s, struct uio *u, const struct sock
     from = s->i.local;
     if (with.has_source && ip_is_v4(&with.source) == ip_is_v4(&to.ip))
         from.ip = with.source;
-    else if (ip_is_any(&from.ip))
+    else if (ip_is_any(&from.ip) || ip_is_v4(&from.ip) != ip_is_v4(&to.ip))
         from.ip = inet_source(&to);
+    if (flags & MSG_PROBE)
+        return (ssize_t)u->left; /* asks only whether there is a way */
     struct datagram *d = datagram_new(u);
     if (IS_ERR(d))
         return PTR_ERR(d);
@@ -275,8 +283,6 @@ static ssize_t udp_take(struct udp_sock *s, struct uio *u, struct socket_msg *m,
 {
     ssize_t r = 0;
 
-    if (flags & MSG_OOB)
-        return -EOPNOTSUPP;
     fmutex_lock(&s->recv_lock);
     uint32_t offset = (uint32_t)MAX(s->peek_offset, 0);
     if (!(flags & MSG_PEEK))

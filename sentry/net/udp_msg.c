@@ -279,7 +279,7 @@ void udp_errors_off(struct inet_sock *s)
 int udp_peek_offset(struct inet_sock *s, const int32_t *set)
 {
     if (set)
-        inet_udp(s)->peek_offset = MAX(*set, -1);
+        inet_udp(s)->peek_offset = *set;
     return inet_udp(s)->peek_offset;
 }
 

@@ -11,7 +11,7 @@ set(CROWDED patchrace patchsig storm pthread process exec clone futex signal job
 # Those that also run on one CPU, and beside busy loops, in every run; all do in the full one.
 set(LOADED futex pipe pthread process signal ring)
 # Those that run on the other platform in every run.
-set(TRACED signal sigframe sigstack jobs futex pthread process exec mm mmshare clone pipe proc file unix)
+set(TRACED signal sigframe sigstack jobs futex pthread process exec mm mmshare clone pipe proc file unix pledge unveil unveilless)
 # Those that an ordinary user's sandbox passes in every run.
 set(ORDINARY fs file path proc exec process signal unix mmshare ident ring pty)
 function(add_loaded_test test kind program)
@@ -102,9 +102,10 @@ add_guest_test(oob)
 add_guest_test(eventfd)
 add_guest_test(socketpair)
 add_guest_test(proc)
-foreach(name tcp udp inet_name inet_opt netlink)
+foreach(name tcp udp inet_name inet_opt sockopts netlink)
     add_guest_test(${name})
 endforeach()
+target_include_directories(guest_sockopts PRIVATE ${CMAKE_SOURCE_DIR}/sentry/net) # the table of options
 add_guest_test(fileio)
 add_guest_test(fsrandom)
 add_guest_test(path)
@@ -127,6 +128,7 @@ add_guest_test(splice)
 add_guest_test(turns)
 add_guest_test(calls)
 add_guest_test(unixrandom)
+add_guest_test(epollrandom)
 add_guest_test(mqueue rt)
 add_guest_test(pty util)
 add_guest_test(ptyjob util)
@@ -151,10 +153,17 @@ target_compile_definitions(guest_hostile PRIVATE _GNU_SOURCE)
 target_compile_options(guest_hostile PRIVATE -O1 -Wall -Wextra -fno-strict-aliasing)
 target_link_libraries(guest_hostile PRIVATE ring Threads::Threads rt)
 set_target_properties(guest_hostile PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/guest)
-foreach(name ring ringlife)
+foreach(name ring ringlife pledge unveil unveilless)
     add_guest_test(${name} ringbox_lib)
     target_include_directories(guest_${name} PRIVATE ${CMAKE_SOURCE_DIR}/ring/include)
 endforeach()
+
+# Run by tests/e2e/policies.sh, which gives it the table.
+add_executable(guest_pledgematrix ${CMAKE_CURRENT_LIST_DIR}/pledgematrix.c)
+target_compile_definitions(guest_pledgematrix PRIVATE _GNU_SOURCE)
+target_compile_options(guest_pledgematrix PRIVATE -O1 -Wall -Wextra)
+target_link_libraries(guest_pledgematrix PRIVATE ringbox_lib)
+set_target_properties(guest_pledgematrix PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/guest)
 
 # Programs with a sanitizer of their own, whatever this build has: they reserve terabytes. Leaks are not
 # looked for: that needs ptrace.

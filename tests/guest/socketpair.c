@@ -245,7 +245,29 @@ static void unconnected(void)
     CHECK_ERR(getpeername(fd, (struct sockaddr *)&a, &(socklen_t){sizeof(a)}), ENOTCONN);
 }
 
+/* What the other end had not read is no longer the sender's. */
+static void full_then_gone(void)
+{
+    static const char data[4096];
+    for (int round = 0; round < 3; round++) {
+        static const int types[] = {SOCK_STREAM, SOCK_SEQPACKET, SOCK_STREAM};
+        int sp[2], queued = -1;
+        struct pollfd p = {.events = POLLIN | POLLOUT | POLLRDHUP};
+        CHECK(socketpair(AF_UNIX, types[round] | SOCK_NONBLOCK, 0, sp) == 0);
+        p.fd = sp[0];
+        while (send(sp[0], data, round == 2 ? 100 : sizeof(data), 0) > 0)
+            ;
+        CHECK(errno == EAGAIN && poll(&p, 1, 0) == 0);
+        CHECK(ioctl(sp[0], TIOCOUTQ, &queued) == 0 && queued > 0);
+        CHECK(close(sp[1]) == 0 && poll(&p, 1, 0) == 1);
+        CHECK_EQ(p.revents, POLLIN | POLLOUT | POLLERR | POLLHUP | POLLRDHUP);
+        CHECK(ioctl(sp[0], TIOCOUTQ, &queued) == 0);
+        CHECK_EQ(queued, 0);
+    }
+}
+
 static const struct guest_case cases[] = {
+    {"full_then_gone", full_then_gone},
     {"streams", streams},
     {"packets", packets},
     {"datagrams", datagrams},

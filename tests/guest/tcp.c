@@ -224,6 +224,21 @@ static void reset_by_linger(void)
     CHECK_EQ(recv(s[1], buf, 8, 0), 3);
 }
 
+/* Who waits for room is told, however full it was. */
+static void reset_when_full(void)
+{
+    static const char data[65536];
+    struct linger l = {1, 0};
+    int s[2];
+    tcp_pair(s);
+    nonblocking(s[0]);
+    WAIT_FOR(((void)send(s[0], data, sizeof(data), 0), poll_now(s[0]) == 0));
+    CHECK(setsockopt(s[1], SOL_SOCKET, SO_LINGER, &l, sizeof(l)) == 0 && close(s[1]) == 0);
+    POLL_BECOMES(s[0], INET_IN | INET_OUT | POLLERR | POLLHUP | POLLRDHUP);
+    CHECK_ERR(send(s[0], data, 1, MSG_NOSIGNAL), ECONNRESET);
+    CHECK_ERR(send(s[0], data, 1, MSG_NOSIGNAL), EPIPE);
+}
+
 static void reset_before_accept(void)
 {
     char c;
@@ -510,6 +525,7 @@ static const struct guest_case cases[] = {
     {"closed_by_peer", closed_by_peer},
     {"closed_with_unread", closed_with_unread},
     {"reset_by_linger", reset_by_linger},
+    {"reset_when_full", reset_when_full},
     {"reset_before_accept", reset_before_accept},
     {"disconnected", disconnected},
     {"back_pressure", back_pressure},

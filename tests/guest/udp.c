@@ -264,7 +264,37 @@ static void waiting(void)
     CHECK(pthread_join(t, NULL) == 0);
 }
 
+/* A socket of both versions keeps the address that its first connect has chosen, and sends to the other version
+ * from that one's. */
+static void both_versions(void)
+{
+    struct sockaddr_in6 name, from;
+    struct sockaddr_in from4;
+    socklen_t len = sizeof(name);
+    char c;
+    int s = socket(AF_INET6, SOCK_DGRAM, 0), to4 = socket(AF_INET, SOCK_DGRAM, 0),
+        to6 = socket(AF_INET6, SOCK_DGRAM, 0);
+    CHECK(s >= 0 && to4 >= 0 && to6 >= 0);
+    CHECK(sock_bind(to4, v4("127.0.0.1", 0)) == 0 && sock_bind6(to6, v6("::1", 0)) == 0);
+    CHECK(sock_connect6(s, v6("::1", own_port(to6))) == 0);
+    struct sockaddr_in6 mapped = v6("::ffff:127.0.0.1", own_port(to4)),
+                        real = v6("::1", own_port(to6));
+    CHECK(sendto(s, "a", 1, 0, (struct sockaddr *)&mapped, sizeof(mapped)) == 1);
+    len = sizeof(from4);
+    CHECK(recvfrom(to4, &c, 1, 0, (struct sockaddr *)&from4, &len) == 1);
+    CHECK(from4.sin_addr.s_addr == htonl(INADDR_LOOPBACK) && ntohs(from4.sin_port) == own_port(s));
+    CHECK(sock_connect6(s, mapped) == 0);
+    len = sizeof(name);
+    CHECK(getsockname(s, (struct sockaddr *)&name, &len) == 0);
+    CHECK(IN6_IS_ADDR_LOOPBACK(&name.sin6_addr));
+    CHECK(sendto(s, "b", 1, 0, (struct sockaddr *)&real, sizeof(real)) == 1);
+    len = sizeof(from);
+    CHECK(recvfrom(to6, &c, 1, 0, (struct sockaddr *)&from, &len) == 1 && c == 'b');
+    CHECK(IN6_IS_ADDR_LOOPBACK(&from.sin6_addr));
+}
+
 static const struct guest_case cases[] = {
+    {"both_versions", both_versions},
     {"fresh", fresh},
     {"datagrams", datagrams},
     {"sizes", sizes},

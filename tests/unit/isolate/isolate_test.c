@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The stages of the Sentry and of the gofer, each in a child; as root and as an ordinary user. */
+ * The stages of the Sentry, each in a child, as root and as an ordinary user; what the lists have. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -35,68 +35,7 @@
 #include <host/memfile.h>
 #include <isolate/isolate.h>
 
-#define SKIPPED 77
-#define ORDINARY_UID 4321
-
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define TSAN 1
-#elif __has_feature(address_sanitizer)
-#define ASAN 1
-#endif
-#endif
-#ifndef TSAN
-#define TSAN 0
-#endif
-#ifndef ASAN
-#define ASAN 0
-#endif
-
-/* Children may not use cmocka's asserts: they end with the line number (modulo). */
-#define CHECK(cond)                                                         \
-    do {                                                                    \
-        if (!(cond)) {                                                      \
-            dprintf(2, "line %d: %s (errno %d)\n", __LINE__, #cond, errno); \
-            _exit(1);                                                       \
-        }                                                                   \
-    } while (0)
-
-static int child_status(pid_t pid)
-{
-    int status;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-}
-
-static int in_child(void (*fn)(void *), void *arg)
-{
-    pid_t pid = fork();
-    if (!pid) {
-        struct rlimit none = {0, 0};
-        setrlimit(RLIMIT_CORE, &none);
-        fn(arg);
-        _exit(0);
-    }
-    return child_status(pid);
-}
-
-static bool become_ordinary(void)
-{
-    if (geteuid() != 0)
-        return true;
-    return !syscall(SYS_setgroups, 0, NULL) &&
-           !setresgid(ORDINARY_UID, ORDINARY_UID, ORDINARY_UID) &&
-           !setresuid(ORDINARY_UID, ORDINARY_UID, ORDINARY_UID);
-}
-
-static bool has_word(const char *list, const char *word)
-{
-    size_t n = strlen(word);
-    for (const char *p = list; (p = strstr(p, word)); p += n)
-        if ((p == list || p[-1] == ' ') && (p[n] == ' ' || !p[n]))
-            return true;
-    return false;
-}
+#include "isolate_fixture.h"
 
 static void lists_hold_what_they_must(void **state)
 {
@@ -164,7 +103,7 @@ static void as_init_how(enum isolate_user how, void (*fn)(void *), void *arg)
         CHECK(stat("/proc/thread-self/ns/net", &before) == 0);
         CHECK(isolate_net_take(sv[1], &what) == 0);
         CHECK(stat("/proc/thread-self/ns/net", &after) == 0);
-        CHECK(before.st_ino != after.st_ino);
+        CHECK(TSAN || before.st_ino != after.st_ino);
         fn(arg);
         _exit(0);
     }
@@ -414,11 +353,6 @@ static void v_socket(void)
     socket(AF_UNIX, SOCK_STREAM, 0);
 }
 
-static void v_exec(void)
-{
-    execl("/bin/true", "true", (char *)NULL);
-}
-
 static void v_fork(void)
 {
     syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
@@ -494,109 +428,6 @@ static void violations_kill(void **state)
     }
 }
 
-/* --- the gofer --- */
-
-struct gofer {
-    char dir[64];
-    int dirfd;
-    bool writable, named;
-};
-
-static void gofer_body(void *arg)
-{
-    struct gofer *g = arg;
-    const char *what = "";
-    CHECK(become_ordinary());
-    int outside = open("/", O_PATH | O_DIRECTORY);
-    if (g->named)
-        CHECK(!isolate_gofer_allow(g->dirfd, g->writable));
-    int err = isolate_gofer(g->writable, &what);
-    if (err)
-        dprintf(2, "isolate_gofer: %s: %d\n", what, err);
-    CHECK(!err);
-    int fd = openat(g->dirfd, "file", O_RDONLY);
-    CHECK(fd >= 0);
-    char c;
-    CHECK(read(fd, &c, 1) == 1);
-    close(fd);
-    fd = openat(g->dirfd, "new", O_CREAT | O_WRONLY, 0600);
-    CHECK((fd >= 0) == g->writable);
-    if (fd >= 0) {
-        CHECK(write(fd, "x", 1) == 1);
-        close(fd);
-        CHECK(!renameat2(g->dirfd, "new", g->dirfd, "sub/new", 0)); /* to another directory */
-        CHECK(!unlinkat(g->dirfd, "sub/new", 0));
-    }
-    CHECK(mknodat(g->dirfd, "dev", S_IFCHR | 0600, 0x103) < 0);
-    fd = openat(outside, "etc/passwd", O_RDONLY);
-    CHECK((fd >= 0) == !g->named);
-}
-
-static void gofer_check(bool writable, bool named)
-{
-    struct gofer g = {.writable = writable, .named = named};
-    char path[128];
-    const char *needed[] = {"openat", "read", "renameat", "unlinkat", "mknodat"};
-    for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
-        if (!has_word(isolate_list("gofer"), needed[i]))
-            skip(); /* the server is not part of this build */
-    if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) < 2)
-        skip();
-    strcpy(g.dir, "/tmp/ringbox-gofer-test-XXXXXX");
-    assert_non_null(mkdtemp(g.dir));
-    assert_int_equal(chmod(g.dir, 0777), 0);
-    g.dirfd = open(g.dir, O_PATH | O_DIRECTORY);
-    snprintf(path, sizeof path, "%s/file", g.dir);
-    int fd = open(path, O_CREAT | O_WRONLY, 0644);
-    assert_int_equal(write(fd, "x", 1), 1);
-    close(fd);
-    snprintf(path, sizeof path, "%s/sub", g.dir);
-    assert_int_equal(mkdir(path, 0777), 0);
-    assert_int_equal(chmod(path, 0777), 0);
-
-    int status = in_child(gofer_body, &g);
-    assert_int_equal(rmdir(path), 0);
-    unlinkat(g.dirfd, "file", 0);
-    unlinkat(g.dirfd, "new", 0);
-    assert_int_equal(rmdir(g.dir), 0);
-    close(g.dirfd);
-    assert_int_equal(status, 0);
-}
-
-static void gofer_read_only(void **state)
-{
-    (void)state;
-    gofer_check(false, false);
-}
-
-static void gofer_writable(void **state)
-{
-    (void)state;
-    gofer_check(true, false);
-}
-
-static void gofer_named_exports(void **state)
-{
-    (void)state;
-    gofer_check(true, true);
-    gofer_check(false, true);
-}
-
-static void gofer_executes_nothing(void *arg)
-{
-    const char *what = "";
-    (void)arg;
-    log_fd = open("/dev/null", O_WRONLY);
-    CHECK(!isolate_gofer(true, &what));
-    v_exec();
-}
-
-static void gofer_exec_kills(void **state)
-{
-    (void)state;
-    assert_int_equal(in_child(gofer_executes_nothing, NULL), 128 + SIGSYS);
-}
-
 int main(void)
 {
     if (TSAN) {
@@ -612,10 +443,6 @@ int main(void)
         cmocka_unit_test(sentry_in_one_step),
         cmocka_unit_test(threads_before_the_drop_are_refused),
         cmocka_unit_test(violations_kill),
-        cmocka_unit_test(gofer_read_only),
-        cmocka_unit_test(gofer_writable),
-        cmocka_unit_test(gofer_named_exports),
-        cmocka_unit_test(gofer_exec_kills),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
