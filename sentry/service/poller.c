@@ -124,8 +124,8 @@ static bool inbox_run(struct poller *p)
 /* A call in the slot, and nothing else. */
 static inline bool quick_call(const struct poller *p, const struct served *s)
 {
-    return s->state == SERVED_GUEST && p->quick && !s->sq && likely(!trace_wanted()) &&
-           ring_load_acquire(&s->lane->call.state) == SLOT_POSTED &&
+    return s->state == SERVED_GUEST && atomic_load_explicit(&p->quick, memory_order_relaxed) &&
+           !s->sq && ring_load_acquire(&s->lane->call.state) == SLOT_POSTED &&
            ring_load_relaxed(&s->lane->event.state) == SLOT_FREE;
 }
 
@@ -327,7 +327,7 @@ static int poller_init(struct poller *p, unsigned index, const struct service_co
     p->index = index;
     p->cpu = cfg->poller_cpus ? cfg->poller_cpus[index] : -1;
     p->word = &cfg->poller_words[index];
-    p->quick = !cfg->stats;
+    atomic_init(&p->quick, !cfg->trace && !cfg->stats);
     list_init(&p->busy);
     list_init(&p->quiet);
     list_init(&p->rest);

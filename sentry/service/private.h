@@ -140,7 +140,7 @@ struct poller {
     struct fiber_sched *sched;
     struct timer_base *timers;
     struct io *io;
-    bool quick; /* calls are not timed */
+    _Atomic(bool) quick; /* calls need be neither shown nor timed; trace.c changes it */
     struct ring_poller_word *word;
 
     struct list_head busy;  /* polled every round */
@@ -187,11 +187,11 @@ struct poller {
 
 struct service {
     struct service_config cfg;
-    _Atomic(bool) tracing; /* --trace, or somebody has attached: trace.c */
     uint32_t spins;  /* looks of a guest thread that cost about as much as a park and a wake */
     uint32_t yields; /* and looks with a yield before each */
     struct poller pollers[RO_POLLERS];
     _Atomic(unsigned) next; /* round robin of new processes */
+    _Atomic(bool) tracing;  /* --trace, or somebody has attached: trace.c */
     int exit_status;
     void (*boot)(void *arg);
     void *boot_arg;

@@ -205,7 +205,10 @@ static void tracing_update(void)
 
     for (unsigned i = 0; i < ATTACH_TRACES_MAX; i++)
         attached |= g_slots[i].state == READER_HERE; /* changes on this thread only */
-    atomic_store(&g_service.tracing, attached || g_service.cfg.trace);
+    bool tracing = attached || g_service.cfg.trace;
+    atomic_store(&g_service.tracing, tracing);
+    for (unsigned i = 0; i < g_service.cfg.pollers; i++)
+        atomic_store(&g_service.pollers[i].quick, !tracing && !g_service.cfg.stats);
     task_ident_withhold(attached);
 }
 
