@@ -6,6 +6,7 @@
  *   handoff SECONDS         futex round trip of two processes on one CPU, the same figures
  *   compute THREADS SECONDS rounds of a loop a second, of all threads
  *   first SECONDS           umask() after sleeping so long, five times: median ns
+ *   crowd ROUNDS            eight threads that sleep are woken by one call: median us until the last has run
  *   spin CPU                computes on that CPU until it is killed */
 #include <linux/futex.h>
 #include <pthread.h>
@@ -195,6 +196,48 @@ static void first(double seconds)
     printf("%.0f\n", (double)s[2]);
 }
 
+#define CROWD 8
+#define ROUNDS_MAX 10000
+static _Atomic(uint32_t) crowd_round, crowd_here;
+
+static void *crowd_thread(void *arg)
+{
+    for (uint32_t seen = 0;;) {
+        while (atomic_load(&crowd_round) == seen)
+            futex(&crowd_round, FUTEX_WAIT_PRIVATE, seen);
+        seen = atomic_load(&crowd_round);
+        if (seen == UINT32_MAX)
+            return arg;
+        atomic_fetch_add(&crowd_here, 1);
+    }
+}
+
+static void crowd(int rounds)
+{
+    static float took[ROUNDS_MAX];
+    pthread_t threads[CROWD];
+
+    for (int i = 0; i < CROWD; i++)
+        if (pthread_create(&threads[i], NULL, crowd_thread, NULL))
+            exit(1);
+    for (int i = 0; i < rounds; i++) {
+        nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL); /* they sleep */
+        atomic_store(&crowd_here, 0);
+        double from = now_ns();
+        atomic_fetch_add(&crowd_round, 1);
+        futex(&crowd_round, FUTEX_WAKE_PRIVATE, INT32_MAX);
+        while (atomic_load(&crowd_here) < CROWD)
+            sched_yield();
+        took[i] = (float)((now_ns() - from) / 1e3);
+    }
+    atomic_store(&crowd_round, UINT32_MAX);
+    futex(&crowd_round, FUTEX_WAKE_PRIVATE, INT32_MAX);
+    for (int i = 0; i < CROWD; i++)
+        pthread_join(threads[i], NULL);
+    qsort(took, (size_t)rounds, sizeof *took, compare);
+    printf("%.1f\n", (double)took[rounds / 2]);
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc > 2 ? argv[1] : "";
@@ -208,6 +251,8 @@ int main(int argc, char **argv)
         compute((int)value, atof(argv[3]));
     } else if (!strcmp(what, "first")) {
         first(value);
+    } else if (!strcmp(what, "crowd") && value >= 1 && value <= ROUNDS_MAX) {
+        crowd((int)value);
     } else if (!strcmp(what, "spin")) {
         pin((int)value);
         prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -393,3 +393,17 @@ int64_t ringbox_call(struct ringbox *rb, unsigned nr, uint64_t a0, uint64_t a1, 
         return raw_call(nr, args);
     return post_call(nr, args);
 }
+
+int ringbox_pledge(const char *promises, const char *exec_promises)
+{
+    return (int)raw_call(RING_CTL_NR,
+                         (const uint64_t[6]){RING_CTL_PLEDGE, (uint64_t)(uintptr_t)promises,
+                                             (uint64_t)(uintptr_t)exec_promises});
+}
+
+int ringbox_unveil(const char *path, const char *letters)
+{
+    return (int)raw_call(RING_CTL_NR,
+                         (const uint64_t[6]){RING_CTL_UNVEIL, (uint64_t)(uintptr_t)path,
+                                             (uint64_t)(uintptr_t)letters});
+}

@@ -5,7 +5,7 @@
 packages_build="gcc libc6-dev cmake ninja-build pkg-config liburing-dev libseccomp-dev libnuma-dev libzydis-dev"
 packages_test="clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev llvm-14 libcmocka-dev spin busybox-static python3 perl git make tar gzip sqlite3 procps musl-tools redis-server nginx-light curl diod dpkg-dev file man-db"
 # What only the full run uses: heavy servers and interpreters.
-packages_full="postgresql-15 memcached haproxy apache2-utils openssl nodejs"
+packages_full="postgresql-15 memcached haproxy apache2-utils openssl nodejs libpython3.11-testsuite qemu-system-x86"
 packages_bench="python3"
 
 packages_need() {

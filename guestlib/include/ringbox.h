@@ -87,6 +87,27 @@ void ringbox_advance(struct ringbox *rb, unsigned n);
 int64_t ringbox_call(struct ringbox *rb, unsigned nr, uint64_t a0, uint64_t a1, uint64_t a2,
                      uint64_t a3, uint64_t a4, uint64_t a5);
 
+/**
+ * ringbox_pledge - the process promises to make no calls but those that belong to @promises, words separated by
+ * blanks (`ringbox syscalls --promises`); programs it executes those of @exec_promises. Either may be
+ * NULL: as before; @exec_promises never given: what the process itself has promised by then. What is
+ * refused is -EPERM; with the word "kill" among the promises it ends the process by SIGABRT. All
+ * threads share the promises, children have them.
+ * Return: 0; -EPERM: more than was promised before; -EINVAL: an unknown word; -ENAMETOOLONG, -EFAULT;
+ * -ENOSYS outside a sandbox.
+ */
+int ringbox_pledge(const char *promises, const char *exec_promises);
+/**
+ * ringbox_unveil - of all paths the process sees from now on only those it unveils and what is below:
+ * @path to read ('r'), write ('w'), execute ('x'), make, remove and rename ('c'), of which @letters are any
+ * or none (hidden). The nearest unveiled path counts. What is hidden is -ENOENT, what lacks a letter -EACCES.
+ * Both NULL: no more can be unveiled. What was unveiled before an exec (or by --unveil) stays, and
+ * what is unveiled after it can only narrow that.
+ * Return: 0; -EPERM: no more, or @path has fewer letters already, or no promise "unveil"; -E2BIG: too many;
+ * -EINVAL: other letters; what open(2) says of a path that cannot be resolved; -ENOSYS outside a sandbox.
+ */
+int ringbox_unveil(const char *path, const char *letters);
+
 #ifdef __cplusplus
 }
 #endif

@@ -16,11 +16,12 @@
  * gofer] Host: clock_gettime, gettimeofday, time, getcpu, clock_nanosleep, getrandom, write [sentry
  * gofer] Host: clone, set_robust_list, rseq, set_tid_address, sched_getaffinity, rt_sigaction,
  * close [sentry gofer]
- * Host: prctl, seccomp [before confinement]
+ * Host: pipe2, prctl, read, seccomp [before confinement]
  */
 #include <isolate/isolate.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
@@ -44,6 +45,7 @@
 
 #define EXIT_VIOLATION 159 /* 128 + SIGSYS */
 #define CAP_BIT(c) (1ULL << (c))
+#define LIST_INSN_MAX 2048
 
 /* What a server of files needs on behalf of their owners. */
 #define GOFER_CAPS                                                                   \
@@ -121,6 +123,21 @@ static int violation_visible(void)
 
 /* --- filters --- */
 
+/* A list as the host takes it. */
+struct list_code {
+    size_t len; /* 0: not made */
+    struct sock_filter insn[LIST_INSN_MAX];
+};
+
+/* All threads: 0; one that cannot: -EBUSY. */
+static int code_load(const struct sock_filter *insn, size_t n)
+{
+    const struct sock_fprog prog = {.len = (unsigned short)n,
+                                    .filter = (struct sock_filter *)(uintptr_t)insn};
+    long r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog);
+    return r < 0 ? -errno : r > 0 ? -EBUSY : 0;
+}
+
 /* Typing into a terminal: dies; all else is the list's affair. Looks at the low half of the number,
  * as the host does. */
 static int filter_terminals(void)
@@ -134,10 +151,7 @@ static int filter_terminals(void)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    const struct sock_fprog prog = {.len = ARRAY_SIZE(code),
-                                    .filter = (struct sock_filter *)(uintptr_t)code};
-    long r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog);
-    return r < 0 ? -errno : r > 0 ? -EBUSY : 0;
+    return code_load(code, ARRAY_SIZE(code));
 }
 
 /* The signal with which the C library changes ids in all threads; its handler comes with the first.
@@ -190,15 +204,29 @@ static int list_add(scmp_filter_ctx ctx, const int *calls, size_t n, bool no_exe
     return err;
 }
 
-static int list_load(const struct lists *l)
+/* The library writes it into a descriptor and nowhere else; a pipe holds it. */
+static int code_take(scmp_filter_ctx ctx, struct list_code *ret)
+{
+    int p[2];
+    if (pipe2(p, O_CLOEXEC | O_NONBLOCK))
+        return -errno;
+    int err = seccomp_export_bpf(ctx, p[1]);
+    ssize_t n = err ? 0 : read(p[0], ret->insn, sizeof ret->insn);
+    close(p[0]);
+    close(p[1]);
+    if (err || n <= 0 || n == sizeof ret->insn || (size_t)n % sizeof *ret->insn)
+        return err ? err : -EIO;
+    ret->len = (size_t)n / sizeof *ret->insn;
+    return 0;
+}
+
+static int list_make(const struct lists *l, struct list_code *ret)
 {
     scmp_filter_ctx ctx = seccomp_init(ACTION_VIOLATION);
     if (!ctx)
         return -ENOMEM;
-    int err = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
     seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a tree; older libraries: a chain */
-    if (!err)
-        err = list_add(ctx, l->calls, l->n, l->no_exec);
+    int err = list_add(ctx, l->calls, l->n, l->no_exec);
     if (!err)
         err = list_add(ctx, l->more, l->more_n, l->no_exec);
     if (!err)
@@ -206,26 +234,38 @@ static int list_load(const struct lists *l)
     if (!err && BUILD_ASAN)
         err = list_add_asan(ctx);
     if (!err)
-        err = seccomp_load(ctx);
+        err = code_take(ctx, ret);
     seccomp_release(ctx);
     return err;
 }
 
-static int confine(const struct lists *l, const char **ret_what)
+static int confine(const struct lists *l, struct list_code *code, const char **ret_what)
 {
     if (BUILD_TSAN)
         return 0;
-    int err = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ? -errno : violation_visible();
+    int err = code->len ? 0 : list_make(l, code);
+    if (!err)
+        err = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ? -errno : violation_visible();
     if (!err)
         err = filter_terminals();
     if (!err)
-        err = list_load(l);
+        err = code_load(code->insn, code->len);
     if (err)
         *ret_what = "seccomp";
     return err;
 }
 
 /* --- last steps --- */
+
+static const struct lists g_lists_sentry = {
+    .calls = list_sentry, .n = ARRAY_SIZE(list_sentry), .no_exec = true};
+static struct list_code g_code_sentry, g_code_other;
+
+void isolate_sentry_ahead(void)
+{
+    if (!BUILD_TSAN && list_make(&g_lists_sentry, &g_code_sentry))
+        g_code_sentry.len = 0; /* isolate_sentry() will say why */
+}
 
 int isolate_sentry(bool traces, const char **ret_what)
 {
@@ -236,12 +276,12 @@ int isolate_sentry(bool traces, const char **ret_what)
         return err;
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
         return step_failed(ret_what, "dumpable");
-    const struct lists l = {.calls = list_sentry,
-                            .n = ARRAY_SIZE(list_sentry),
-                            .more = list_ptrace,
-                            .more_n = traces ? ARRAY_SIZE(list_ptrace) : 0,
-                            .no_exec = true};
-    return confine(&l, ret_what);
+    if (!traces)
+        return confine(&g_lists_sentry, &g_code_sentry, ret_what);
+    struct lists l = g_lists_sentry;
+    l.more = list_ptrace;
+    l.more_n = ARRAY_SIZE(list_ptrace);
+    return confine(&l, &g_code_other, ret_what);
 }
 
 int isolate_gofer(bool writable, const char **ret_what)
@@ -259,5 +299,5 @@ int isolate_gofer(bool writable, const char **ret_what)
         return err;
     }
     const struct lists l = {.calls = list_gofer, .n = ARRAY_SIZE(list_gofer)};
-    return confine(&l, ret_what);
+    return confine(&l, &g_code_other, ret_what);
 }

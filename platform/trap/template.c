@@ -66,6 +66,8 @@ static NORETURN void template_main(struct birth *birth, uint64_t req_off,
     __builtin_unreachable();
 }
 
+void (*trap_meanwhile)(void);
+
 int template_start(struct pf_as *as, int *ret_listener)
 {
     static struct sock_filter insn[TRAP_FILTER_MAX]; /* copied by the clone */
@@ -94,6 +96,8 @@ int template_start(struct pf_as *as, int *ret_listener)
         template_main(birth, as->req_off, &prog);
     as->pid = pid;
     as->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (trap_meanwhile)
+        trap_meanwhile();
     int r;
     while ((r = atomic_load(&birth->listener)) == -1 && !process_gone(as))
         sched_yield();

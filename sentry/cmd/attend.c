@@ -265,6 +265,7 @@ static void answers_read(struct attending *s)
         return;
     if (n <= 0 || !s->asking) { /* the end, or what nobody has asked for */
         answers_close(s);
+        s->a->ending(s->a->ending_arg);
         return;
     }
     s->got += (size_t)n;

@@ -15,7 +15,9 @@ struct attended {
     struct control *at; /* where others ask; its fd -1: nowhere */
     char **command;
     double timeout_s; /* 0: none */
-    bool killed;      /* out: by us, after the time or on request */
+    void (*ending)(void *arg); /* the Sentry is about to end: its processes die, which takes a while */
+    void *ending_arg;
+    bool killed; /* out: by us, after the time or on request */
 };
 
 /* Passes on @signals (blocked by the caller, SIGCHLD among them), answers others, until the Sentry

@@ -8,6 +8,8 @@
 
 #include <base/compiler.h>
 
+#include <service/boot.h>
+
 #include "mounts.h"
 
 #define EXIT_FAILED 125 /* ringbox itself failed */
@@ -59,6 +61,10 @@ struct run_options {
     bool no_patch;
     uint32_t patch_after;   /* see patch_init() */
     const char *stats_file; /* NULL: stderr */
+    uint32_t pledge;        /* PLEDGE_*, if given */
+    bool pledge_given;
+    struct boot_unveil *unveil;
+    unsigned unveil_count;
     char **command;
 };
 /* 0, or an exit status after one line on stderr; *ret_done: help was printed, exit with the result.

@@ -22,7 +22,9 @@ _ringbox_value() { # RINGBOX OPTION WORD
     --rootfs | --cwd) _ringbox_files -d "$3" ;;
     --bind | --file) _ringbox_files -f "$3" ;;
     -s | --signal) _ringbox_words "HUP INT QUIT KILL USR1 USR2 TERM CONT STOP TSTP WINCH" "$3" ;;
-    --name | --env | --hostname | --user | --memory | --pids | --timeout | --sentry-cores | --guest-cores | --tmpfs | --mount | --pid) COMPREPLY=() ;;
+    --name | --env | --hostname | --user | --memory | --pids | --timeout | --sentry-cores | --guest-cores | --tmpfs | --mount | --pid | --aname) COMPREPLY=() ;;
+    --unveil) _ringbox_files -f "$3" ;;
+    --pledge) COMPREPLY=() ;;
     *) return 1 ;;
     esac
 }
@@ -55,7 +57,8 @@ _ringbox() {
     case $verb:$operands in
     exec:0 | trace:0 | stats:0 | ps:0 | kill:*) _ringbox_words "$(_ringbox_sandboxes "$rb")" "$word" ;;
     run:0 | exec:1) mapfile -t COMPREPLY < <(compgen -c -- "$word") ;;
-    run:* | exec:*) _ringbox_files -f "$word" ;;
+    serve:0) _ringbox_files -d "$word" ;;
+    run:* | exec:* | serve:1) _ringbox_files -f "$word" ;;
     esac
 }
 

@@ -5,6 +5,8 @@ add_executable(ringbox sentry/cmd/main.c)
 target_include_directories(ringbox PRIVATE sentry/cmd)
 target_compile_definitions(ringbox PRIVATE RINGBOX_VERSION="${PROJECT_VERSION}")
 target_link_libraries(ringbox PRIVATE cmd gofer_server ringbox_options Threads::Threads)
+# Three processes are forked from it: what is bound once need not be bound in each.
+target_link_options(ringbox PRIVATE -Wl,-z,now)
 set_target_properties(ringbox PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
 install(TARGETS ringbox)
 install(FILES sentry/cmd/man/ringbox.1 sentry/cmd/man/ringbox-run.1 sentry/cmd/man/ringbox-exec.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)

@@ -150,6 +150,12 @@ void mounts_kill(struct mounts *m)
 
 /* They leave at the end of their sockets. Our copies of the Sentry's ends say so: the host takes its time
  * to let go of what a ring of the Sentry held (6 ms). */
+void mounts_end(struct mounts *m)
+{
+    for (unsigned i = 0; i < m->exports; i++)
+        shutdown(m->export[i].sock[1], SHUT_RDWR);
+}
+
 void mounts_reap(struct mounts *m)
 {
     const struct timespec step = {0, REAP_STEP_NS};
@@ -158,8 +164,7 @@ void mounts_reap(struct mounts *m)
 
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
-    for (unsigned i = 0; i < m->exports; i++)
-        shutdown(m->export[i].sock[1], SHUT_RDWR);
+    mounts_end(m);
     for (int n = 0; n < REAP_STEPS; n++) {
         left = 0;
         for (unsigned i = 0; i < m->exports; i++) {

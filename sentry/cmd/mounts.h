@@ -65,7 +65,9 @@ int mounts_start(struct mounts *m, void (*child)(const int *keep, int n));
 int mounts_sentry_fds(const struct mounts *m, int ret[MOUNTS_FDS_MAX]);
 /* The Sentry has its ends: let go of the servers'. */
 void mounts_started(struct mounts *m);
-/* The sandbox has ended: so do the servers. SIGCHLD is blocked. */
+/* The sandbox is ending: so do the servers. */
+void mounts_end(struct mounts *m);
+/* Wait for that. SIGCHLD is blocked. */
 void mounts_reap(struct mounts *m);
 /* At once. */
 void mounts_kill(struct mounts *m);

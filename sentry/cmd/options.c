@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #include <host/io.h>
+#include <kernel/pledge.h>
+#include <vfs/unveil.h>
 
 #include "cmd.h"
 #include "control.h"
@@ -289,6 +291,37 @@ static int set_net(struct run_options *o, const char *v)
                : cmd_error("--net %s is not built into this version; only none is", v);
 }
 
+static int set_pledge(struct run_options *o, const char *v)
+{
+    const char *wrong;
+    size_t len;
+
+    if (pledge_parse(v, &o->pledge, &wrong, &len))
+        return cmd_error("--pledge: '%.*s' is no promise; see ringbox syscalls --promises",
+                         (int)MIN(len, (size_t)40), wrong);
+    o->pledge_given = true;
+    return 0;
+}
+
+static int set_unveil(struct run_options *o, const char *v)
+{
+    const char *colon = strrchr(v, ':');
+    struct boot_unveil u = {0};
+
+    if (v[0] != '/' || !colon || unveil_parse(colon + 1, &u.may))
+        return bad("unveil", v, "an absolute path, ':' and letters of rwxc");
+    if (o->unveil_count == UNVEIL_MAX)
+        return cmd_error("--unveil: more than %u paths", UNVEIL_MAX);
+    u.path = strndup(v, (size_t)(colon - v));
+    struct boot_unveil *grown =
+        realloc(o->unveil, (o->unveil_count + 1) * sizeof *grown); /* few, at the start */
+    if (!u.path || !grown)
+        return cmd_error("out of memory");
+    grown[o->unveil_count++] = u;
+    o->unveil = grown;
+    return 0;
+}
+
 static int set_rw(struct run_options *o, const char *v)
 {
     if (v && strcmp(v, "shared") != 0 && strcmp(v, "exclusive") != 0)
@@ -340,14 +373,14 @@ static const struct option_row rows[] = {
     {"guest-cores", "LIST", set_guest_cores, "CPUs of guest threads"},
     {"io", "auto|uring|epoll", set_io, "engine of host I/O"},
     {"net", "none", set_net, "network"},
+    {"pledge", "PROMISES", set_pledge, "only calls of these promises, e.g. 'stdio rpath'"},
+    {"unveil", "PATH:rwxc", set_unveil, "of all paths only this and what is below; repeatable"},
     {"trace", "[FILE]", set_trace, "print every system call (default: to stderr)"},
     {"stats", "[text|json][,FILE]", set_stats, "print counters at the end"},
     {"no-patch", NULL, set_no_patch, "every system call traps: no call site is changed"},
     {"patch", "[N]", set_patch, "change call sites after N traps (default: when it pays)"},
     {"publish", "[ADDR:]HOST:GUEST", NULL, NULL},
     {"tty", "auto|yes|no", NULL, NULL},
-    {"pledge", "PROMISES", NULL, NULL},
-    {"unveil", "PATH:rwxc", NULL, NULL},
 };
 
 static const struct option_row *row_named(const char *name)

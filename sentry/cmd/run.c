@@ -40,6 +40,7 @@
 #include <isolate/isolate.h>
 #include <service/boot.h>
 #include <service/service.h>
+#include <trap/trap.h>
 
 #include "attend.h"
 #include "cmd.h"
@@ -181,6 +182,22 @@ static void signals_reset(void)
 
 /* --- the Sentry --- */
 
+static struct {
+    const struct boot_config *boot;
+    bool done;
+    int result;
+} g_ahead;
+
+/* What waits for nobody, to be done while something is waited for. */
+static void setup_ahead(void)
+{
+    if (g_ahead.done)
+        return;
+    g_ahead.done = true;
+    isolate_sentry_ahead();
+    g_ahead.result = boot_ahead(g_ahead.boot);
+}
+
 static int sentry_setup(struct run *r, struct boot_config *boot, struct memfile **mf)
 {
     const struct platform_ops *pf;
@@ -198,6 +215,8 @@ static int sentry_setup(struct run *r, struct boot_config *boot, struct memfile 
         return cmd_error("cannot drop privileges: %s: %s", what, strerror(-e));
     /* Stuck and stopped as it may be, it ends with the CLI. Not earlier: new ids forget it. */
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    g_ahead.boot = boot;
+    trap_meanwhile = setup_ahead;
     e = platform_start(r->o.platform, *mf, r->guest_cpus[0] ? r->guest_cpus : NULL, &pf);
     if (e)
         return e;
@@ -219,7 +238,8 @@ static int sentry_setup(struct run *r, struct boot_config *boot, struct memfile 
         return cmd_error("%s: %s", r->o.io_engine == IO_URING ? "--io uring: io_uring" : "pollers",
                          strerror(-e));
     boot->memfile = *mf;
-    e = boot_prepare(boot);
+    setup_ahead();
+    e = g_ahead.result ? g_ahead.result : boot_prepare(boot);
     if (e)
         return cmd_error("kernel tables: %s", strerror(-e));
     /* Left to itself, malloc opens files: to count CPUs at the first contention, and to ask for the
@@ -259,7 +279,10 @@ NORETURN static void sentry_main(struct run *r)
                                            .nice = getpriority(PRIO_PROCESS, 0),
                                            .terminal = true},
                                .hostname = r->o.hostname,
-                               .pid_max = r->o.pids};
+                               .pid_max = r->o.pids,
+                               .unveil = r->o.unveil,
+                               .unveil_count = r->o.unveil_count,
+                               .pledge = r->o.pledge_given ? &r->o.pledge : NULL};
 
     signals_reset();
     signal(SIGPIPE, SIG_IGN);
@@ -357,6 +380,11 @@ static int start_sentry(struct run *r)
 
 /* --- we --- */
 
+static void servers_end(void *mounts)
+{
+    mounts_end(mounts);
+}
+
 int cmd_run(int argc, char **argv)
 {
     static const int relayed[] = {SIGINT,  SIGTERM, SIGQUIT,  SIGHUP,  SIGUSR1, SIGUSR2,
@@ -391,6 +419,8 @@ int cmd_run(int argc, char **argv)
         return e;
     }
     struct attended a = {.sentry = r.sentry,
+                         .ending = servers_end,
+                         .ending_arg = &r.o.mounts,
                          .control = r.control[1],
                          .answers = r.answers[0],
                          .attach = r.attach[1],

@@ -185,7 +185,7 @@ static int path_find(const struct sockaddr_un *name, uint32_t len, struct path *
     char path[sizeof(name->sun_path) + 1] = {0};
 
     memcpy(path, name->sun_path, len - UNIX_FAMILY_LEN);
-    int r = path_lookup(t, AT_FDCWD, path, 0, p);
+    int r = path_lookup(t, AT_FDCWD, path, LOOKUP_MAY_WRITE, p);
     return r ? r : inode_permission(path_inode(p), MAY_WRITE, t->cred);
 }
 

@@ -170,7 +170,12 @@ static ssize_t file_read(struct file *f, struct uio *u, int64_t *pos, unsigned f
     (void)flags;
     if (u->left == 0)
         return 0;
-    ssize_t n = pf->fd ? read_direct(pf, u, *pos) : read_message(pi, pf->fid, u, *pos);
+    ssize_t n = pf->fd ? p9_read_warm(pi, pf->fd->fd, u, *pos) : 0;
+    if (n == 0) {
+        n = pf->fd ? read_direct(pf, u, *pos) : read_message(pi, pf->fid, u, *pos);
+        if (n > 0 && pf->fd)
+            p9_warm_note(pi, *pos, (size_t)n);
+    }
     if (n > 0)
         *pos += n;
     return n;

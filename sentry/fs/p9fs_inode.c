@@ -368,5 +368,6 @@ void p9_release(struct inode *i)
     free(pi->name);
     free(pi->link);
     free(pi->map_path);
+    free(pi->warm);
     free(pi);
 }

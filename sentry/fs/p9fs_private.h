@@ -167,6 +167,7 @@ struct p9fs {
     struct list_head waiting[P9_WAITING_BUCKETS]; /* those that came before they were asked for */
     uint32_t ahead_bytes;                /* that may come unasked; 0: nobody walks a tree */
     uint32_t lookup_scans;               /* while nobody walked */
+    uint32_t misses;                     /* names asked for one by one */
     uint32_t ahead_given, ahead_waiting; /* listings: came lately; wait */
     _Atomic(uint32_t) attrs_unused;      /* listings that came since one told a file's attributes */
     struct p9_ahead_fd {                 /* descriptors that wait to be asked for */
@@ -203,11 +204,13 @@ struct p9_inode {
     uint32_t misses;               /* fs->lock: names asked for one by one */
     char *link;                    /* fs->lock; set once: target of a symlink */
     size_t link_len;
-    _Atomic(char *) map_path; /* shown in /proc/PID/maps; set once */
-    _Atomic(bool) stale;      /* the cached attributes are to be fetched again */
-    uint32_t lock_fid;        /* vfs->lock: opened, while locks are held; or NOFID */
-    uint32_t lock_held;       /* vfs->lock: 1: ranges, 2: flock */
-    struct fmutex open_lock;  /* RANK_PAGES: one opener of a descriptor at a time */
+    _Atomic(char *) map_path;       /* shown in /proc/PID/maps; set once */
+    _Atomic(struct p9_warm *) warm; /* p9fs_warm.c; set once */
+    _Atomic(uint32_t) small_reads;  /* until then */
+    _Atomic(bool) stale;            /* the cached attributes are to be fetched again */
+    uint32_t lock_fid;              /* vfs->lock: opened, while locks are held; or NOFID */
+    uint32_t lock_held;             /* vfs->lock: 1: ranges, 2: flock */
+    struct fmutex open_lock;        /* RANK_PAGES: one opener of a descriptor at a time */
 };
 
 static inline struct p9_inode *p9_of(const struct inode *i)
@@ -269,6 +272,11 @@ int p9_setattr(struct inode *i, const struct setattr *s, const struct cred *c);
 void p9_release(struct inode *i);
 int p9_statfs(struct superblock *sb, struct statfs *ret);
 int p9_fid_attr(struct p9fs *fs, uint32_t fid, struct p9_attr *ret);
+/* p9fs_warm.c. Bytes moved; 0: it is not known to be in the host's cache, read by descriptor. */
+#define P9_WARM_BYTES 16384u
+ssize_t p9_read_warm(struct p9_inode *pi, int fd, struct uio *u, int64_t off);
+/* So much has just been read by descriptor. */
+void p9_warm_note(struct p9_inode *pi, int64_t off, size_t len);
 void p9_stat_store(struct p9_inode *pi, int fd); /* attributes from a donated descriptor */
 
 /* p9fs_fd.c */

@@ -29,6 +29,7 @@
 #define SCAN_AHEAD_FIRST (16u << 10) /* bytes of listings nobody asked for */
 #define SCAN_AHEAD_MAX (192u << 10)
 #define SCAN_WALK 4u
+#define SCAN_EARLY 16u /* names asked for, of the mount: those of the start of one program */
 #define SCAN_RECENT 256u /* listings after which older experience counts half */
 #define SCAN_BARE 64u    /* listings without use of a file's attributes, then they come without */
 #define SCAN_BYTES_NAME 2048u /* of a directory's size: what costs about as much as one walk */
@@ -69,9 +70,10 @@ bool p9_scan_pays(struct p9_inode *dir)
     inode_attr(dir->vfs, &a);
     spin_lock(&fs->lock);
     uint32_t misses = ++dir->misses;
+    bool early = ++fs->misses < SCAN_EARLY;
     bool refused = dir->listing_big || dir->scan_refused, walked = dir->name && fs->ahead_bytes;
     spin_unlock(&fs->lock);
-    uint64_t enough = walked ? 1 : 2;
+    uint64_t enough = walked ? 1 : early ? 3 : 2;
     return !refused && misses >= MAX(enough, a.size / SCAN_BYTES_NAME);
 }
 

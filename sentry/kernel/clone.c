@@ -58,6 +58,8 @@ void task_drop_resources(struct task *t)
     struct fs_struct *fs = steal(t->fs);
     struct mm *mm = steal(t->mm);
     spin_unlock(&t->process->lock);
+    if (t->tid == t->process->pid) /* of a process that was to be */
+        process_unveil_drop(t->process);
     if (fds)
         g_kernel_hooks.fds_put(fds);
     if (fs)
@@ -76,8 +78,20 @@ static int clone_sighand(struct process *p, struct task *parent, uint64_t flags)
     return p->sighand ? 0 : -ENOMEM;
 }
 
+/* A new process sees what the other does. */
+static void clone_unveil(struct process *p, struct process *from)
+{
+    if (!g_kernel_hooks.unveil_get)
+        return;
+    p->unveil = g_kernel_hooks.unveil_get(from);
+    p->unveil_locked = from->unveil_locked;
+    p->unveil_kept = from->unveil_kept;
+}
+
 static int clone_resources(struct task *t, struct task *parent, uint64_t flags)
 {
+    if (t->process != parent->process)
+        clone_unveil(t->process, parent->process);
     t->cred = cred_get(parent->cred);
     int err = g_kernel_hooks.fds_clone(parent->fds, flags & CLONE_FILES, &t->fds);
     if (err)
@@ -360,6 +374,7 @@ int process_create_root(struct mm *mm, struct fdtable *fds, struct fs_struct *fs
     t->cred = cred;
     t->nice = nice;
     memcpy(t->comm, comm, strnlen(comm, TASK_COMM_LEN - 1));
+    clone_unveil(p, process_init());
     int err = root_enter(t, g);
     if (err) {
         free(g);

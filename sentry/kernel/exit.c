@@ -23,6 +23,7 @@
 #include <kernel/futex.h>
 #include <kernel/ipc.h>
 #include <kernel/itimer.h>
+#include <kernel/pledge.h>
 #include <mm/mm.h>
 
 /* --- asking --- */
@@ -94,6 +95,16 @@ static void task_release_files(struct task *t)
         g_kernel_hooks.fds_put(fds);
     if (fs)
         g_kernel_hooks.fs_put(fs);
+}
+
+void process_unveil_drop(struct process *p)
+{
+    spin_lock(&p->lock);
+    struct unveil *u = p->unveil;
+    p->unveil = NULL;
+    spin_unlock(&p->lock);
+    if (u)
+        g_kernel_hooks.unveil_put(u);
 }
 
 static struct mm *task_take_mm(struct task *t, struct mm *new)
@@ -266,6 +277,8 @@ void task_exit(struct task *t, int32_t status)
     if (last)
         timers_process_exit(p);
     task_release_files(t);
+    if (last)
+        process_unveil_drop(p);
     if (last && g_kernel_hooks.session_ended && process_sid_of(p->pid) == p->pid)
         g_kernel_hooks.session_ended(p, p->pid);
     if (t->thread)
@@ -345,10 +358,13 @@ static void exec_forget(struct task *t, struct sighand *sighand, const char *com
     p->execing = NULL;
     p->did_exec = true;
     p->dumpable = true;
+    p->unveil_kept = p->unveil != NULL;
+    p->unveil_locked = false;
     p->exit_signal = SIGCHLD;
     spin_unlock(&p->lock);
     spin_unlock(&g_pids);
     sighand_put(old);
+    pledge_exec(p);
     task_set_comm(t, comm);
     t->altstack = (stack_abi){.flags = SS_DISABLE};
     t->clear_child_tid = t->set_child_tid = 0;

@@ -17,6 +17,7 @@
 #include <base/err.h>
 #include <base/fiber.h>
 #include <kernel/itimer.h>
+#include <kernel/pledge.h>
 #include <mm/mm.h>
 
 struct kernel_hooks g_kernel_hooks;
@@ -54,6 +55,7 @@ static void process_setup(struct process *p)
     p->state = PROCESS_RUNNING;
     p->exit_signal = SIGCHLD;
     p->dumpable = true;
+    pledge_init(p);
     p->start_ns = clock_now_ns(CLOCK_MONOTONIC);
 }
 
@@ -68,6 +70,7 @@ struct process *process_new(struct process *like)
     p->dumpable = like->dumpable;
     p->oom_score_adj = like->oom_score_adj;
     p->tty_given_up = like->tty_given_up;
+    pledge_inherit_locked(p, like);
     spin_unlock(&like->lock);
     return p;
 }

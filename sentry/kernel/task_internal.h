@@ -42,6 +42,11 @@ struct task *task_new(struct process *p, const struct task *like); /* takes a pr
 /* The sandbox's command: borrowed, set at boot, compared only. */
 extern struct process *g_first_process;
 
+/* --- exit.c --- */
+
+/* It looks at no name any more. May park. */
+void process_unveil_drop(struct process *p);
+
 /* --- clone.c --- */
 
 /* Release descriptors, fs and mm, those that are there. May park. */

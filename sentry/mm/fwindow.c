@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * fwindow.c - the Sentry's own view of files that guests map from donated descriptors: 1 MiB
+ * fwindow.c - the Sentry's own view of files with donated descriptors, that guests map or read in small pieces: 1 MiB
  * windows, the least recently used of at most FWINDOWS_MAX given up first.
  *
  * The pages are the host's page cache, the same the guest sees. A file may shrink at any time: a
@@ -80,7 +80,8 @@ static struct fwindow *oldest_unpinned(void)
     return NULL;
 }
 
-struct fwindow *fwindow_get(struct mappable *m, uint64_t off, bool write)
+/* @fd: -1: its own. */
+static struct fwindow *window_get(struct mappable *m, int fd, uint64_t off, bool write)
 {
     uint64_t index = off / FWINDOW_SIZE;
     spin_lock(&g_lock);
@@ -88,7 +89,8 @@ struct fwindow *fwindow_get(struct mappable *m, uint64_t off, bool write)
     spin_unlock(&g_lock);
     if (w)
         return w;
-    int fd = m->ops->host_fd ? m->ops->host_fd(m, write) : -1;
+    if (fd < 0 && m->ops->host_fd)
+        fd = m->ops->host_fd(m, write);
     w = fd < 0 ? NULL : calloc(1, sizeof *w);
     if (!w)
         return ERR_PTR(fd < 0 ? -EFAULT : -ENOMEM);
@@ -109,6 +111,29 @@ struct fwindow *fwindow_get(struct mappable *m, uint64_t off, bool write)
     if (old)
         window_free(old);
     return w;
+}
+
+struct fwindow *fwindow_get(struct mappable *m, uint64_t off, bool write)
+{
+    return window_get(m, -1, off, write);
+}
+
+bool mappable_peek(struct mappable *m, int fd, uint64_t off, void *buf, size_t n)
+{
+    while (n) {
+        size_t part = MIN(n, FWINDOW_SIZE - off % FWINDOW_SIZE);
+        struct fwindow *w = window_get(m, fd, off, false);
+        if (IS_ERR(w))
+            return false;
+        uint64_t left = ua_copy(buf, fwindow_ptr(w, off), part);
+        fwindow_put(w);
+        if (left)
+            return false;
+        off += part;
+        buf = (uint8_t *)buf + part;
+        n -= part;
+    }
+    return true;
 }
 
 void fwindow_hold(struct fwindow *w)

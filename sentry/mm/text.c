@@ -24,6 +24,7 @@
 #define REACH_FAR (1ULL << 30)
 #define REACH_LOW 0x70000000ULL /* text at 0x400000: above MAP_32BIT's usual place, below 2 GiB */
 #define TRAPS_MIN 16u           /* an image costs two mappings and a list */
+#define MAKE_MIN 32u            /* one start of the dynamic linker does not */
 #define TRAPS_PER (32ULL << 10) /* making one: a trap each so many bytes */
 #define LATE_MIN 16u
 
@@ -377,7 +378,7 @@ static int change_over(struct mm *mm, struct vma *v, uint64_t end, unsigned site
     at = v->r.start + (off - v->off);
     if (!range_pure(mm, at, at + len))
         return MM_TEXT_OWN;
-    bool make = f->traps >= traps_wanted((uint32_t)(TRAPS_MIN + len / TRAPS_PER));
+    bool make = f->traps >= traps_wanted((uint32_t)(MAKE_MIN + len / TRAPS_PER));
     struct text_image *img = image_for(mm, file, at, off, len, make, &why);
     if (!img)
         return make || why == MM_TEXT_REACH ? why : MM_TEXT_NEW;

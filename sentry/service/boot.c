@@ -14,11 +14,13 @@
 #include <host/limits.h>
 #include <host/memfile.h>
 #include <kernel/futex.h>
+#include <kernel/pledge.h>
 #include <mm/mm.h>
 #include <net/net.h>
 #include <service/boot.h>
 #include <syscall/exec.h>
 #include <vfs/fdtable.h>
+#include <vfs/unveil.h>
 #include <vfs/vfs.h>
 
 #include "attach.h"
@@ -27,6 +29,7 @@
 #define MEMORY_KEPT (4ULL << 20) /* given up by guests and kept for others */
 
 static struct process *g_first;
+static bool g_ahead;
 static struct path g_root; /* references, for the life of the sandbox */
 
 static int hook_fds_clone(struct fdtable *from, bool share, struct fdtable **ret)
@@ -56,18 +59,14 @@ static void hook_init_exited(struct process *first, int32_t status)
     service_stop((status & 0x7f) ? 128 + (status & 0x7f) : (status >> 8) & 0xff);
 }
 
-int boot_prepare(const struct boot_config *cfg)
+static void hooks_set(void)
 {
-    struct kernel_config k = {cfg->pid_max, cfg->command.uid, cfg->command.gid, cfg->hostname};
-    struct host_limits host;
-    struct sandbox_limits limits;
-    int r;
-
-    g_platform = service_platform();
     g_kernel_hooks.fds_clone = hook_fds_clone;
     g_kernel_hooks.fds_put = fdtable_put;
     g_kernel_hooks.fs_clone = hook_fs_clone;
     g_kernel_hooks.fs_put = fs_struct_put;
+    g_kernel_hooks.unveil_get = unveil_get_of;
+    g_kernel_hooks.unveil_put = unveil_put;
     g_kernel_hooks.process_gone = procfs_process_gone;
     g_kernel_hooks.init_exited = hook_init_exited;
     g_vfs_hooks.fifo_open = fifo_open;
@@ -77,22 +76,42 @@ int boot_prepare(const struct boot_config *cfg)
     devpts_hooks = (struct devpts_hooks){pty_master_open, pty_slave_open, pty_next, pty_node};
     procfs_session_tty = tty_of_session;
     g_kernel_hooks.session_ended = tty_session_ended;
+    procfs_net_show = proc_net_show;
+}
+
+int boot_ahead(const struct boot_config *cfg)
+{
+    struct kernel_config k = {cfg->pid_max, cfg->command.uid, cfg->command.gid, cfg->hostname};
+    struct host_limits host;
+    struct sandbox_limits limits;
+
+    if (g_ahead)
+        return 0;
+    g_ahead = true;
+    hooks_set();
     host_limits_read(&host);
     sandbox_limits_derive(&host, &limits);
     p9fs_limit_fds(limits.donated_fds);
     procfs_capture_host();
     exec_capture_host();
-    r = mm_init(g_platform, cfg->memfile);
-    mm_pool_limit(MIN(MEMORY_KEPT, memfile_limit(cfg->memfile) / 64));
-    if (r == 0)
-        r = kernel_init(&k);
+    int r = kernel_init(&k);
     if (r == 0)
         r = vfs_init();
-    if (r == 0)
-        r = fs_init(cfg->memfile);
     futex_init();
     net_init();
-    procfs_net_show = proc_net_show;
+    return r;
+}
+
+int boot_prepare(const struct boot_config *cfg)
+{
+    int r = boot_ahead(cfg);
+
+    g_platform = service_platform();
+    if (r == 0)
+        r = mm_init(g_platform, cfg->memfile);
+    mm_pool_limit(MIN(MEMORY_KEPT, memfile_limit(cfg->memfile) / 64));
+    if (r == 0)
+        r = fs_init(cfg->memfile);
     return r;
 }
 
@@ -117,6 +136,13 @@ static int mount_all(const struct boot_config *cfg, struct path *ret_root,
     r = boot_mount_given(t, cfg, &error->name);
     if (r)
         error->what = "mount ";
+    if (r == 0) {
+        r = boot_unveil_given(t, cfg, &error->name);
+        if (r)
+            error->what = "--unveil ";
+    }
+    if (r == 0 && cfg->pledge) /* of process 1, and so of every command */
+        (void)pledge_restrict(t->process, cfg->pledge, NULL);
     fs_struct_put(t->fs);
     cred_put(t->cred);
     return r;

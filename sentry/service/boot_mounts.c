@@ -16,6 +16,7 @@
 #include <fs/fs.h>
 #include <kernel/task.h>
 #include <service/boot.h>
+#include <vfs/unveil.h>
 #include <vfs/vfs.h>
 
 #include "private.h"
@@ -139,6 +140,28 @@ static int mount_one(struct task *t, const struct boot_config *cfg, const struct
     }
     return mount_at(t, m->target, file, sb,
                     MS_NODEV | (m->read_only && m->kind != BOOT_OVERLAY ? MS_RDONLY : 0));
+}
+
+int boot_unveil_given(struct task *t, const struct boot_config *cfg, const char **ret_name)
+{
+    const char *command = *ret_name;
+    struct cred *own = t->cred;
+    int r = 0;
+
+    t->cred = cred_new(0, 0, NULL, 0);
+    if (!t->cred)
+        r = -ENOMEM;
+    for (unsigned i = 0; r == 0 && i < cfg->unveil_count; i++) {
+        *ret_name = cfg->unveil[i].path;
+        r = unveil_add(t, cfg->unveil[i].path, cfg->unveil[i].may);
+    }
+    if (t->cred)
+        cred_put(t->cred);
+    t->cred = own;
+    t->process->unveil_kept = true; /* the command may only narrow it */
+    if (r == 0)
+        *ret_name = command;
+    return r;
 }
 
 int boot_mount_given(struct task *t, const struct boot_config *cfg, const char **ret_name)

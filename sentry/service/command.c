@@ -37,7 +37,7 @@ static int stdio_open(struct task *t, struct command *c, struct host_terminal *t
             return PTR_ERR(f);
         c->stdio[i] = -1;
         struct file *old = NULL;
-        if (hostfile_is_tty(f) && path_lookup(t, AT_FDCWD, CONSOLE, 0, &f->path) == 0)
+        if (hostfile_is_tty(f) && path_lookup(t, AT_FDCWD, CONSOLE, LOOKUP_UNVEILED, &f->path) == 0)
             f->inode = inode_get(file_inode(f));
         int r = fd_install_at(t, i, f, 0, &old);
         if (r < 0)
@@ -118,7 +118,7 @@ static int load(struct task *t, const struct command *c, struct mm **mm, struct 
 static int enter_cwd(struct task *t, const struct command *c, const struct path *root)
 {
     struct path cwd AUTO_PATH = {0};
-    int r = path_lookup(t, AT_FDCWD, c->cwd, LOOKUP_DIRECTORY, &cwd);
+    int r = path_lookup(t, AT_FDCWD, c->cwd, LOOKUP_DIRECTORY | LOOKUP_UNVEILED, &cwd);
 
     if (r)
         return r;

@@ -79,7 +79,8 @@ static void idle_account(struct policy *p, int64_t passed, bool all)
 static void window_judge(struct policy *p, int64_t now)
 {
     int64_t length = now - p->window;
-    int64_t worth = POLICY_WORTH_NS * (p->mode == POLICY_SPIN ? 12 : 14) / 8;
+    int64_t each = p->crowded ? POLICY_WORTH_CROWD_NS : POLICY_WORTH_NS;
+    int64_t worth = each * (p->mode == POLICY_SPIN ? 12 : 14) / 8;
 
     if (length < POLICY_WINDOW_NS)
         return;
@@ -149,5 +150,7 @@ int64_t policy_spin_ns(const struct policy *p, int64_t now)
 {
     if (p->mode == POLICY_HANDOVER)
         return 0;
+    if (p->dense && (p->crowded || !taken(p, now)))
+        return POLICY_SPIN_LONG_NS; /* guests keep off this CPU all the same */
     return p->crowded || taken(p, now) ? POLICY_SPIN_SHORT_NS : POLICY_SPIN_NS;
 }

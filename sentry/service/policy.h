@@ -6,15 +6,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define POLICY_SPIN_NS 60000       /* about what a sleep and a wake cost where IPIs are dear */
-#define POLICY_SPIN_SHORT_NS 15000 /* the same where somebody else wants the CPU */
-#define POLICY_GAP_NS 500000       /* between two looks of a poller that is not asleep */
-#define POLICY_CROWD_NS 1000000    /* more guest threads than CPUs for so long: crowded, */
-#define POLICY_ALONE_NS 20000000   /* and not any more when there were not for so long */
-#define POLICY_WORTH_NS 8000       /* of a hand-over: two switches, on one CPU */
-#define POLICY_WINDOW_NS 5000000   /* over which calls are judged dense; also a mode's least stay */
-#define POLICY_IDLE_MAX 100000     /* of one sleep: what is longer says no more */
-#define POLICY_QUICK 24            /* so many calls on end make it worth while to spin */
+#define POLICY_SPIN_NS 60000        /* about what a sleep and a wake cost where IPIs are dear */
+#define POLICY_SPIN_SHORT_NS 15000  /* the same where somebody else wants the CPU */
+#define POLICY_SPIN_LONG_NS 300000  /* while calls are dense */
+#define POLICY_GAP_NS 500000        /* between two looks of a poller that is not asleep */
+#define POLICY_CROWD_NS 1000000     /* more guest threads than CPUs for so long: crowded, */
+#define POLICY_ALONE_NS 20000000    /* and not any more when there were not for so long */
+#define POLICY_WORTH_NS 8000        /* of a hand-over: two switches, on one CPU */
+#define POLICY_WORTH_CROWD_NS 16000 /* the same where callers are on several CPUs */
+#define POLICY_WINDOW_NS 5000000 /* over which calls are judged dense; also a mode's least stay */
+#define POLICY_IDLE_MAX 100000   /* of one sleep: what is longer says no more */
+#define POLICY_QUICK 24          /* so many calls on end make it worth while to spin */
 #define POLICY_QUICK_STAY_NS 1000000 /* and a mode's least stay then */
 #define POLICY_TAKEN_NS 50000000     /* after losing the CPU to others: first, */
 #define POLICY_TAKEN_MAX 1600000000  /* and longest time until it is tried again */

@@ -162,7 +162,7 @@ bool posted_quick(struct served *s, void **local)
     uint32_t epoch = s->epoch;
     struct poller *p = s->poller;
     *local = c;
-    sysret_t r = row->run(c);
+    sysret_t r = sys_run(c, row);
     *local = NULL;
     if (unlikely(s->state != SERVED_CALL || s->epoch != epoch || !result_is_all(c, r))) {
         served_ran(s, epoch, r);

@@ -292,6 +292,8 @@ int boot_mount_root(const struct boot_config *cfg, struct path *ret); /* gives r
 void boot_mount_system(struct task *t); /* a root without the places goes without those mounts */
 /* *ret_name: the place that an error is about. */
 int boot_mount_given(struct task *t, const struct boot_config *cfg, const char **ret_name);
+/* --unveil; *ret_name: of which there is an error. */
+int boot_unveil_given(struct task *t, const struct boot_config *cfg, const char **ret_name);
 
 /* --- what every call passes --- */
 

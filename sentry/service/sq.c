@@ -157,7 +157,7 @@ static struct sq_call *sq_execute(struct sq *q, struct sq_call *sc, const struct
     for (unsigned runs = 1;; runs++) {
         fiber_set_local(c);
         q->running++;
-        r = row->run(c);
+        r = sys_run(c, row);
         q->running--;
         c->started = true;
         if (likely(r != SYS_PARK))
@@ -480,6 +480,10 @@ sysret_t ring_ctl(struct call *c)
     struct served *s = c->task->service;
     struct sq *q = s->sq;
 
+    if (c->how == CALL_BY_TRAP && c->args[0] == RING_CTL_PLEDGE)
+        return policy_pledge(c, UADDR(c->args[1]), UADDR(c->args[2]));
+    if (c->how == CALL_BY_TRAP && c->args[0] == RING_CTL_UNVEIL)
+        return policy_unveil(c, UADDR(c->args[1]), UADDR(c->args[2]));
     if (!g_service.cfg.platform
              ->post_addr) /* no code there that posts: plain calls for everybody */
         return -ENOSYS;

@@ -23,10 +23,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <kernel/pledge.h>
+
 #include "attach.h"
 #include "private.h"
 
 #define LINE_MAX_BYTES 640
+#define LACK_MAX_BYTES 128   /* of what a refused call was lacking */
 #define DROPPED_MAX_BYTES 64 /* of the line that tells of it */
 
 enum reader_state { READER_NONE, READER_HERE, READER_LEFT };
@@ -158,15 +161,30 @@ static void trace_line(struct task *t, const char *line, int len)
         slot_line(&g_slots[i], t->process->pid, line, (size_t)len);
 }
 
+/* Of a call that was refused: what was lacking; one of them where a call may come in by several. */
+static const char *pledge_lack(struct task *t, sysret_t result, char *buf, size_t size)
+{
+    char words[PLEDGE_TEXT_MAX];
+    uint32_t lacked = pledge_refused(t);
+
+    if (!lacked || result != -EPERM)
+        return "";
+    (void)snprintf(buf, size, " (pledge: %s)",
+                   lacked & PLEDGE_NEVER ? "not by any promise"
+                                         : pledge_format(lacked, words, sizeof words));
+    return buf;
+}
+
 void trace_call(struct call *c, sysret_t result)
 {
-    char text[512], line[LINE_MAX_BYTES];
+    char text[512], line[LINE_MAX_BYTES], why[LACK_MAX_BYTES];
     int n = sys_format(c, text, sizeof text);
 
     if (n < 0)
         return;
-    n = snprintf(line, sizeof line, "[%d] %s = %lld%s\n", c->task->tid, text, (long long)result,
-                 result < 0 && result > -4096 ? strerrorname_np((int)-result) : "");
+    n = snprintf(line, sizeof line, "[%d] %s = %lld%s%s\n", c->task->tid, text, (long long)result,
+                 result < 0 && result > -4096 ? strerrorname_np((int)-result) : "",
+                 pledge_lack(c->task, result, why, sizeof why));
     trace_line(c->task, line, n < (int)sizeof line ? n : (int)sizeof line - 1);
 }
 

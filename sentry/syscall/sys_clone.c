@@ -16,6 +16,7 @@
 #include <vfs/fdtable.h>
 
 #include "pidfd.h"
+#include "sys_pledge.h"
 
 #define CLONE_LEGACY_SIGNAL 0xffu
 #define CLONE3_SIZE_MIN 64u /* of struct clone_args when it came */
@@ -154,6 +155,8 @@ sysret_t sys_clone3(struct call *c, uaddr_t uargs, size_t size)
     int err = clone3_copy_in(c->task->mm, uargs, size, &u);
     if (!err)
         err = clone3_decode(&u, &a);
+    if (!err)
+        err = pledge_need(c->task, promises_of_clone(a.flags));
     if (err)
         return err;
     return a.flags & CLONE_PIDFD ? clone_run_pidfd(c, &a, UADDR(u.pidfd)) : clone_run(c, &a, NULL);

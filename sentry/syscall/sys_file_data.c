@@ -39,7 +39,7 @@ sysret_t sys_truncate(struct call *c, uaddr_t path, int64_t length)
     if (length < 0)
         return -EINVAL;
     struct path p AUTO_PATH = {0};
-    int r = path_from_guest(c->task, AT_FDCWD, path, 0, &p);
+    int r = path_from_guest(c->task, AT_FDCWD, path, LOOKUP_MAY_WRITE, &p);
     if (r < 0)
         return r;
     struct inode *i = path_inode(&p);

@@ -6,6 +6,7 @@
 #include <utime.h>
 
 #include <vfs/notify.h>
+#include <vfs/unveil.h>
 
 #include "sys_path.h"
 
@@ -91,7 +92,9 @@ static int set_times(struct task *t, const struct path *p, const struct timespec
     }
     if (!s.valid)
         return 0;
-    int r = path_want_write(p);
+    int r = unveil_check_open(t, p, UNVEIL_WRITE);
+    if (r == 0)
+        r = path_want_write(p);
     if (r < 0)
         return r;
     if (!inode_owner_or_capable(i, t->cred)) {
@@ -181,7 +184,9 @@ static int xattr_permission(struct task *t, const struct path *p, const char *na
 {
     struct inode *i = path_inode(p);
     if (mask & MAY_WRITE) {
-        int r = path_want_write(p);
+        int r = unveil_check_open(t, p, UNVEIL_WRITE);
+        if (r == 0)
+            r = path_want_write(p);
         if (r < 0)
             return r;
     }
@@ -298,12 +303,12 @@ static sysret_t xattr_remove(struct task *t, const struct path *p, uaddr_t name)
 
 sysret_t sys_getxattr(struct call *c, uaddr_t path, uaddr_t name, uaddr_t value, size_t size)
 {
-    XATTR_PATH(xattr_get(c->task, &p, name, value, size), 0);
+    XATTR_PATH(xattr_get(c->task, &p, name, value, size), LOOKUP_MAY_READ);
 }
 
 sysret_t sys_lgetxattr(struct call *c, uaddr_t path, uaddr_t name, uaddr_t value, size_t size)
 {
-    XATTR_PATH(xattr_get(c->task, &p, name, value, size), LOOKUP_NOFOLLOW);
+    XATTR_PATH(xattr_get(c->task, &p, name, value, size), LOOKUP_NOFOLLOW | LOOKUP_MAY_READ);
 }
 
 sysret_t sys_fgetxattr(struct call *c, int32_t fd, uaddr_t name, uaddr_t value, size_t size)
@@ -331,12 +336,12 @@ sysret_t sys_fsetxattr(struct call *c, int32_t fd, uaddr_t name, uaddr_t value, 
 
 sysret_t sys_listxattr(struct call *c, uaddr_t path, uaddr_t list, size_t size)
 {
-    XATTR_PATH(xattr_list(c->task, &p, list, size), 0);
+    XATTR_PATH(xattr_list(c->task, &p, list, size), LOOKUP_MAY_READ);
 }
 
 sysret_t sys_llistxattr(struct call *c, uaddr_t path, uaddr_t list, size_t size)
 {
-    XATTR_PATH(xattr_list(c->task, &p, list, size), LOOKUP_NOFOLLOW);
+    XATTR_PATH(xattr_list(c->task, &p, list, size), LOOKUP_NOFOLLOW | LOOKUP_MAY_READ);
 }
 
 sysret_t sys_flistxattr(struct call *c, int32_t fd, uaddr_t list, size_t size)

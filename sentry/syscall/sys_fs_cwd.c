@@ -2,6 +2,8 @@
  * sys_fs_cwd.c - working directory, root, umask. */
 #include <linux/capability.h>
 
+#include <vfs/unveil.h>
+
 #include "sys_path.h"
 
 sysret_t sys_getcwd(struct call *c, uaddr_t buf, size_t size)
@@ -15,7 +17,7 @@ sysret_t sys_getcwd(struct call *c, uaddr_t buf, size_t size)
     cwd = t->fs->cwd;
     path_get(&cwd);
     spin_unlock(&t->fs->lock);
-    if (path_deleted(&cwd))
+    if (path_deleted(&cwd) || unveil_check(t, &cwd, 0))
         return -ENOENT;
     ssize_t n = path_format(t, &cwd, text, PATH_LEN_MAX, false);
     if (n < 0)

@@ -5,6 +5,7 @@
 #include <sys/mount.h>
 
 #include <fs/fs.h>
+#include <vfs/unveil.h>
 
 #include "sys_path.h"
 
@@ -194,8 +195,8 @@ sysret_t sys_mount(struct call *c, uaddr_t source, uaddr_t target, uaddr_t type,
     struct task *t = c->task;
     if ((flags & MS_MGC_MSK) == MS_MGC_VAL)
         flags &= ~(uint64_t)MS_MGC_MSK;
-    if (!cred_capable(t->cred, CAP_SYS_ADMIN))
-        return -EPERM;
+    if (!cred_capable(t->cred, CAP_SYS_ADMIN) || unveil_active(t))
+        return -EPERM; /* names would lead elsewhere */
     uint64_t propagation = MS_PRIVATE | MS_SHARED | MS_SLAVE | MS_UNBINDABLE;
     if (flags & ~(uint64_t)(MOUNT_KEPT | MOUNT_IGNORED | MS_BIND | MS_REMOUNT | propagation))
         return -EINVAL;
@@ -219,7 +220,7 @@ sysret_t sys_umount2(struct call *c, uaddr_t target, uint32_t flags)
 {
     if (flags & ~(uint32_t)(MNT_FORCE | MNT_DETACH | MNT_EXPIRE | UMOUNT_NOFOLLOW))
         return -EINVAL;
-    if (!cred_capable(c->task->cred, CAP_SYS_ADMIN))
+    if (!cred_capable(c->task->cred, CAP_SYS_ADMIN) || unveil_active(c->task))
         return -EPERM;
     if (flags & MNT_EXPIRE)
         return flags & (MNT_FORCE | MNT_DETACH) ? -EINVAL : -EAGAIN;

@@ -3,6 +3,7 @@
 #include <linux/openat2.h>
 
 #include "sys_path.h"
+#include "sys_pledge.h"
 
 #define OPEN_FLAGS                                                                             \
     ((uint32_t)(O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK |    \
@@ -51,6 +52,8 @@ static sysret_t open_common(struct call *c, int dirfd, uaddr_t path, uint32_t fl
         return -EINVAL;
     if ((flags & O_CREAT) && (flags & O_DIRECTORY))
         return -EINVAL;
+    if (pledge_need(t, promises_of_open(flags)))
+        return -EPERM;
     char *s AUTO_STR = path_copy_in(t, path, false);
     if (IS_ERR(s))
         return PTR_ERR(s);

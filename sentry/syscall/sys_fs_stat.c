@@ -5,10 +5,14 @@
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
+#include <vfs/unveil.h>
+
 #include "sys_path.h"
 
 static sysret_t stat_path(struct task *t, int dirfd, uaddr_t path, unsigned lookup, uaddr_t out)
 {
+    if (pledge_need(t, PLEDGE_RPATH))
+        return -EPERM;
     struct path p AUTO_PATH = {0};
     struct stat st;
     int r = path_from_guest(t, dirfd, path, lookup, &p);
@@ -138,7 +142,9 @@ sysret_t sys_statx(struct call *c, int32_t dirfd, uaddr_t path, uint32_t flags, 
         r = statx_fd(t, dirfd, &a);
     } else {
         struct path p AUTO_PATH = {0};
-        r = path_from_guest(t, dirfd, path, lookup_from_at(flags), &p);
+        r = pledge_need(t, PLEDGE_RPATH);
+        if (r == 0)
+            r = path_from_guest(t, dirfd, path, lookup_from_at(flags), &p);
         if (r == 0)
             r = inode_getattr(path_inode(&p), &a);
     }
@@ -175,6 +181,16 @@ static int access_check(struct path *p, uint32_t mode, const struct cred *cred)
     return r;
 }
 
+/* Directories are searched wherever they are visible. */
+static int access_unveiled(struct task *t, const struct path *p, uint32_t mode)
+{
+    bool runs = (mode & MAY_EXEC) && !S_ISDIR(inode_type(path_inode(p)));
+
+    return unveil_check(t, p,
+                        (mode & MAY_READ ? UNVEIL_READ : 0) |
+                            (mode & MAY_WRITE ? UNVEIL_WRITE : 0) | (runs ? UNVEIL_EXEC : 0));
+}
+
 static sysret_t access_path(struct call *c, int dirfd, uaddr_t path, uint32_t mode, uint32_t flags)
 {
     struct task *t = c->task;
@@ -185,6 +201,8 @@ static sysret_t access_path(struct call *c, int dirfd, uaddr_t path, uint32_t mo
         return PTR_ERR(cred);
     struct path p AUTO_PATH = {0};
     int r = path_from_guest_as(t, cred, dirfd, path, lookup_from_at(flags), &p);
+    if (r == 0)
+        r = access_unveiled(t, &p, mode);
     if (r == 0)
         r = access_check(&p, mode, cred);
     cred_put(cred);

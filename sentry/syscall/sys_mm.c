@@ -14,12 +14,28 @@
 #include <base/err.h>
 #include <syscall/sys.h>
 #include <vfs/fdtable.h>
+#include <vfs/vfs.h>
+
+#include "sys_pledge.h"
 
 #define VM_BOUNCE (64u << 10) /* process_vm_*: bytes copied at a time */
 
 static struct mm_self *self_of(struct call *c)
 {
     return c->how == CALL_BY_SQ ? NULL : &c->self;
+}
+
+/* Executable memory: the text of a file that the process cannot change through this descriptor, as a
+ * dynamic loader maps it, or what only prot_exec allows. */
+static int may_execute(struct task *t, const struct mm_map_args *a, const struct file *f)
+{
+    bool text = f && f->path.dentry && !path_deleted(&f->path) &&
+                (f->flags & O_ACCMODE) == O_RDONLY && !(a->prot & PROT_WRITE) &&
+                (a->flags & MAP_TYPE) == MAP_PRIVATE;
+
+    if (!(a->prot & PROT_EXEC) || !pledge_used() || (pledge_of(t) & PLEDGE_PROT_EXEC))
+        return 0;
+    return pledge_need(t, text ? PLEDGE_RPATH : PLEDGE_PROT_EXEC);
 }
 
 static sysret_t map_file(struct call *c, struct mm_map_args *a, int fd)
@@ -34,7 +50,8 @@ static sysret_t map_file(struct call *c, struct mm_map_args *a, int fd)
     if (IS_ERR_OR_NULL(a->file))
         return a->file ? PTR_ERR(a->file) : -ENODEV;
     a->file_writable = acc == O_RDWR;
-    return mm_mmap(c->task->mm, a);
+    int r = may_execute(c->task, a, f);
+    return r < 0 ? r : mm_mmap(c->task->mm, a);
 }
 
 sysret_t sys_mmap(struct call *c, uint64_t addr, size_t len, uint32_t prot, uint32_t flags,
@@ -46,7 +63,8 @@ sysret_t sys_mmap(struct call *c, uint64_t addr, size_t len, uint32_t prot, uint
         return -EINVAL;
     if (flags & MAP_ANONYMOUS) {
         a.offset = 0;
-        return mm_mmap(c->task->mm, &a);
+        int r = may_execute(c->task, &a, NULL);
+        return r < 0 ? r : mm_mmap(c->task->mm, &a);
     }
     return map_file(c, &a, fd);
 }

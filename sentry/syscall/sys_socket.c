@@ -18,6 +18,7 @@
 #include <kernel/ktime.h>
 #include <vfs/fdtable.h>
 
+#include "sys_pledge.h"
 #include "sys_socket.h"
 
 #define CONTROL_FEW 512u   /* with less there is no allocation */
@@ -38,6 +39,8 @@ static bool cred_allowed(struct task *t, const struct ucred *u)
 
 static int control_take_files(struct task *t, const char *data, size_t len, struct socket_msg *m)
 {
+    if (pledge_need(t, PLEDGE_SENDFD))
+        return -EPERM;
     if (len % sizeof(int32_t) || len / sizeof(int32_t) > SOCKET_FDS_MAX - m->file_count)
         return -EINVAL;
     for (size_t i = 0; i < len / sizeof(int32_t); i++) {
@@ -150,7 +153,9 @@ static int destination_in(struct task *t, struct file *f, uaddr_t addr, uint32_t
 {
     if (uaddr_null(addr) || !len)
         return 0;
-    int err = socket_address_in(t, addr, len, &m->name);
+    int err = pledge_need(t, promises_of_family(file_socket(f)->domain));
+    if (!err)
+        err = socket_address_in(t, addr, len, &m->name);
     if (!err && f->ops->socket->destination)
         err = f->ops->socket->destination(f, (struct sockaddr *)&m->name, len);
     m->name_len = err ? 0 : len;
@@ -312,6 +317,10 @@ static sysret_t recvmsg_finish(struct call *c, struct file *f, uaddr_t msg, stru
 {
     struct mm *mm = c->task->mm;
 
+    if (m->file_count && pledge_need(c->task, PLEDGE_RECVFD)) {
+        msg_drop_files(m);
+        m->flags |= MSG_CTRUNC;
+    }
     int err = control_encode(c->task, f, h, m, flags);
     uint32_t room = h->msg_name ? (uint32_t)h->msg_namelen : 0;
     h->msg_namelen = h->msg_name ? m->name_len : 0;

@@ -10,6 +10,8 @@
 
 /* The descriptor's file, a reference; ERR_PTR(-EBADF, -ENOTSOCK). */
 struct file *socket_file(struct task *t, int fd);
+/* The same, if the process may use its family: ERR_PTR(-EPERM) else. */
+struct file *socket_file_promised(struct task *t, int fd);
 /* An address of the guest, copied once, zeros behind it. -EINVAL, -EFAULT. */
 int socket_address_in(struct task *t, uaddr_t addr, uint32_t len, struct sockaddr_storage *ret);
 /* @len bytes of @ss as far as the guest has room; their full length. -EFAULT, -EINVAL. */

@@ -10,6 +10,7 @@
 #include <kernel/ktime.h>
 #include <vfs/fdtable.h>
 
+#include "sys_pledge.h"
 #include "sys_socket.h"
 
 struct file *socket_file(struct task *t, int fd)
@@ -20,6 +21,16 @@ struct file *socket_file(struct task *t, int fd)
         return f;
     file_put(f);
     return ERR_PTR(-ENOTSOCK);
+}
+
+struct file *socket_file_promised(struct task *t, int fd)
+{
+    struct file *f = socket_file(t, fd);
+
+    if (IS_ERR(f) || !pledge_need(t, promises_of_family(file_socket(f)->domain)))
+        return f;
+    file_put(f);
+    return ERR_PTR(-EPERM);
 }
 
 int socket_address_in(struct task *t, uaddr_t addr, uint32_t len, struct sockaddr_storage *ret)
@@ -58,7 +69,7 @@ sysret_t socket_wait(struct call *c, struct file *f, uint32_t mask, bool one)
 sysret_t sys_bind(struct call *c, int32_t fd, uaddr_t addr, uint32_t len)
 {
     struct sockaddr_storage ss;
-    struct file *f AUTO_PUT(file) = socket_file(c->task, fd);
+    struct file *f AUTO_PUT(file) = socket_file_promised(c->task, fd);
 
     if (IS_ERR(f))
         return PTR_ERR(f);
@@ -71,7 +82,7 @@ sysret_t sys_bind(struct call *c, int32_t fd, uaddr_t addr, uint32_t len)
 
 sysret_t sys_listen(struct call *c, int32_t fd, int32_t backlog)
 {
-    struct file *f AUTO_PUT(file) = socket_file(c->task, fd);
+    struct file *f AUTO_PUT(file) = socket_file_promised(c->task, fd);
 
     if (IS_ERR(f))
         return PTR_ERR(f);
@@ -81,7 +92,7 @@ sysret_t sys_listen(struct call *c, int32_t fd, int32_t backlog)
 sysret_t sys_connect(struct call *c, int32_t fd, uaddr_t addr, uint32_t len)
 {
     struct sockaddr_storage ss;
-    struct file *f AUTO_PUT(file) = socket_file(c->task, fd);
+    struct file *f AUTO_PUT(file) = socket_file_promised(c->task, fd);
 
     if (IS_ERR(f))
         return PTR_ERR(f);
@@ -118,7 +129,7 @@ sysret_t sys_accept4(struct call *c, int32_t fd, uaddr_t addr, uaddr_t len, uint
 
     if (flags & ~(uint32_t)(SOCK_NONBLOCK | SOCK_CLOEXEC))
         return -EINVAL;
-    struct file *f AUTO_PUT(file) = socket_file(t, fd);
+    struct file *f AUTO_PUT(file) = socket_file_promised(t, fd);
     if (IS_ERR(f))
         return PTR_ERR(f);
     int err = fd_room(t); /* before a connection is taken off its queue */

@@ -48,7 +48,7 @@ sysret_t sys_inotify_add_watch(struct call *c, int32_t fd, uaddr_t path, uint32_
     if (IS_ERR(f))
         return PTR_ERR(f);
     int r = path_from_guest(c->task, AT_FDCWD, path,
-                            (mask & IN_DONT_FOLLOW ? LOOKUP_NOFOLLOW : 0u) |
+                            LOOKUP_MAY_READ | (mask & IN_DONT_FOLLOW ? LOOKUP_NOFOLLOW : 0u) |
                                 (mask & IN_ONLYDIR ? LOOKUP_DIRECTORY : 0u),
                             &p);
     if (r == 0)

@@ -14,6 +14,8 @@
 #include <base/err.h>
 #include <base/log.h>
 
+#include "sys_pledge.h"
+
 /* Numbers that the build's headers may lack. */
 #ifndef __NR_fchmodat2
 #define __NR_fchmodat2 452
@@ -49,6 +51,22 @@
 #undef SYSCALL6
 #undef SYSCALL_NONE
 
+/* promises: of each call, the set as an enumerator (a row without its line does not compile) */
+enum {
+    ALWAYS = PLEDGE_ALWAYS,
+    NEVER = PLEDGE_NEVER,
+#define PROMISE(name, word, text) name = PLEDGE_##name,
+#include <kernel/pledge.def>
+#undef PROMISE
+#define PROMISES(n, set) promises_##n = (set),
+#define PROMISES_IN(n, set, words) promises_##n = (set),
+#define PROMISES_BY(n, set, by, words) promises_##n = (set),
+#include "promises.def"
+#undef PROMISES
+#undef PROMISES_IN
+#undef PROMISES_BY
+};
+
 /* rows */
 #define ROW(n, w, q, s, text, count, names, kinds) \
     [__NR_##n] = {.name = #n,                      \
@@ -59,7 +77,8 @@
                   .argc = count,                   \
                   .note = text,                    \
                   .arg_names = names,              \
-                  .arg_kinds = kinds},
+                  .arg_kinds = kinds,              \
+                  .promises = promises_##n},
 #define LIST(...)   \
     {               \
         __VA_ARGS__ \
@@ -88,6 +107,13 @@ static const char *const names[SYS_NR_MAX] = {
 #include "names.def"
 };
 
+static const struct sys_promise limits[SYS_NR_MAX] = {
+#define PROMISES(n, set)
+#define PROMISES_IN(n, set, text) [__NR_##n] = {.words = text},
+#define PROMISES_BY(n, set, who, text) [__NR_##n] = {.by = promises_by_##who, .words = text},
+#include "promises.def"
+};
+
 static const struct sys_row row_unknown = {.support = SUPPORT_NONE, .none_errno = ENOSYS};
 
 const char *sys_name(uint32_t nr)
@@ -100,6 +126,11 @@ const struct sys_row *sys_row(uint32_t nr)
     const struct sys_row *r = sys_row_plain(nr);
 
     return r && r->name ? r : &row_unknown;
+}
+
+const struct sys_promise *sys_promise(uint32_t nr)
+{
+    return &limits[nr < SYS_NR_MAX ? index_nospec(nr, SYS_NR_MAX) : 0];
 }
 
 static void log_unknown_once(uint32_t nr)
@@ -116,7 +147,7 @@ sysret_t sys_dispatch(struct call *c)
 {
     const struct sys_row *r = sys_row(c->nr);
     if (likely(r->run))
-        return r->run(c);
+        return sys_run(c, r);
     if (!r->name)
         log_unknown_once(c->nr);
     return -(sysret_t)r->none_errno;

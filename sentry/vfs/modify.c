@@ -39,6 +39,10 @@ static int target_create(struct task *t, int dirfd, const char *name, bool dir_o
         path_put(&x->dir);
         return -EEXIST;
     }
+    if (!(x->last.may & UNVEIL_VISIBLE)) {
+        path_put(&x->dir);
+        return -ENOENT;
+    }
     struct inode *dir = x->dir.dentry->inode;
     fmutex_lock(&dir->lock);
     x->d = dentry_lookup_locked(x->dir.dentry, x->last.name, x->last.len);
@@ -48,6 +52,8 @@ static int target_create(struct task *t, int dirfd, const char *name, bool dir_o
         r = -EEXIST;
     else if (x->last.trailing_slash && !dir_ok)
         r = -ENOENT;
+    else if (!(x->last.may & UNVEIL_CREATE))
+        r = -EACCES;
     else if ((r = path_want_write(&x->dir)) == 0)
         r = dir->dead ? -ENOENT : inode_permission(dir, MAY_WRITE | MAY_EXEC, t->cred);
     if (r < 0)
@@ -132,8 +138,9 @@ int vfs_link(struct task *t, const struct path *target, int dirfd, const char *n
     if (r < 0)
         return r;
     struct inode *dir = x.dir.dentry->inode;
-    if (x.dir.mnt->sb != target->mnt->sb || x.dir.mnt != target->mnt)
-        r = -EXDEV;
+    if (x.dir.mnt->sb != target->mnt->sb || x.dir.mnt != target->mnt ||
+        (x.last.may & ~unveil_may(t, target)))
+        r = -EXDEV; /* also: by the new name it could do more */
     else if (S_ISDIR(inode_type(i)) || !dir->ops->link)
         r = -EPERM;
     else
@@ -180,8 +187,10 @@ static int target_remove(struct task *t, int dirfd, const char *name, bool want_
     struct inode *victim = IS_ERR(x->d) ? NULL : x->d->inode;
     if (IS_ERR(x->d))
         r = PTR_ERR(x->d);
-    else if (!victim)
+    else if (!victim || !(x->last.may & UNVEIL_VISIBLE))
         r = -ENOENT;
+    else if (!(x->last.may & UNVEIL_CREATE))
+        r = -EACCES;
     else if (!want_dir && x->last.trailing_slash)
         r = S_ISDIR(inode_type(victim)) ? -EISDIR : -ENOTDIR;
     else if ((r = may_delete(t, &x->dir, victim)) < 0)
@@ -374,9 +383,23 @@ static void rename_cache(struct renaming *x)
         dentry_put(dentry_add(od, x->olast.name, x->olast.len, NULL));
 }
 
+/* As unveiled: both names may change, and what is moved cannot do more where it is then. */
+static int rename_unveiled(const struct renaming *x)
+{
+    unsigned from = x->olast.may, to = x->nlast.may;
+
+    if (!(from & UNVEIL_VISIBLE) || !(to & UNVEIL_VISIBLE) || !x->old->inode)
+        return -ENOENT;
+    if (!(from & UNVEIL_CREATE) || !(to & UNVEIL_CREATE))
+        return -EACCES;
+    return (to & ~from) || ((x->flags & RENAME_EXCHANGE) && (from & ~to)) ? -EXDEV : 0;
+}
+
 static int rename_locked(struct renaming *x)
 {
     int r = rename_find(x);
+    if (r == 0)
+        r = rename_unveiled(x);
     if (r == 0)
         r = rename_check(x);
     if (r != 0)

@@ -164,6 +164,7 @@ int mount_internal(struct superblock *sb, struct path *ret_root)
     struct mount *m = mount_new(sb, root_dentry(sb), 0);
     if (IS_ERR(m))
         return PTR_ERR(m);
+    m->internal = true;
     *ret_root = (struct path){m, dentry_get(m->root)};
     return 0;
 }

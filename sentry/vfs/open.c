@@ -22,6 +22,15 @@ static int open_mask(uint32_t flags)
     return flags & O_TRUNC ? m | MAY_WRITE : m;
 }
 
+/* UNVEIL_* that opening takes. */
+static unsigned open_need(uint32_t flags)
+{
+    if (flags & O_PATH)
+        return 0;
+    int mask = open_mask(flags);
+    return (mask & MAY_READ ? UNVEIL_READ : 0) | (mask & MAY_WRITE ? UNVEIL_WRITE : 0);
+}
+
 /* May @c open what stands at @p with @flags? */
 static int open_check(const struct path *p, uint32_t flags, const struct cred *c)
 {
@@ -212,7 +221,9 @@ static int open_last(struct walk *w, uint32_t flags, uint32_t mode, bool *ret_cr
     r = walk_child(w, name, len, &child);
     if (r == 0 && !child.dentry->inode && (flags & O_CREAT)) {
         path_put(&child);
-        r = open_create(w, name, len, mode & ~w->t->fs->umask, &child);
+        r = walk_unveil_check(w, true, open_need(flags) | UNVEIL_CREATE);
+        if (r == 0)
+            r = open_create(w, name, len, mode & ~w->t->fs->umask, &child);
         *ret_created = r == 0;
         if (r == 1)
             r = walk_child(w, name, len, &child);
@@ -233,8 +244,7 @@ static int open_last(struct walk *w, uint32_t flags, uint32_t mode, bool *ret_cr
         path_put(&child);
         return r;
     }
-    path_put(&w->cur);
-    w->cur = child;
+    walk_enter(w, &child);
     return 0;
 }
 
@@ -246,6 +256,9 @@ static struct file *open_walked(struct walk *w, uint32_t flags, uint32_t mode)
     do
         r = open_last(w, flags, mode, &created);
     while (r == 1);
+    if (r == 0 && unlikely(w->unveil))
+        r = walk_unveil_check(
+            w, false, open_need(flags) | ((flags & O_TMPFILE) == O_TMPFILE ? UNVEIL_CREATE : 0));
     if (r < 0)
         return ERR_PTR(r);
     if ((w->need_dir || (flags & O_DIRECTORY)) && !path_is_dir(&w->cur))
@@ -281,7 +294,7 @@ struct file *vfs_open(struct task *t, int dirfd, const char *name, uint32_t flag
 struct file *vfs_open_exec(struct task *t, int dirfd, const char *name, unsigned lookup_flags)
 {
     struct path p = {0};
-    int r = path_lookup(t, dirfd, name, lookup_flags, &p);
+    int r = path_lookup(t, dirfd, name, lookup_flags | LOOKUP_MAY_EXEC, &p);
     if (r < 0)
         return ERR_PTR(r);
     struct inode *i = p.dentry->inode;

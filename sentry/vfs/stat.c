@@ -58,7 +58,9 @@ static int setattr_told(const struct path *p, const struct setattr *s, const str
 int vfs_chmod(struct task *t, const struct path *p, uint32_t mode)
 {
     struct inode *i = p->dentry->inode;
-    int r = path_want_write(p);
+    int r = unveil_check_open(t, p, UNVEIL_WRITE);
+    if (r == 0)
+        r = path_want_write(p);
     if (r < 0)
         return r;
     if (!inode_owner_or_capable(i, t->cred))
@@ -78,7 +80,9 @@ int vfs_chown(struct task *t, const struct path *p, uint32_t uid, uint32_t gid)
 {
     struct inode *i = p->dentry->inode;
     const struct cred *c = t->cred;
-    int r = path_want_write(p);
+    int r = unveil_check_open(t, p, UNVEIL_WRITE);
+    if (r == 0)
+        r = path_want_write(p);
     if (r < 0)
         return r;
     struct attr a;

@@ -9,6 +9,7 @@
 #include <base/err.h>
 #include <base/refcount.h>
 #include <kernel/task.h>
+#include <vfs/unveil.h>
 #include <vfs/vfs.h>
 
 /* A name in a directory, or a root. inode, sb never change; parent and name change only while the
@@ -63,6 +64,7 @@ struct mount {
     struct dentry *root;   /* reference */
     uint32_t flags;        /* MS_* */
     bool attached;         /* in the tree; mounts lock */
+    bool internal;         /* never in the tree; immutable */
     struct mount *parent;  /* reference; mounts lock; NULL: top */
     struct dentry *at;     /* reference; where in the parent */
     struct list_head link; /* mounts lock */
@@ -88,7 +90,10 @@ struct walk {
     int links;
     bool need_dir;
     const char *rest;
-    char *buf; /* owned text that rest points into, once a symlink was followed */
+    char *buf;             /* owned text that rest points into, once a symlink was followed */
+    struct unveil *unveil; /* reference; NULL: nothing is hidden */
+    struct unveil *trail;  /* borrowed: what is being unveiled, to note the names come by */
+    uint8_t seen[UNVEIL_LAYERS_MAX], child_seen[UNVEIL_LAYERS_MAX]; /* of cur, of walk_child()'s */
 };
 int walk_start(struct walk *w, struct task *t, int dirfd, const char *name, unsigned flags);
 int walk_start_as(struct walk *w, struct task *t, struct cred *cred, int dirfd, const char *name,
@@ -106,6 +111,27 @@ int walk_finish(struct walk *w);
 /* Child of w->cur, mounts crossed: 0 with references in *ret (negative allowed). */
 int walk_child(struct walk *w, const char *name, size_t len, struct path *ret);
 void walk_end(struct walk *w);
+/* On to what walk_child() gave (taken over). */
+static inline void walk_enter(struct walk *w, struct path *child)
+{
+    path_put(&w->cur);
+    w->cur = *child;
+    memcpy(w->seen, w->child_seen, sizeof(w->seen));
+}
+
+/* --- unveil.c: only _start and _check, _may where w->unveil is NULL --- */
+
+void walk_unveil_start(struct walk *w);
+/* w->cur has jumped: judge it anew. */
+void walk_unveil_here(struct walk *w);
+/* Judge the name in w->cur: false, it does not exist. */
+bool walk_unveil_child(struct walk *w, const char *name, size_t len);
+/* UNVEIL_* of w->cur, or of the child judged last. */
+unsigned walk_unveil_may(const struct walk *w, bool child);
+/* 0, -ENOENT, -EACCES without some of @need. */
+int walk_unveil_check(const struct walk *w, bool child, unsigned need);
+void walk_unveil_note(struct walk *w, const char *name, size_t len); /* w->trail is set */
+void walk_unveil_end(struct walk *w);
 
 static inline bool path_is_dir(const struct path *p)
 {

@@ -73,8 +73,13 @@ int walk_start_as(struct walk *w, struct task *t, struct cred *cred, int dirfd, 
             path_get(&w->root);
         }
     }
-    if (r < 0)
+    if (r < 0) {
         walk_end(w);
+    } else if (unveil_active(t) && !(flags & LOOKUP_UNVEILED)) {
+        walk_unveil_start(w);
+        if (w->unveil)
+            walk_unveil_here(w);
+    }
     return r;
 }
 
@@ -85,6 +90,8 @@ void walk_end(struct walk *w)
     path_put(&w->fence);
     free(w->buf);
     w->buf = NULL;
+    if (unlikely(w->unveil))
+        walk_unveil_end(w);
     if (w->cred)
         cred_put(w->cred);
     w->cred = NULL;
@@ -134,11 +141,18 @@ int walk_dots(struct walk *w, int kind)
     int r = walk_may_search(w);
     if (r < 0 || kind == LAST_DOT)
         return r;
-    return walk_up(w);
+    r = walk_up(w);
+    if (unlikely(w->unveil))
+        walk_unveil_here(w);
+    return r;
 }
 
 int walk_child(struct walk *w, const char *name, size_t len, struct path *ret)
 {
+    if (unlikely(w->unveil) && !walk_unveil_child(w, name, len))
+        return -ENOENT;
+    if (unlikely(w->trail))
+        walk_unveil_note(w, name, len);
     int r = walk_may_search(w);
     if (r < 0)
         return r;
@@ -177,6 +191,8 @@ static int walk_magic(struct walk *w, struct inode *i)
     }
     path_put(&w->cur);
     w->cur = p;
+    if (unlikely(w->unveil))
+        walk_unveil_here(w);
     return 0;
 }
 
@@ -220,6 +236,8 @@ int walk_link(struct walk *w, const struct path *link)
         path_put(&w->cur);
         w->cur = w->root;
         path_get(&w->cur);
+        if (unlikely(w->unveil))
+            walk_unveil_here(w);
     }
     return 0;
 }
@@ -246,9 +264,7 @@ static int walk_step(struct walk *w, const char *name, size_t len, int kind)
     } else if (S_ISLNK(inode_type(i))) {
         r = walk_link(w, &child);
     } else {
-        struct path old = w->cur;
-        w->cur = child;
-        path_put(&old);
+        walk_enter(w, &child);
         return 0;
     }
     path_put(&child);
@@ -327,8 +343,7 @@ int walk_finish(struct walk *w)
                 return r;
             continue;
         }
-        path_put(&w->cur);
-        w->cur = child;
+        walk_enter(w, &child);
         break;
     }
     if ((w->need_dir || (w->flags & LOOKUP_DIRECTORY)) && !path_is_dir(&w->cur))
@@ -349,6 +364,8 @@ int path_lookup_as(struct task *t, struct cred *cred, int dirfd, const char *nam
     if (r < 0)
         return r;
     r = walk_finish(&w);
+    if (r == 0 && unlikely(w.unveil))
+        r = walk_unveil_check(&w, false, flags / LOOKUP_MAY_READ);
     if (r == 0) {
         *ret = w.cur;
         w.cur = (struct path){0};
@@ -373,6 +390,9 @@ int path_lookup_parent(struct task *t, int dirfd, const char *name, unsigned fla
         memcpy(ret_last->name, last, len);
         ret_last->name[len] = 0;
         ret_last->len = len;
+        ret_last->may = UNVEIL_EVERYTHING;
+        if (unlikely(w.unveil))
+            ret_last->may = walk_unveil_child(&w, last, len) ? walk_unveil_may(&w, true) : 0;
         *ret_dir = w.cur;
         w.cur = (struct path){0};
     }

@@ -50,6 +50,8 @@ rows = json.load(open(sys.argv[1]))
 assert len(rows) == int(sys.argv[2])
 assert all(r["support"] in ("full", "partial", "none") and r["name"] for r in rows)
 P
+run 0 syscalls --promises
+out_has '^stdio +'; out_has '^mkdir +cpath$'; out_has '^openat +rpath wpath cpath +'; out_has '^process_vm_readv +never$'
 run 0 syscalls --help
 run 125 syscalls --nonsense; err_is_one_line
 
@@ -65,7 +67,7 @@ run 125 doctor --nonsense; err_is_one_line
 
 # run
 run 0 run --help
-for option in name rootfs memory pids timeout trace stats sentry-cores user; do out_has "^  --$option"; done
+for option in name rootfs memory pids timeout trace stats sentry-cores user pledge unveil; do out_has "^  --$option"; done
 [ "$(awk 'length > 100' "$tmp/out" | wc -l)" = 0 ] || bad "run --help has lines over 100 columns"
 run 125 run; err_is_one_line
 run 125 run --nonsense -- true; err_is_one_line

@@ -117,16 +117,24 @@ add_test(NAME e2e/mounts COMMAND ${CMAKE_CURRENT_LIST_DIR}/mounts.sh $<TARGET_FI
 set_tests_properties(e2e/mounts PROPERTIES LABELS e2e TIMEOUT 300)
 add_test(NAME e2e/serve COMMAND ${CMAKE_CURRENT_LIST_DIR}/serve.sh $<TARGET_FILE:ringbox>)
 set_tests_properties(e2e/serve PROPERTIES LABELS e2e TIMEOUT 200)
-# Random file operations: some in every run, 1,200,000 in the full one.
+# Linux's own 9P client, in an emulated machine: some minutes.
+add_test(NAME vm/kernel_client COMMAND ${CMAKE_SOURCE_DIR}/tests/vm/kernel_client.sh $<TARGET_FILE:ringbox>)
+set_tests_properties(vm/kernel_client PROPERTIES LABELS full SKIP_RETURN_CODE 77 TIMEOUT 1600)
+# Random file operations: some in every run, 1,500,000 in the full one.
 set(FS_KINDS overlay tmpfs bind bind-exclusive rw diod)
 add_test(NAME e2e/fsrandom COMMAND ${CMAKE_CURRENT_LIST_DIR}/fsrandom.sh $<TARGET_FILE:ringbox>
     $<TARGET_FILE:guest_fsrandom> 3000 1 -- ${FS_KINDS})
 set_tests_properties(e2e/fsrandom PROPERTIES LABELS e2e TIMEOUT 300)
 add_test(NAME e2e/fsrandom-million COMMAND ${CMAKE_CURRENT_LIST_DIR}/fsrandom.sh $<TARGET_FILE:ringbox>
-    $<TARGET_FILE:guest_fsrandom> 50000 2 3 5 8 -- ${FS_KINDS})
+    $<TARGET_FILE:guest_fsrandom> 50000 2 3 5 8 13 -- ${FS_KINDS})
 set_tests_properties(e2e/fsrandom-million PROPERTIES LABELS full TIMEOUT 3600)
 add_test(NAME e2e/view COMMAND ${CMAKE_CURRENT_LIST_DIR}/view.sh $<TARGET_FILE:ringbox>)
 set_tests_properties(e2e/view PROPERTIES LABELS e2e TIMEOUT 120)
+add_test(NAME e2e/policies COMMAND ${CMAKE_CURRENT_LIST_DIR}/policies.sh $<TARGET_FILE:ringbox> ${CMAKE_BINARY_DIR}/tests/guest)
+set_tests_properties(e2e/policies PROPERTIES LABELS e2e SKIP_RETURN_CODE 77 TIMEOUT 300)
+add_test(NAME e2e-ptrace/policies COMMAND ${CMAKE_CURRENT_LIST_DIR}/policies.sh $<TARGET_FILE:ringbox> ${CMAKE_BINARY_DIR}/tests/guest
+    --platform ptrace)
+set_tests_properties(e2e-ptrace/policies PROPERTIES LABELS full SKIP_RETURN_CODE 77 TIMEOUT 600)
 add_test(NAME e2e/cli COMMAND ${CMAKE_CURRENT_LIST_DIR}/cli.sh $<TARGET_FILE:ringbox> ${CMAKE_SOURCE_DIR})
 set_tests_properties(e2e/cli PROPERTIES LABELS e2e TIMEOUT 300)
 add_test(NAME e2e/control COMMAND ${CMAKE_CURRENT_LIST_DIR}/control.sh $<TARGET_FILE:ringbox>)

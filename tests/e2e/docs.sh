@@ -66,7 +66,7 @@ completes() { # WANTED WORD...
 bash -c '. "$1"; complete -p ringbox' - "$top/sentry/cmd/completion.bash" >/dev/null || bad "completion is not installed"
 completes "$(tr ' ' '\n' <<<"$verbs --help --version" | sort | tr '\n' ' ')" ''
 completes 'exec ' ex
-completes '--platform ' run --pl
+completes '--platform ' run --pla
 completes 'auto ptrace trap ' run --platform ''
 completes 'trap ' run --platform tr
 completes '--cwd ' exec --c

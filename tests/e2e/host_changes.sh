@@ -56,6 +56,30 @@ wants "ls d; cat d/new" $'f\nnew\nsub\nnew'
 wants "test -e d/g || echo none" none
 wants "cat d/f; stat -c %s-%a d/f; stat -L -c %s /proc/self/fd/9" $'one\nlonger\n11-600\n11'
 
+# What is read again and again in small pieces: written in place, shrunk in the middle of a page and to nothing, grown.
+again() {
+    inside "for i in 1 2 3 4 5 6 7 8 9; do dd bs=4096 count=\$((\$i % 2 + 1)) if=d/again 2>/dev/null | md5sum; done | sort -u | sha1sum"
+    local got_inside=$got
+    got=$(for i in 1 2; do dd bs=4096 count=$i if=d/again 2>/dev/null | md5sum; done | sort -u | sha1sum)
+    [ "$got" = "$got_inside" ]
+}
+yes a | head -c 12000 >d/again
+settled() {
+    local i
+    for i in 1 2 3 4 5 6 7 8 9 10; do
+        again && return
+        sleep 0.1
+    done
+    bad "read again, $1"
+}
+settled first
+yes b | head -c 12000 >in-place
+dd if=in-place of=d/again conv=notrunc status=none; settled "written in place"
+truncate -s 5000 d/again; settled shrunk
+truncate -s 0 d/again; settled emptied
+yes c | head -c 9000 >>d/again; settled grown
+rm d/again in-place
+
 mv d/f to/f2
 mv d/sub to
 wants "ls d to; cat to/f2 to/sub/x; test -e d/f || echo none" $'d:\nnew\n\nto:\nf2\nsub\none\nlonger\ndeep\nnone'

@@ -23,6 +23,12 @@ rate=$(awk '{ print int($6) }' "$tmp/out")
 [ "$(counter sleeps)" -ge $((rate / 8)) ] || fail "one CPU: $(counter sleeps) sleeps at $rate calls a second"
 [ "$(counter spinning_ns)" -lt 150000000 ] || fail "one CPU: spun $(counter spinning_ns) ns in 0.5 s"
 
+# Eight sleeping threads woken by one call: their wakes go together, at the end of one round.
+timeout 60 "$ringbox" run "--stats=json,$tmp/stats" -- "$wait" crowd 200 >"$tmp/out" || fail "crowd: status $?"
+[ "$(counter wakes)" -ge 1000 ] || fail "crowd: $(counter wakes) wakes of 1600"
+[ "$(counter wakes)" -ge $((2 * $(counter wake_rounds))) ] ||
+    fail "crowd: $(counter wakes) wakes in $(counter wake_rounds) rounds"
+
 # descendants PID: and itself
 descendants() {
     local p

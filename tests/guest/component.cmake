@@ -11,7 +11,7 @@ set(CROWDED patchrace patchsig storm pthread process exec clone futex signal job
 # Those that also run on one CPU, and beside busy loops, in every run; all do in the full one.
 set(LOADED futex pipe pthread process signal ring)
 # Those that run on the other platform in every run.
-set(TRACED signal sigframe sigstack jobs futex pthread process exec mm mmshare clone pipe proc file unix)
+set(TRACED signal sigframe sigstack jobs futex pthread process exec mm mmshare clone pipe proc file unix pledge unveil unveilless)
 function(add_loaded_test test kind program)
     add_test(NAME ${test} COMMAND ${CMAKE_SOURCE_DIR}/tests/guest/loaded ${kind} $<TARGET_FILE:ringbox> run ${ARGN}
         -- $<TARGET_FILE:${program}>)
@@ -144,10 +144,17 @@ target_compile_definitions(guest_hostile PRIVATE _GNU_SOURCE)
 target_compile_options(guest_hostile PRIVATE -O1 -Wall -Wextra -fno-strict-aliasing)
 target_link_libraries(guest_hostile PRIVATE ring Threads::Threads rt)
 set_target_properties(guest_hostile PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/guest)
-foreach(name ring ringlife)
+foreach(name ring ringlife pledge unveil unveilless)
     add_guest_test(${name} ringbox_lib)
     target_include_directories(guest_${name} PRIVATE ${CMAKE_SOURCE_DIR}/ring/include)
 endforeach()
+
+# Run by tests/e2e/policies.sh, which gives it the table.
+add_executable(guest_pledgematrix ${CMAKE_CURRENT_LIST_DIR}/pledgematrix.c)
+target_compile_definitions(guest_pledgematrix PRIVATE _GNU_SOURCE)
+target_compile_options(guest_pledgematrix PRIVATE -O1 -Wall -Wextra)
+target_link_libraries(guest_pledgematrix PRIVATE ringbox_lib)
+set_target_properties(guest_pledgematrix PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/guest)
 
 # Programs with a sanitizer of their own, whatever this build has: they reserve terabytes. Leaks are not
 # looked for: that needs ptrace.

@@ -56,6 +56,55 @@ static void reading_and_writing(void)
     leave();
 }
 
+/* So often that it is known well; then something changes it. */
+static void read_again(int fd, off_t at, size_t want, ssize_t got, char c)
+{
+    char b[16384];
+    for (int i = 0; i < 20; i++) {
+        memset(b, '-', sizeof b);
+        CHECK_EQ(pread(fd, b, want, at), got);
+        for (ssize_t k = 0; k < got; k++)
+            CHECK(b[k] == c);
+        CHECK(want == (size_t)got || b[got] == '-');
+    }
+}
+
+static void reading_again(void)
+{
+    static char page[4096];
+    enter();
+    int fd = make("f", ""), other = open("f", O_RDWR);
+    memset(page, 'a', sizeof page);
+    for (int i = 0; i < 300; i++) /* more than a mebibyte */
+        CHECK_EQ(pwrite(fd, page, sizeof page, i * 4096L), 4096);
+    int reader = open("f", O_RDONLY);
+    read_again(reader, 0, 4096, 4096, 'a');
+    read_again(reader, 10, 16384, 16384, 'a');
+    read_again(reader, 255 * 4096L + 100, 8192, 8192, 'a'); /* over the mebibyte */
+    read_again(reader, 256 * 4096L, 4096, 4096, 'a');
+    read_again(reader, 0, 1, 1, 'a');
+    memset(page, 'b', sizeof page);
+    CHECK_EQ(pwrite(other, page, 4096, 0), 4096);
+    read_again(reader, 0, 4096, 4096, 'b');
+    CHECK(ftruncate(other, 4096 + 100) == 0);
+    read_again(reader, 4096, 4096, 100, 'a');
+    read_again(reader, 8192, 4096, 0, 0);
+    CHECK(ftruncate(other, 4096) == 0);
+    read_again(reader, 4096, 4096, 0, 0);
+    CHECK(ftruncate(other, 3 * 4096) == 0);
+    read_again(reader, 4096, 8192, 8192, 0);
+    CHECK(ftruncate(other, 0) == 0);
+    read_again(reader, 0, 4096, 0, 0);
+    CHECK_EQ(pwrite(other, page, 4096, 0), 4096);
+    CHECK(unlink("f") == 0);
+    read_again(reader, 0, 4096, 4096, 'b');
+    CHECK(ftruncate(other, 1) == 0);
+    read_again(reader, 0, 4096, 1, 'b');
+    void *volatile nowhere = (void *)8;
+    CHECK_ERR(pread(reader, nowhere, 1, 0), EFAULT);
+    leave();
+}
+
 static void vectors(void)
 {
     char a[3], b[5] = {0};
@@ -359,6 +408,7 @@ static void space(void)
 
 static const struct guest_case cases[] = {
     {"reading_and_writing", reading_and_writing},
+    {"reading_again", reading_again},
     {"vectors", vectors},
     {"appending", appending},
     {"truncating", truncating},

@@ -260,6 +260,7 @@ static void case_thread_retarget(void)
     kill(getpid(), SIGUSR1); /* blocked by everybody: stays with the process */
     CHECK(pthread_create(&th, NULL, spin_thread, (void *)1) == 0);
     WAIT_FOR(g_hits == 1);
+    WAIT_FOR(g_thread_tid); /* told behind the mask's change */
     CHECK_EQ(g_handler_tid, g_thread_tid);
     g_stop = 1;
     CHECK(pthread_join(th, NULL) == 0);

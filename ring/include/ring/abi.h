@@ -31,6 +31,9 @@
 #define RING_CTL_WAIT 3    /* until more than arg1 (modulo 2^32) completions have been written */
 #define RING_CTL_IDLE 4    /* until the call in the call slot has been answered */
 #define RING_CTL_CLOSE 5   /* cancels what is in flight, unmaps SQ and CQ */
+/* Where nothing posts, too: strings or NULL (sentry/syscall/sys_policy.c). */
+#define RING_CTL_PLEDGE 6 /* arg1 = promises, arg2 = those of executed programs */
+#define RING_CTL_UNVEIL 7 /* arg1 = path, arg2 = letters; both NULL: no more */
 
 /* One region, the same in every stub, sharing its upper 32 address bits below (seccomp compares
  * one high word and a range of low words). Guests may use addresses below STUB_REGION. It lies below

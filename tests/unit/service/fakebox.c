@@ -383,7 +383,7 @@ void box_run(const struct box_config *cfg, void (*fn)(void))
                                 .memfile = g_mf,
                                 .poller_words = g_words,
                                 .io_engine = cfg->io_engine,
-                                .stats = true,
+                                .stats = cfg->stats,
                                 .patch_after = cfg->patch_after};
     MUST(service_init(&sc));
     const struct boot_config boot = {.memfile = g_mf, .pid_max = 300, .hostname = "box"};

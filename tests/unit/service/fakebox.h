@@ -40,6 +40,7 @@ extern struct guest box_guests[BOX_GUESTS];
 struct box_config {
     uint64_t memory_bytes;
     int io_engine;
+    bool stats;
     uint32_t patch_after;
     const void *text, *data; /* of the program */
 };

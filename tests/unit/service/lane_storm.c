@@ -448,6 +448,8 @@ static void generation_start(unsigned place, uint64_t seed, uint64_t entries)
         program_make();
         box_run(&(struct box_config){.memory_bytes = MEMORY,
                                      .io_engine = seed % 3 ? IO_EPOLL : IO_URING,
+                                     .stats = seed / 2 %
+                                              2, /* 0: calls are answered where they are taken */
                                      .patch_after = seed % 4 ? (uint32_t)(seed % 4) : 0,
                                      .text = program_text,
                                      .data = program_data},

@@ -144,7 +144,7 @@ static void computing_threads_get_all_cpus(void **state)
     assert_int_equal(s.p.mode, POLICY_HANDOVER);
     assert_int_equal(s.p.changes, 1);
     s.active = 1;
-    s.call_every = 30000;
+    s.call_every = 50000; /* worth nothing to a crowd */
     sim_run(&s, POLICY_ALONE_NS / 2);
     assert_int_equal(s.p.mode, POLICY_HANDOVER);
     sim_run(&s, POLICY_ALONE_NS);
@@ -165,6 +165,26 @@ static void dense_calls_are_worth_a_cpu(void **state)
     s.call_every = 8000;
     sim_run(&s, 50 * MS);
     assert_int_equal(s.p.mode, POLICY_SPIN);
+}
+
+/* A server and its clients: several threads that compute between calls. Handing over takes their calls from
+ * one CPU to another, so they are spun for where those of one thread would not be, without sleeps. */
+static void calls_of_a_crowd_are_worth_more(void **state)
+{
+    struct sim s = sim_new(2, 1, 4);
+    int64_t worth = POLICY_WORTH_CROWD_NS * 12 / 8;
+
+    (void)state;
+    s.call_every = worth - 4000;
+    sim_run(&s, 50 * MS);
+    assert_int_equal(s.p.mode, POLICY_SPIN);
+    sim_run(&s, 1000 * MS);
+    assert_int_equal(s.p.mode, POLICY_SPIN);
+    assert_int_equal(policy_spin_ns(&s.p, s.now), POLICY_SPIN_LONG_NS);
+    assert_int_equal(s.slept_ns, 0);
+    s.call_every = POLICY_WORTH_CROWD_NS * 14 / 8 + 10000;
+    sim_run(&s, 1000 * MS);
+    assert_int_equal(s.p.mode, POLICY_HANDOVER);
 }
 
 static void a_short_crowd_is_none(void **state)
@@ -223,6 +243,7 @@ int main(void)
         cmocka_unit_test(bursts_are_spun_for),
         cmocka_unit_test(computing_threads_get_all_cpus),
         cmocka_unit_test(dense_calls_are_worth_a_cpu),
+        cmocka_unit_test(calls_of_a_crowd_are_worth_more),
         cmocka_unit_test(a_short_crowd_is_none),
         cmocka_unit_test(a_cpu_that_others_take_is_tried_ever_less),
         cmocka_unit_test(modes_do_not_flutter),

@@ -8,7 +8,15 @@
 #include <cmocka.h>
 
 #include <asm/unistd_64.h>
+#include <fcntl.h>
+#include <linux/sched.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/shm.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <base/err.h>
 #include <syscall/sys.h>
@@ -94,6 +102,35 @@ int copy_in(struct mm *mm, void *dst, uaddr_t src, size_t n)
         return -EFAULT;
     memcpy(dst, guest_string, n);
     return 0;
+}
+
+/* Promises: of the one process there is, and what the last refusal lacked. */
+static struct process process = {.pid = 42};
+static struct task other = {.tid = 43, .process = &process};
+static uint32_t promised = PLEDGE_NOTHING_PROMISED, lacked;
+_Atomic(bool) g_pledge_used;
+
+uint32_t pledge_of(const struct task *t)
+{
+    (void)t;
+    return promised;
+}
+
+int pledge_refuse(struct task *t, uint32_t need)
+{
+    (void)t;
+    lacked = need;
+    return -EPERM;
+}
+
+struct task *task_find(int32_t tid)
+{
+    return tid == other.tid ? &other : NULL;
+}
+
+void task_put(struct task *t)
+{
+    (void)t;
 }
 
 /* Each row once: a second one of the same number would leave fewer rows than lines. */
@@ -229,12 +266,145 @@ static void test_format(void **state)
     assert_int_equal(sys_format(&call, small, 0), 0);
 }
 
+/* --- promises --- */
+
+static bool let_in(uint32_t nr, uint32_t set)
+{
+    promised = set | PLEDGE_ALWAYS;
+    called = NULL;
+    call.nr = nr;
+    call.task = &task;
+    call.started = false;
+    task.process = &process;
+    bool in = sys_dispatch(&call) == 4242;
+    assert_int_equal(in, called != NULL); /* what is refused has not begun */
+    return in;
+}
+
+/* Whatever the arguments, a row is closed to those who have none of its promises. */
+static void test_promises_let_in(void **state)
+{
+    (void)state;
+    g_pledge_used = true;
+    for (uint32_t nr = 0; nr < SYS_NR_MAX; nr++) {
+        const struct sys_row *r = sys_row(nr);
+        if (!r->run)
+            continue;
+        memset(call.args, 0, sizeof(call.args));
+        assert_int_equal(let_in(nr, 0), r->promises == PLEDGE_ALWAYS);
+        if (!sys_promise(nr)->by)
+            assert_int_equal(let_in(nr, PLEDGE_ALL), r->promises != PLEDGE_NEVER);
+        assert_true(let_in(nr, PLEDGE_NOTHING_PROMISED));
+        for (unsigned i = 0; i < PLEDGE_WORDS; i++)
+            if (!(r->promises & (1u << i | PLEDGE_ALWAYS)))
+                assert_false(let_in(nr, 1u << i));
+            else if (!sys_promise(nr)->by)
+                assert_true(let_in(nr, 1u << i));
+        assert_int_equal(let_in(nr, PLEDGE_ALL & ~r->promises), r->promises == PLEDGE_ALWAYS);
+    }
+    call.nr = __NR_read; /* what has begun goes on */
+    promised = PLEDGE_ALWAYS;
+    call.started = true;
+    assert_int_equal(sys_dispatch(&call), 4242);
+    call.started = false;
+    g_pledge_used = false;
+}
+
+#define STDIO PLEDGE_STDIO
+static const struct {
+    uint32_t nr;
+    uint64_t args[6];
+    uint32_t row, need; /* with @row alone it lacks @need */
+} by_arguments[] = {
+    {__NR_mprotect, {0, 0, PROT_READ | PROT_WRITE}, STDIO, 0},
+    {__NR_mprotect, {0, 0, PROT_READ | PROT_EXEC}, STDIO, PLEDGE_PROT_EXEC},
+    {__NR_pkey_mprotect, {0, 0, PROT_EXEC}, STDIO, PLEDGE_PROT_EXEC},
+    {__NR_shmat, {0, 0, 0}, PLEDGE_IPC, 0},
+    {__NR_shmat, {0, 0, SHM_EXEC}, PLEDGE_IPC, PLEDGE_PROT_EXEC},
+    {__NR_clone, {CLONE_VM | CLONE_SIGHAND | CLONE_THREAD}, STDIO, 0},
+    {__NR_clone, {CLONE_VM | CLONE_VFORK}, STDIO, PLEDGE_PROC},
+    {__NR_clone, {SIGCHLD}, STDIO, PLEDGE_PROC},
+    {__NR_kill, {42, SIGKILL}, STDIO, 0},
+    {__NR_kill, {0xffffffff0000002a, SIGKILL}, STDIO, 0}, /* the low half is the number */
+    {__NR_kill, {0, SIGKILL}, STDIO, PLEDGE_PROC},
+    {__NR_kill, {UINT64_MAX, SIGKILL}, STDIO, PLEDGE_PROC},
+    {__NR_kill, {43, 0}, STDIO, PLEDGE_PROC},
+    {__NR_tgkill, {42, 43, 9}, STDIO, 0},
+    {__NR_tgkill, {44, 44, 9}, STDIO, PLEDGE_PROC},
+    {__NR_tkill, {43, 9}, STDIO, 0},
+    {__NR_tkill, {44, 9}, STDIO, PLEDGE_PROC},
+    {__NR_rt_sigqueueinfo, {42}, STDIO, 0},
+    {__NR_rt_sigqueueinfo, {7}, STDIO, PLEDGE_PROC},
+    {__NR_rt_tgsigqueueinfo, {7}, STDIO, PLEDGE_PROC},
+    {__NR_prlimit64, {0, 0, 0, 1}, STDIO, 0},
+    {__NR_prlimit64, {42, 0, 0, 1}, STDIO, 0},
+    {__NR_prlimit64, {0, 0, 1}, STDIO, PLEDGE_PROC},
+    {__NR_prlimit64, {1, 0, 0, 1}, STDIO, PLEDGE_PROC},
+    {__NR_prctl, {PR_SET_NAME}, STDIO, 0},
+    {__NR_prctl, {PR_SET_CHILD_SUBREAPER}, STDIO, PLEDGE_PROC},
+    {__NR_prctl, {PR_CAPBSET_DROP}, STDIO, PLEDGE_ID},
+    {__NR_prctl, {PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET}, STDIO, 0},
+    {__NR_prctl, {PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE}, STDIO, PLEDGE_ID},
+    {__NR_prctl, {9999}, STDIO, PLEDGE_NEVER},
+    {__NR_mknod, {0, S_IFREG}, PLEDGE_CPATH, 0},
+    {__NR_mknod, {0, 0600}, PLEDGE_DPATH, PLEDGE_CPATH},
+    {__NR_mknod, {0, S_IFIFO}, PLEDGE_CPATH, PLEDGE_DPATH},
+    {__NR_mknodat, {0, 0, S_IFSOCK}, PLEDGE_CPATH, PLEDGE_DPATH},
+    {__NR_fcntl, {0, F_DUPFD}, STDIO, 0},
+    {__NR_fcntl, {0, F_OFD_SETLKW}, STDIO, PLEDGE_FLOCK},
+    {__NR_fcntl, {0, F_GETLK}, STDIO, PLEDGE_FLOCK},
+    {__NR_fcntl, {0, F_SETOWN}, STDIO, PLEDGE_PROC},
+    {__NR_fcntl, {0, F_SETLEASE}, STDIO, PLEDGE_NEVER},
+    {__NR_ioctl, {0, FIONREAD}, STDIO, 0},
+    {__NR_ioctl, {0, TCGETS}, STDIO, 0},
+    {__NR_ioctl, {0, 0xffffffff00000000 | TCGETS}, STDIO, 0},
+    {__NR_ioctl, {0, TCSETS}, STDIO, PLEDGE_TTY},
+    {__NR_ioctl, {0, TIOCSTI}, STDIO, PLEDGE_TTY},
+    {__NR_ioctl, {0, TIOCGPTPEER}, STDIO, PLEDGE_TTY},
+    {__NR_ioctl, {0, FIOSETOWN}, STDIO, PLEDGE_PROC},
+    {__NR_ioctl, {0, 0x8912}, STDIO, PLEDGE_INET}, /* SIOCGIFCONF */
+    {__NR_ioctl, {0, 0x8912}, STDIO | PLEDGE_ROUTE, 0},
+    {__NR_ioctl, {0, 0x40049409}, STDIO, PLEDGE_NEVER}, /* FICLONE */
+    {__NR_socket, {AF_UNIX}, PLEDGE_UNIX, 0},
+    {__NR_socket, {AF_INET6}, PLEDGE_UNIX, PLEDGE_INET},
+    {__NR_socket, {AF_NETLINK}, PLEDGE_INET, PLEDGE_ROUTE},
+    {__NR_socket, {AF_PACKET}, PLEDGE_INET, 0}, /* there is none */
+    {__NR_setsockopt, {0, SOL_SOCKET}, STDIO, 0},
+    {__NR_setsockopt, {0, 6 /* TCP */}, STDIO, PLEDGE_INET},
+    {__NR_getsockopt, {0, SOL_NETLINK}, STDIO, PLEDGE_ROUTE},
+};
+
+static void test_promises_by_arguments(void **state)
+{
+    (void)state;
+    bool seen_by[SYS_NR_MAX] = {false};
+    g_pledge_used = true;
+    for (unsigned i = 0; i < ARRAY_SIZE(by_arguments); i++) {
+        uint32_t nr = by_arguments[i].nr, row = by_arguments[i].row, need = by_arguments[i].need;
+        memcpy(call.args, by_arguments[i].args, sizeof(call.args));
+        lacked = 0;
+        if (let_in(nr, row) != !need || lacked != need)
+            fail_msg("%s, line %u: lacks %#x, not %#x", sys_name(nr), i, need, lacked);
+        assert_int_equal(let_in(nr, row | (need & PLEDGE_ALL)), need != PLEDGE_NEVER);
+        seen_by[nr] = true;
+    }
+    for (uint32_t nr = 0; nr < SYS_NR_MAX; nr++)
+        if (sys_promise(nr)->by && !seen_by[nr])
+            fail_msg("%s is not tried with its arguments", sys_name(nr));
+    g_pledge_used = false;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows_are_unique),         cmocka_unit_test(test_rows_are_complete),
-        cmocka_unit_test(test_names_match_the_headers), cmocka_unit_test(test_dispatch),
-        cmocka_unit_test(test_unknown_numbers),         cmocka_unit_test(test_format),
+        cmocka_unit_test(test_rows_are_unique),
+        cmocka_unit_test(test_rows_are_complete),
+        cmocka_unit_test(test_names_match_the_headers),
+        cmocka_unit_test(test_dispatch),
+        cmocka_unit_test(test_unknown_numbers),
+        cmocka_unit_test(test_format),
+        cmocka_unit_test(test_promises_let_in),
+        cmocka_unit_test(test_promises_by_arguments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,6 +58,9 @@ int isolate_drop(const char **ret_what);
  */
 int isolate_sentry(bool traces, const char **ret_what);
 
+/* Makes its list, which takes a while: at any time before, when there is nothing else to do. */
+void isolate_sentry_ahead(void);
+
 /**
  * isolate_gofer_allow - before isolate_gofer(): Landlock lets it read (and with @writable change)
  * beneath the directory @dirfd. Without any such call reading is not restricted by Landlock.

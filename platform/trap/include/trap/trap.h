@@ -12,6 +12,9 @@ struct ring_poller_word;
 
 const struct platform_ops *trap_platform(void);
 
+/* What init() does while its first process starts, which takes a millisecond; or NULL. */
+extern void (*trap_meanwhile)(void);
+
 /* RO_POLLERS words in the page that stubs map read-only; valid after init(). */
 struct ring_poller_word *trap_poller_words(void);
 

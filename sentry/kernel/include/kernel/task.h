@@ -34,6 +34,7 @@ struct mm;
 struct memfile;   /* host/memfile.h */
 struct fdtable;   /* vfs/fdtable.h */
 struct fs_struct; /* vfs/vfs.h: root, cwd, umask */
+struct unveil;    /* vfs/unveil.h */
 struct file;
 struct poller; /* service/ */
 
@@ -113,6 +114,13 @@ struct process {
     int32_t tty_old_pgid;       /* leaders: foreground group of a terminal that hung up */
     char comm[TASK_COMM_LEN];   /* of the leader, kept for zombies */
     uint32_t exit_uid;          /* real uid when the last thread left */
+    _Atomic(uint32_t) pledge;   /* kernel/pledge.h; written under the lock, read without */
+    uint32_t pledge_exec;       /* of what it executes, if set */
+    bool pledge_exec_set;
+    /* vfs/unveil.h: reference; written under the lock; NULL: nothing is hidden, or no thread is left */
+    struct unveil *_Atomic unveil;
+    bool unveil_locked; /* nothing is added */
+    bool unveil_kept;   /* from before exec: what is added goes over it */
 };
 
 enum task_state { TASK_NEW, TASK_RUNNING, TASK_EXITING, TASK_ZOMBIE };
@@ -170,6 +178,7 @@ struct task {
     uint64_t restart_args[6];
     uint32_t restart_nr;
     uint64_t trap_nr, trap_err, trap_addr; /* last fault, for signal frames */
+    uint32_t pledge_refused;               /* kernel/pledge.h: for the trace */
 };
 
 /* Is a deliverable (unblocked, not ignored) signal or an exit request pending? Owner or any thread; a
@@ -332,6 +341,8 @@ struct kernel_hooks {
     void (*fds_put)(struct fdtable *f);
     int (*fs_clone)(struct fs_struct *from, bool share, struct fs_struct **ret);
     void (*fs_put)(struct fs_struct *f);
+    struct unveil *(*unveil_get)(struct process *p); /* NULL, both: nothing is ever hidden */
+    void (*unveil_put)(struct unveil *u);
     /* service/ */
     int (*task_attach)(struct task *t,
                        struct task *near_or_null); /* choose an owner, begin polling its lane */

@@ -64,6 +64,10 @@ void mappable_fini(struct mappable *m);
  */
 void mappable_truncated(struct mappable *m, uint64_t size);
 
+/* @n bytes at @off of the host's pages, for one that has descriptors; @fd is one of it. False: they cannot be
+ * had, it has shrunk perhaps. Never parks, but waits for what the host does not have in its cache. */
+bool mappable_peek(struct mappable *m, int fd, uint64_t off, void *buf, size_t n);
+
 /* How many mappings of it there are, in all address spaces. */
 uint64_t mappable_map_count(struct mappable *m);
 

@@ -40,6 +40,12 @@ struct boot_mount {
     uint32_t mode;       /* of a tmpfs; 0: as /tmp's */
 };
 
+/* A name that is not hidden, and UNVEIL_* of it. */
+struct boot_unveil {
+    const char *path;
+    unsigned may;
+};
+
 /* Everything the Sentry was given; descriptors are taken over. */
 struct boot_config {
     int root_sock; /* 9P: the root file system */
@@ -54,10 +60,16 @@ struct boot_config {
     int attach;  /* service/attach.h: requests with descriptors; -1: none */
     const char *hostname;
     uint32_t pid_max;
+    const struct boot_unveil *unveil; /* what commands see; none: everything */
+    unsigned unveil_count;
+    const uint32_t *pledge; /* PLEDGE_* of commands; NULL: they promise nothing */
     struct memfile *memfile;
 };
 
-/* Before confinement: tables, hooks, host facts. 0 or -errno. */
+/* Before confinement: tables, hooks, host facts; all that needs neither platform nor memory file. At any
+ * time before the other, which has it done if nobody did. 0 or -errno. */
+int boot_ahead(const struct boot_config *cfg);
+/* Before confinement, behind service_init(): the rest. 0 or -errno. */
 int boot_prepare(const struct boot_config *cfg);
 /* On a fiber of poller 0 (service_run's fn; arg = the same boot_config). Failure stops the service
  * with exit status 125, 126 or 127 and one line on the log descriptor. */

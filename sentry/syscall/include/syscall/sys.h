@@ -10,6 +10,7 @@
 
 #include <abi/types.h>
 #include <base/checked.h>
+#include <kernel/pledge.h>
 #include <kernel/task.h>
 
 /* C type of each argument kind. */
@@ -90,13 +91,19 @@ enum sys_sq { SQ_NO, SQ_YES, SQ_SLOT, SQ_LAST };
 
 struct sys_row {
     const char *name;
-    sysret_t (*run)(struct call *c); /* NULL: none; decodes c->args and calls the handler */
+    sysret_t (*run)(struct call *c); /* NULL: none; for sys_run() alone, which asks first */
     uint8_t when, support, sq;
     uint8_t argc;
     uint16_t none_errno;
     const char *note;
     const char *arg_names[6];
     const char *arg_kinds[6];
+    uint32_t promises; /* PLEDGE_*: one of these lets it in (promises.def) */
+};
+/* What the arguments of a call may need besides. */
+struct sys_promise {
+    uint32_t (*by)(struct call *c); /* all of these, by the registers; NULL: no more */
+    const char *words;              /* NULL: nothing */
 };
 
 #define SYS_NR_MAX 512
@@ -110,8 +117,24 @@ static inline const struct sys_row *sys_row_plain(uint32_t nr)
 }
 /* Row of a number; never NULL (numbers without a row: SUPPORT_NONE, ENOSYS, name NULL). */
 const struct sys_row *sys_row(uint32_t nr);
+const struct sys_promise *sys_promise(uint32_t nr); /* never NULL */
+/* 0, or -EPERM: the caller's process has promised to do without (@r: a row that runs). */
+int sys_refused(struct call *c, const struct sys_row *r);
+/* Run a call whose row has a handler, unless it is refused. What waited has been let in already. */
+static inline sysret_t sys_run(struct call *c, const struct sys_row *r)
+{
+    if (pledge_used() && !c->started) {
+        int err = sys_refused(c, r);
+        if (err)
+            return err;
+    }
+    return r->run(c);
+}
 /* Run c->nr. Unknown numbers: -ENOSYS, logged once. */
 sysret_t sys_dispatch(struct call *c);
+/* The calls of libringbox about what the process may do from now on (sys_policy.c). */
+sysret_t policy_pledge(struct call *c, uaddr_t promises, uaddr_t exec_promises);
+sysret_t policy_unveil(struct call *c, uaddr_t path, uaddr_t letters);
 /* Decoder for --trace: "openat(AT_FDCWD, \"/etc\", ...)" of a call; bounded, never faults. */
 int sys_format(struct call *c, char *buf, size_t size);
 

@@ -236,12 +236,18 @@ bool mount_info(unsigned n, struct mount_info *ret);
 #define LOOKUP_NO_SYMLINKS 128u
 #define LOOKUP_NO_XDEV 256u
 #define LOOKUP_CACHED 512u
+#define LOOKUP_UNVEILED 1024u /* by nobody's view: nothing is hidden */
+/* What the last component must be unveiled for (vfs/unveil.h); -EACCES. LOOKUP_MAY_READ * UNVEIL_* */
+#define LOOKUP_MAY_READ (1u << 16)
+#define LOOKUP_MAY_WRITE (LOOKUP_MAY_READ << 1)
+#define LOOKUP_MAY_EXEC (LOOKUP_MAY_READ << 2)
 
 struct last_name {
     char name[NAME_LEN_MAX + 1];
     size_t len;
     bool trailing_slash;
-    int kind; /* LAST_NORM, LAST_DOT, LAST_DOTDOT, LAST_ROOT */
+    int kind;     /* LAST_NORM, LAST_DOT, LAST_DOTDOT, LAST_ROOT */
+    unsigned may; /* UNVEIL_* (vfs/unveil.h) of a LAST_NORM; 0: it is not to be seen */
 };
 enum { LAST_NORM, LAST_DOT, LAST_DOTDOT, LAST_ROOT };
 
