@@ -366,6 +366,7 @@ int service_init(const struct service_config *cfg)
         g_service.cfg.patch = false;
     (void)numa_init();
     place_init();
+    (void)mallinfo2(); /* its first use makes glibc's arenas, unless malloc has: by one thread */
     trace_init();
     if (g_service.cfg.patch) /* a traced call has to come here */
         patch_init(cfg->platform->post_addr(), cfg->trace ? NULL : cfg->platform->local_addr,
