@@ -3,6 +3,7 @@
 # needs: /usr/bin/python3 vim tmux top less
 # timeout: 120
 # Full-screen programs on a pseudo terminal: an editor, a multiplexer, a monitor, a pager.
+export TMUX_TMPDIR=$PWD # not the /tmp/tmux-UID that the native run leaves
 cat > drive.py <<'P'
 import os, pty, re, subprocess, select, signal, struct, sys, fcntl, termios, time
 
