@@ -7,6 +7,7 @@
  * TCP carries it sleeps for a moment, as natively that arrives a moment later. Descriptors are shared by dup(),
  * closed while they are watched, watched in several sets with every flag. */
 #include "inetutil.h"
+#include "seeded.h"
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -26,20 +27,12 @@ enum kind {
 };
 static const char kind_letters[] = "-rweste";
 
-static uint64_t g_random;
-static FILE *g_out; /* NULL: no transcript */
 static struct slot {
     int fd;
     enum kind kind;
     unsigned level; /* of a set: watches others of lower levels only, so that none is too deep */
 } g_slot[SLOTS];
 static uint64_t g_serial;
-
-static unsigned pick(unsigned n)
-{
-    g_random = g_random * 6364136223846793005ULL + 1442695040888963407ULL;
-    return (unsigned)(g_random >> 33) % n;
-}
 
 static void note(const char *what, int slot, int other, long r)
 {
@@ -307,7 +300,7 @@ static void operation(void)
 static void run(uint64_t seed, unsigned count)
 {
     signal(SIGPIPE, SIG_IGN);
-    g_random = seed * 2654435761u + 1;
+    seed_set(seed);
     g_serial = 0;
     memset(g_slot, 0, sizeof(g_slot));
     for (unsigned i = 0; i < count; i++)
@@ -328,10 +321,5 @@ static const struct guest_case cases[] = {
 
 int main(int argc, char **argv)
 {
-    if (argc == 4 && !strcmp(argv[1], "print")) {
-        g_out = stdout;
-        run(strtoull(argv[2], NULL, 0), (unsigned)atoi(argv[3]));
-        return 0;
-    }
-    return guest_main(argc, argv, cases, sizeof(cases) / sizeof(cases[0]));
+    return seeded_main(argc, argv, run, cases, sizeof(cases) / sizeof(cases[0]));
 }

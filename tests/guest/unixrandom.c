@@ -6,21 +6,14 @@
  * natively and inside (e2e/transcript.sh). Sockets are not passed: when the collector finds them
  * is not determined. Nothing in it depends on time: all operations are
  * non-blocking and in one thread. */
+#include "seeded.h"
 #include "unixutil.h"
 
 #define SOCKETS 12
 #define NAMES 6
 
-static uint64_t g_random;
-static FILE *g_out; /* NULL: no transcript */
 static int g_fd[SOCKETS], g_type[SOCKETS];
 static int64_t g_sent, g_received; /* bytes of streams */
-
-static unsigned pick(unsigned n)
-{
-    g_random = g_random * 6364136223846793005ULL + 1442695040888963407ULL;
-    return (unsigned)(g_random >> 33) % n;
-}
 
 static const char *kind_of(int slot)
 {
@@ -244,7 +237,7 @@ static void operation(void)
 static void run(uint64_t seed, unsigned count)
 {
     in_temp_dir();
-    g_random = seed * 2654435761u + 1;
+    seed_set(seed);
     g_sent = g_received = 0;
     for (int i = 0; i < SOCKETS; i++)
         g_fd[i] = -1;
@@ -269,10 +262,5 @@ static const struct guest_case cases[] = {
 
 int main(int argc, char **argv)
 {
-    if (argc == 4 && !strcmp(argv[1], "print")) {
-        g_out = stdout;
-        run(strtoull(argv[2], NULL, 0), (unsigned)atoi(argv[3]));
-        return 0;
-    }
-    return guest_main(argc, argv, cases, sizeof(cases) / sizeof(cases[0]));
+    return seeded_main(argc, argv, run, cases, sizeof(cases) / sizeof(cases[0]));
 }
