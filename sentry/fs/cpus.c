@@ -154,35 +154,51 @@ static bool cache_get(unsigned n, struct cache *ret)
     return true;
 }
 
-static bool in_cache(unsigned cpu, const struct pseudo_key *k)
+/* The CPUs that share the cache of @k. */
+static void cache_mask(uint64_t mask[TASK_CPU_WORDS], const struct cache *c,
+                       const struct pseudo_key *k)
 {
-    struct cache c;
+    unsigned group = proc_cpu_place((unsigned)k->cpu).apic >> c->sharing_shift;
 
-    return cache_get((unsigned)k->cache, &c) &&
-           proc_cpu_place(cpu).apic >> c.sharing_shift ==
-               proc_cpu_place((unsigned)k->cpu).apic >> c.sharing_shift;
+    memset(mask, 0, TASK_CPU_WORDS * sizeof(*mask));
+    for (unsigned i = 0, n = proc_cpus(); i < n; i++)
+        mask[i / 64] |= (uint64_t)(proc_cpu_place(i).apic >> c->sharing_shift == group) << i % 64;
 }
 
-SHOW_SET(cache, in_cache)
-
-#define SHOW_CACHE(name, format, ...)                                        \
+/* CPUID is dear in a virtual machine: once a file. */
+#define SHOW_CACHE(name, statement)                                          \
     static int show_cache_##name(struct text *t, const struct pseudo_key *k) \
     {                                                                        \
         struct cache c;                                                      \
         if (!cache_get((unsigned)k->cache, &c))                              \
             return -ENODEV;                                                  \
-        text_printf(t, format "\n", __VA_ARGS__);                            \
+        statement;                                                           \
         return 0;                                                            \
     }
 
-SHOW_CACHE(level, "%u", c.level)
-SHOW_CACHE(line, "%u", c.line)
-SHOW_CACHE(partitions, "%u", c.partitions)
-SHOW_CACHE(ways, "%u", c.ways)
-SHOW_CACHE(sets, "%u", c.sets)
-SHOW_CACHE(id, "%u", proc_cpu_place((unsigned)k->cpu).apic >> c.sharing_shift)
-SHOW_CACHE(type, "%s", c.type == 1 ? "Data" : c.type == 2 ? "Instruction" : "Unified")
-SHOW_CACHE(size, "%lluK", 1ULL * c.line * c.partitions * c.ways * c.sets / 1024)
+SHOW_CACHE(level, text_printf(t, "%u\n", c.level))
+SHOW_CACHE(line, text_printf(t, "%u\n", c.line))
+SHOW_CACHE(partitions, text_printf(t, "%u\n", c.partitions))
+SHOW_CACHE(ways, text_printf(t, "%u\n", c.ways))
+SHOW_CACHE(sets, text_printf(t, "%u\n", c.sets))
+SHOW_CACHE(id, text_printf(t, "%u\n", proc_cpu_place((unsigned)k->cpu).apic >> c.sharing_shift))
+SHOW_CACHE(type, text_printf(t, "%s\n",
+                             c.type == 1   ? "Data"
+                             : c.type == 2 ? "Instruction"
+                                           : "Unified"))
+SHOW_CACHE(size, text_printf(t, "%lluK\n", 1ULL * c.line * c.partitions * c.ways * c.sets / 1024))
+
+static void show_shared(struct text *t, const struct cache *c, const struct pseudo_key *k,
+                        void (*show)(struct text *t, const uint64_t *mask))
+{
+    uint64_t mask[TASK_CPU_WORDS];
+
+    cache_mask(mask, c, k);
+    show(t, mask);
+}
+
+SHOW_CACHE(list, show_shared(t, &c, k, proc_cpu_list))
+SHOW_CACHE(map, show_shared(t, &c, k, proc_cpu_map))
 
 static const struct pseudo_node index_nodes[] = {
     PSEUDO_FILE("coherency_line_size", show_cache_line),
