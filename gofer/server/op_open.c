@@ -319,8 +319,10 @@ static ssize_t read_file(struct conn *c, struct fid *f, uint64_t offset, uint32_
     /* It cannot be had this way, or not all of it. */
     for (uint32_t done = 0; done < got;) {
         ssize_t n = read(c->pipe[0], dst + done, got - done);
-        if (n <= 0)
+        if (n <= 0) { /* what is left in it must not be another reply's */
+            conn_pipe_close(c);
             return -EIO;
+        }
         done += (uint32_t)n;
     }
     ssize_t n = pread(f->fd, dst + got, count - got, (off_t)offset + got);

@@ -223,6 +223,16 @@ static void limits_set(struct conn *c)
     c->watches.late_max = MIN(n / 32, WATCH_LATE_MAX);
 }
 
+void conn_pipe_close(struct conn *c)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(c->pipe); i++) {
+        if (c->pipe[i] >= 0)
+            close(c->pipe[i]);
+        c->pipe[i] = -1;
+    }
+    c->pipe_bytes = 0;
+}
+
 static void conn_free(struct conn *c)
 {
     if (!c)
@@ -231,9 +241,7 @@ static void conn_free(struct conn *c)
     conn_nodes_fini(c);
     donated_close(c);
     watch_fini(c);
-    for (unsigned i = 0; i < ARRAY_SIZE(c->pipe); i++)
-        if (c->pipe[i] >= 0)
-            close(c->pipe[i]);
+    conn_pipe_close(c);
     if (c->proc_fd >= 0)
         close(c->proc_fd);
     free(c->root_dev);

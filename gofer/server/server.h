@@ -182,6 +182,7 @@ void attr_from_statx(const struct conn *c, const struct node *n, const struct st
 struct p9_qid qid_from_statx(const struct conn *c, const struct gofer_export *e,
                              const struct statx *stx);
 uint64_t qid_path(const struct conn *c, const struct gofer_export *e, uint64_t dev, uint64_t ino);
+void conn_pipe_close(struct conn *c); /* reads are copied from then on */
 /* Send what is no reply. 0, -errno. */
 int conn_send(struct conn *c, const uint8_t *msg, size_t len);
 /* Largest data of a read-like reply. */
