@@ -84,6 +84,14 @@ static void slot_free_locked(struct trace_slot *s)
     s->state = READER_NONE;
 }
 
+/* Nothing is under way to the reader any more. */
+static void slot_sent_locked(struct trace_slot *s)
+{
+    s->sending = false;
+    if (s->state == READER_LEFT)
+        slot_free_locked(s);
+}
+
 /* --- sending --- */
 
 /* One packet of what there is. false: nothing more to send, or nobody to read it; then `sending` is
@@ -94,11 +102,8 @@ static bool slot_send(struct trace_slot *s, bool *ret_full)
     size_t at = s->out % ATTACH_TRACE_BUFFER, n = MIN(s->in - s->out, ATTACH_TRACE_BUFFER - at);
     n = MIN(n, (size_t)ATTACH_TEXT_MAX);
     bool go = n && s->state == READER_HERE;
-    if (!go) {
-        s->sending = false;
-        if (s->state == READER_LEFT)
-            slot_free_locked(s);
-    }
+    if (!go)
+        slot_sent_locked(s);
     spin_unlock(&s->lock);
     if (!go)
         return false;
@@ -124,9 +129,7 @@ static void slot_writable(struct io_poll *p, uint32_t revents UNUSED)
     if (io_poll_arm(p, s->channel, POLLOUT, slot_writable) == 0)
         return;
     spin_lock(&s->lock);
-    s->sending = false; /* without memory for it: the next line tries again */
-    if (s->state == READER_LEFT)
-        slot_free_locked(s);
+    slot_sent_locked(s); /* without memory for it: the next line tries again */
     spin_unlock(&s->lock);
 }
 
@@ -142,9 +145,7 @@ static void slot_line(struct trace_slot *s, int32_t pid, const char *line, size_
     spin_unlock(&s->lock);
     if (begin && io_poll_arm(&s->writer, s->channel, POLLOUT, slot_writable)) {
         spin_lock(&s->lock);
-        s->sending = false;
-        if (s->state == READER_LEFT)
-            slot_free_locked(s);
+        slot_sent_locked(s);
         spin_unlock(&s->lock);
     }
 }
@@ -203,8 +204,11 @@ static void tracing_update(void)
 {
     bool attached = false;
 
-    for (unsigned i = 0; i < ATTACH_TRACES_MAX; i++)
-        attached |= g_slots[i].state == READER_HERE; /* changes on this thread only */
+    for (unsigned i = 0; i < ATTACH_TRACES_MAX; i++) {
+        spin_lock(&g_slots[i].lock);
+        attached |= g_slots[i].state == READER_HERE;
+        spin_unlock(&g_slots[i].lock);
+    }
     bool tracing = attached || g_service.cfg.trace;
     atomic_store(&g_service.tracing, tracing);
     for (unsigned i = 0; i < g_service.cfg.pollers; i++)
